@@ -1,0 +1,1 @@
+"""The thin controller: Service, Configuration, Revision, Route, ServerlessService; one file per resource."""

@@ -1,0 +1,1 @@
+"""Turns KIngress objects and endpoints into Envoy configuration, served over xDS."""

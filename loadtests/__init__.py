@@ -1,0 +1,1 @@
+"""Load tests and benchmarks: what is measured, against what, and how to repeat it."""

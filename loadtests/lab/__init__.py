@@ -1,0 +1,1 @@
+"""Benchmarks of components, each with a rival in the same run."""

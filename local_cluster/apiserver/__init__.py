@@ -1,0 +1,1 @@
+"""A Kubernetes-shaped API server: what unmodified clients rely on, in memory."""

@@ -1,0 +1,1 @@
+"""Messages as they stand on the wire between data plane and autoscaler."""

@@ -1,0 +1,1 @@
+"""The sidecar between everything that sends HTTP to a pod and the user container. Imports only stdlib, uvloop, `proxies`."""
