@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. `problems` holds one line per variable: its name, its text, what was expected."""
+    """The configuration cannot be used. `problems`: a line per variable with its name, its text, what was expected."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -23,7 +23,7 @@ class ConfigError(Exception):
 
 
 class Environment:
-    """One reading of an environment. A variable that exists but is empty counts as present (spec queue-proxy.md 2.1)."""
+    """One reading of an environment. A variable that exists but is empty is present (spec queue-proxy.md 2.1)."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -46,7 +46,7 @@ class Environment:
         return self.parsed(name, gotext.parse_duration_s, default, 0.0)
 
     def parsed(self, name: str, parse: Callable[[str], T], default: T | None, placeholder: T) -> T:
-        """The variable through `parse`, which raises `ValueError`; `default` when absent, required when that is None."""
+        """The variable through `parse` (raises `ValueError`); `default` when absent, required when that is None."""
         text = self._environ.get(name)
         if text is None:
             if default is None:

@@ -72,7 +72,7 @@ class Logger:
             return
         now_s = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_s)) + f".{int(now_s % 1 * 1_000_000):06d}Z"
-        line = {"severity": severity, "timestamp": stamp, "logger": self.name, "message": event}
+        line: dict[str, object] = {"severity": severity, "timestamp": stamp, "logger": self.name, "message": event}
         line.update(self._fields)
         line.update(fields)
         self._write(json.dumps(line, default=str).encode() + b"\n")
