@@ -1,0 +1,326 @@
+"""The REST client of the Kubernetes API: typed in, typed out, over one bounded aiohttp session.
+
+Changes go out as patches, never as a PUT of something decoded (`kube.models.meta`). Library exceptions end here:
+callers see `kube.errors` only.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+import aiohttp
+import msgspec
+
+from kube.config import ApiConfig
+from kube.errors import ApiUnreachable, Gone, error_from_status
+from kube.models.meta import ListMeta, Model, Resource
+
+__all__ = ["Client", "ObjectList", "PatchType", "WatchEvent"]
+
+R = TypeVar("R", bound=Resource)
+PatchType = Literal["merge", "json", "strategic", "apply"]
+
+_CONTENT_TYPES: dict[PatchType, str] = {
+    "merge": "application/merge-patch+json",
+    "json": "application/json-patch+json",
+    "strategic": "application/strategic-merge-patch+json",
+    "apply": "application/apply-patch+yaml",
+}
+_CONNECTIONS_MAX = 256
+"""Each informer holds one connection for its watch; the rest serve calls."""
+_WATCH_LINE_BYTES_MAX = 16 << 20
+_TOKEN_AGE_MAX_S = 60.0
+
+
+class ObjectList(NamedTuple, Generic[R]):
+    """A page of objects and the version to watch from."""
+
+    items: list[R]
+    resource_version: str
+    continue_token: str
+
+
+class WatchEvent(NamedTuple, Generic[R]):
+    """`type` is ADDED, MODIFIED, DELETED or BOOKMARK; `object` of a bookmark has only its version."""
+
+    type: str
+    object: R
+
+
+class _RawList(msgspec.Struct):
+    metadata: ListMeta
+    items: list[msgspec.Raw] = []
+
+
+class _RawEvent(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class Client:
+    """One identity's access to one API server. Create with `async with Client(config) as client` or `open`/`close`.
+
+    Every call raises `ApiError` (its subclasses by status) or `ApiUnreachable`. `timeout_s` bounds a call, not a watch.
+    """
+
+    def __init__(self, config: ApiConfig, *, user_agent: str = "knuv", timeout_s: float = 30.0) -> None:
+        self.config = config
+        self._user_agent = user_agent
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._session: aiohttp.ClientSession | None = None
+        self._token = config.token
+        self._token_read_at = -_TOKEN_AGE_MAX_S
+        self._decoders: dict[type[Resource], msgspec.json.Decoder[Any]] = {}
+
+    async def __aenter__(self) -> "Client":
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Make the session; needs a running loop."""
+        if self._session is None:
+            tls = self.config.ssl_context()
+            connector = aiohttp.TCPConnector(
+                ssl=tls if tls is not None else False, limit=_CONNECTIONS_MAX, keepalive_timeout=60, ttl_dns_cache=60
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                headers={"User-Agent": self._user_agent, "Accept": "application/json"},
+                timeout=self._timeout,
+                read_bufsize=1 << 20,
+                auto_decompress=True,
+            )
+
+    async def close(self) -> None:
+        """Close all connections, watches included."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def get(self, kind: type[R], name: str, namespace: str | None = None) -> R:
+        """One object; `NotFound` when there is none."""
+        return self._decode(kind, await self.raw("GET", kind.RESOURCE.path(namespace, name)))
+
+    async def list(
+        self,
+        kind: type[R],
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        page_size: int = 0,
+    ) -> ObjectList[R]:
+        """All objects of a kind, of one namespace or of all. Pages of `page_size` are followed to the end."""
+        items: list[R] = []
+        token = ""
+        while True:
+            params = _selection(label_selector, field_selector)
+            if page_size:
+                params["limit"] = str(page_size)
+            if token:
+                params["continue"] = token
+            body = await self.raw("GET", kind.RESOURCE.path(namespace), params=params)
+            page = msgspec.json.decode(body, type=_RawList)
+            items.extend(self._decode(kind, item) for item in page.items)
+            token = page.metadata.continue_token
+            if not token:
+                return ObjectList(items, page.metadata.resource_version, "")
+
+    async def create(self, obj: R) -> R:
+        """POST; `AlreadyExists` when the name is taken."""
+        path = obj.RESOURCE.path(obj.metadata.namespace)
+        return self._decode(type(obj), await self.raw("POST", path, body=msgspec.json.encode(obj)))
+
+    async def replace(self, obj: R) -> R:
+        """PUT of an object that is ours entirely and was built here, not decoded; 409 on a stale resourceVersion."""
+        path = obj.RESOURCE.path(obj.metadata.namespace, obj.metadata.name)
+        return self._decode(type(obj), await self.raw("PUT", path, body=msgspec.json.encode(obj)))
+
+    async def patch(
+        self,
+        kind: type[R],
+        name: str,
+        namespace: str | None,
+        patch: object,
+        *,
+        type: PatchType = "merge",
+        subresource: str | None = None,
+        field_manager: str = "",
+        force: bool = False,
+    ) -> R:
+        """PATCH; the new object. `patch` is JSON-ready data or a Struct."""
+        params = {"fieldManager": field_manager} if field_manager else {}
+        if force:
+            params["force"] = "true"
+        body = await self.raw(
+            "PATCH",
+            kind.RESOURCE.path(namespace, name, subresource),
+            body=msgspec.json.encode(patch),
+            content_type=_CONTENT_TYPES[type],
+            params=params,
+        )
+        return self._decode(kind, body)
+
+    async def patch_status(self, obj: R, status: Model | Mapping[str, Any], *, guard: bool = False) -> R:
+        """Set the whole status of `obj` through its subresource; absent fields are removed.
+
+        With `guard` the write fails with `Conflict` unless `obj` is still the current version.
+        """
+        operations: list[dict[str, Any]] = [{"op": "add", "path": "/status", "value": status}]
+        if guard:
+            test = {"op": "test", "path": "/metadata/resourceVersion", "value": obj.metadata.resource_version}
+            operations.insert(0, test)
+        return await self.patch(
+            type(obj), obj.metadata.name, obj.metadata.namespace, operations, type="json", subresource="status"
+        )
+
+    async def patch_scale(self, kind: type[Resource], name: str, namespace: str, replicas: int) -> None:
+        """Set `spec.replicas` through the scale subresource, as the original does (spec autoscaler.md 7.3)."""
+        operations = [{"op": "add", "path": "/spec/replicas", "value": replicas}]
+        await self.raw(
+            "PATCH",
+            kind.RESOURCE.path(namespace, name, "scale"),
+            body=json.dumps(operations).encode(),
+            content_type=_CONTENT_TYPES["json"],
+        )
+
+    async def delete(
+        self,
+        kind: type[Resource],
+        name: str,
+        namespace: str | None = None,
+        *,
+        propagation: str = "Background",
+        uid: str | None = None,
+        grace_period_s: int | None = None,
+    ) -> None:
+        """DELETE; with `uid` only that very object (`Conflict` otherwise)."""
+        options: dict[str, Any] = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        if grace_period_s is not None:
+            options["gracePeriodSeconds"] = grace_period_s
+        await self.raw("DELETE", kind.RESOURCE.path(namespace, name), body=json.dumps(options).encode())
+
+    async def watch(
+        self,
+        kind: type[R],
+        namespace: str | None = None,
+        *,
+        resource_version: str,
+        label_selector: str = "",
+        field_selector: str = "",
+        timeout_s: int = 300,
+    ) -> AsyncIterator[WatchEvent[R]]:
+        """Events after `resource_version` until the server ends the stream. `Gone` when the history is too short."""
+        params = _selection(label_selector, field_selector) | {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(timeout_s),
+        }
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=timeout_s + 30)
+        try:
+            async with self._opened().get(
+                self.config.server + kind.RESOURCE.path(namespace),
+                params=params,
+                headers=self._authorization(),
+                timeout=timeout,
+            ) as response:
+                if response.status != 200:
+                    raise error_from_status(response.status, _status(await response.read()))
+                async for line in _lines(response.content):
+                    event = msgspec.json.decode(line, type=_RawEvent)
+                    if event.type == "ERROR":
+                        status = msgspec.json.decode(event.object, type=dict[str, Any])
+                        raise error_from_status(int(status.get("code") or 500), status)
+                    yield WatchEvent(event.type, self._decode(kind, event.object))
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiUnreachable(f"watch of {kind.RESOURCE.plural}: {_cause(error)}") from error
+
+    async def raw(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        params: Mapping[str, str] | None = None,
+        accept: str | None = None,
+    ) -> bytes:
+        """One call by path; the answer's bytes when its status is 2xx."""
+        headers = self._authorization()
+        if body is not None:
+            headers["Content-Type"] = content_type
+        if accept is not None:
+            headers["Accept"] = accept
+        try:
+            async with self._opened().request(
+                method, self.config.server + path, data=body, params=params, headers=headers
+            ) as response:
+                answer = await response.read()
+                if response.status >= 300:
+                    raise error_from_status(response.status, _status(answer))
+                return answer
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiUnreachable(f"{method} {path}: {_cause(error)}") from error
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise ApiUnreachable("the client is closed")
+        return self._session
+
+    def _authorization(self) -> dict[str, str]:
+        if self.config.token_file is not None and time.monotonic() - self._token_read_at > _TOKEN_AGE_MAX_S:
+            self._token = self.config.token_file.read_text().strip()
+            self._token_read_at = time.monotonic()
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+
+    def _decode(self, kind: type[R], data: bytes | msgspec.Raw) -> R:
+        decoder = self._decoders.get(kind)
+        if decoder is None:
+            decoder = self._decoders[kind] = msgspec.json.Decoder(kind)
+        obj: R = decoder.decode(data)
+        return obj
+
+
+async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Newline-delimited JSON, a chunk of the network at a time, so that a line may be long and many lines are cheap."""
+    pending = bytearray()
+    async for chunk in stream.iter_any():
+        pending += chunk
+        *lines, rest = pending.split(b"\n")
+        for line in lines:
+            if line.strip():
+                yield bytes(line)
+        pending = rest
+        if len(pending) > _WATCH_LINE_BYTES_MAX:
+            raise Gone(410, "Expired", f"a watch event exceeds {_WATCH_LINE_BYTES_MAX} bytes")
+
+
+def _selection(label_selector: str, field_selector: str) -> dict[str, str]:
+    params = {}
+    if label_selector:
+        params["labelSelector"] = label_selector
+    if field_selector:
+        params["fieldSelector"] = field_selector
+    return params
+
+
+def _status(body: bytes) -> dict[str, Any]:
+    try:
+        status = json.loads(body)
+    except ValueError:
+        return {"message": body[:500].decode("utf-8", "replace")}
+    return status if isinstance(status, dict) else {}
+
+
+def _cause(error: BaseException) -> str:
+    if isinstance(error, asyncio.TimeoutError):
+        return "timed out"
+    return str(error) or type(error).__name__

@@ -1,0 +1,111 @@
+"""Where the API is and who we are: a kubeconfig file, or the files that Kubernetes mounts into every pod."""
+
+import base64
+import binascii
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from proxies.environment import ConfigError
+
+__all__ = ["ApiConfig"]
+
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiConfig:
+    """One API server and one identity."""
+
+    server: str
+    """Base URL, without a trailing slash."""
+    ca_pem: str = ""
+    """Certificates that the server's is checked against; empty means the system's."""
+    token: str = ""
+    """Bearer token; empty when `token_file` or a client certificate is used."""
+    token_file: Path | None = None
+    """Read anew every minute: Kubernetes rotates projected tokens."""
+    client_certificate: tuple[str, str] | None = None
+    """Paths of a certificate and its key."""
+    namespace: str = "default"
+    """Namespace of the context, for the command line."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "ApiConfig":
+        """`KUBECONFIG` when set, else the in-cluster files. Raises `ConfigError` naming the variable or file."""
+        path = environ.get("KUBECONFIG")
+        if path:
+            return cls.from_kubeconfig(Path(path))
+        host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT", "443")
+        if not host:
+            raise ConfigError(
+                ["KUBECONFIG is not set and KUBERNETES_SERVICE_HOST neither: no Kubernetes API to talk to"]
+            )
+        token_file, ca_file = _SERVICE_ACCOUNT / "token", _SERVICE_ACCOUNT / "ca.crt"
+        try:
+            ca_pem = ca_file.read_text()
+        except OSError as error:
+            raise ConfigError([f"{ca_file}: {error.strerror}: the service account is not mounted"]) from error
+        host = f"[{host}]" if ":" in host else host
+        return cls(server=f"https://{host}:{port}", ca_pem=ca_pem, token_file=token_file)
+
+    @classmethod
+    def from_kubeconfig(cls, path: Path) -> "ApiConfig":
+        """The current context of a kubeconfig. Raises `ConfigError` naming the file and what is missing."""
+        try:
+            data = yaml.safe_load(path.read_text())
+        except OSError as error:
+            raise ConfigError([f"KUBECONFIG={path}: {error.strerror}"]) from error
+        except yaml.YAMLError as error:
+            raise ConfigError([f"KUBECONFIG={path}: not YAML: {error}"]) from error
+        if not isinstance(data, dict):
+            raise ConfigError([f"KUBECONFIG={path}: expected a mapping"])
+        context = _named(data, "contexts", "context", data.get("current-context"), path)
+        cluster = _named(data, "clusters", "cluster", context.get("cluster"), path)
+        user = _named(data, "users", "user", context.get("user"), path)
+        ca_pem = _inline(cluster.get("certificate-authority-data"), path)
+        if not ca_pem and cluster.get("certificate-authority"):
+            ca_pem = (path.parent / str(cluster["certificate-authority"])).read_text()
+        certificate = None
+        if user.get("client-certificate") and user.get("client-key"):
+            certificate = (str(path.parent / user["client-certificate"]), str(path.parent / user["client-key"]))
+        token_file = user.get("tokenFile")
+        return cls(
+            server=str(cluster.get("server") or "").rstrip("/"),
+            ca_pem=ca_pem,
+            token=str(user.get("token") or ""),
+            token_file=path.parent / str(token_file) if token_file else None,
+            client_certificate=certificate,
+            namespace=str(context.get("namespace") or "default"),
+        )
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """A verifying TLS context for an https server, else None."""
+        if not self.server.startswith("https://"):
+            return None
+        context = ssl.create_default_context(cadata=self.ca_pem or None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2  # managed control planes still end at 1.2
+        if self.client_certificate is not None:
+            context.load_cert_chain(*self.client_certificate)
+        return context
+
+
+def _named(data: dict[str, Any], section: str, key: str, name: object, path: Path) -> dict[str, Any]:
+    for entry in data.get(section) or []:
+        if isinstance(entry, dict) and entry.get("name") == name and isinstance(entry.get(key), dict):
+            found: dict[str, Any] = entry[key]
+            return found
+    raise ConfigError([f"KUBECONFIG={path}: no entry named {name!r} in {section}"])
+
+
+def _inline(data: object, path: Path) -> str:
+    if not data:
+        return ""
+    try:
+        return base64.b64decode(str(data), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise ConfigError([f"KUBECONFIG={path}: certificate-authority-data is not base64 of PEM text"]) from error

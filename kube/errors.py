@@ -1,0 +1,109 @@
+"""What can go wrong between a service and the API.
+
+ApiError                     the server refused: it sent a Status
+├── Unauthorized             401
+├── Forbidden                403
+├── NotFound                 404
+├── Conflict                 409: a stale resourceVersion, or a wrong uid
+│   └── AlreadyExists        409 with reason AlreadyExists
+├── Gone                     410: the version or page token is too old, list again
+├── Invalid                  422 (and 400): the object is wrong; repeating it does not help
+└── TooManyRequests          429: `retry_after_s` says when
+ApiUnreachable               no answer: refused, reset, timed out, TLS
+
+Reconcilers test the class, never the text.
+"""
+
+from typing import Any
+
+__all__ = [
+    "AlreadyExists",
+    "ApiError",
+    "ApiUnreachable",
+    "Conflict",
+    "Forbidden",
+    "Gone",
+    "Invalid",
+    "NotFound",
+    "TooManyRequests",
+    "Unauthorized",
+    "error_from_status",
+]
+
+
+class ApiUnreachable(Exception):
+    """The API did not answer; trying again may help."""
+
+
+class ApiError(Exception):
+    """The API answered with a failure Status."""
+
+    def __init__(self, code: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.message = message
+        self.details = details or {}
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.reason}: {self.message}"
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """When the server wants to be asked again, in seconds, if it said so."""
+        seconds = self.details.get("retryAfterSeconds")
+        return float(seconds) if isinstance(seconds, int | float) else None
+
+
+class Unauthorized(ApiError):
+    """No or wrong credentials."""
+
+
+class Forbidden(ApiError):
+    """The identity may not do this."""
+
+
+class NotFound(ApiError):
+    """No such object, collection or version."""
+
+
+class Conflict(ApiError):
+    """Someone else was faster; read again."""
+
+
+class AlreadyExists(Conflict):
+    """The name is taken."""
+
+
+class Gone(ApiError):
+    """The history no longer reaches that far; list again."""
+
+
+class Invalid(ApiError):
+    """The object or the request is wrong."""
+
+
+class TooManyRequests(ApiError):
+    """Slow down."""
+
+
+_BY_CODE: dict[int, type[ApiError]] = {
+    400: Invalid,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    410: Gone,
+    422: Invalid,
+    429: TooManyRequests,
+}
+
+
+def error_from_status(code: int, status: dict[str, Any]) -> ApiError:
+    """The error that a `Status` object (or an empty dict) of HTTP status `code` stands for."""
+    reason = str(status.get("reason") or "")
+    error_class = AlreadyExists if reason == "AlreadyExists" else _BY_CODE.get(code, ApiError)
+    details = status.get("details")
+    return error_class(
+        code, reason, str(status.get("message") or f"HTTP {code}"), details if isinstance(details, dict) else None
+    )

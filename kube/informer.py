@@ -1,0 +1,211 @@
+"""A local copy of one kind's objects, kept current by list and watch.
+
+Theory of operation. One task lists, then watches from the list's version for ever. A watch that ends is resumed from
+the last version seen; a version that is too old (410) means list again; a server that does not answer is retried with
+back-off. A list is reconciled against the copy, so what vanished while nobody watched is reported as deleted. Callbacks
+run on the loop, synchronously, in the order of events; they must be quick and must not raise (an exception is a bug: it
+is logged, the copy goes on).
+
+The copy is for reading only: objects are shared with every other reader.
+"""
+
+import asyncio
+import builtins
+import random
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+from kube.client import Client
+from kube.errors import ApiError, ApiUnreachable, Gone
+from kube.models.meta import Resource
+from proxies.logs import Logger
+
+__all__ = ["Informer"]
+
+R = TypeVar("R", bound=Resource)
+Key = tuple[str, str]
+
+_BACKOFF_FIRST_S = 0.05
+_BACKOFF_MAX_S = 10.0
+
+
+class Informer(Generic[R]):
+    """The objects of `kind` in `namespace` (None: all) that match the selectors.
+
+    Register callbacks and indexes, then `await start()`, which returns once the first list is in. Raises nothing later:
+    an unreachable API is retried for ever; the copy then is the last known state and `is_current` is False.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        kind: type[R],
+        *,
+        namespace: str | None = None,
+        label_selector: str = "",
+        field_selector: str = "",
+        log: Logger | None = None,
+    ) -> None:
+        self._client = client
+        self._kind = kind
+        self._namespace = namespace
+        self._label_selector = label_selector
+        self._field_selector = field_selector
+        self._log = log or Logger("informer")
+        self._objects: dict[Key, R] = {}
+        self._callbacks: list[Callable[[R | None, R | None], None]] = []
+        self._indexers: dict[str, Callable[[R], Iterable[str]]] = {}
+        self._indexes: dict[str, dict[str, dict[Key, R]]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._synced = asyncio.Event()
+        self._version = ""
+        self.is_current = False
+
+    # Set-up, before start.
+
+    def on_change(self, callback: Callable[[R | None, R | None], None]) -> None:
+        """Call `callback(old, new)` at each change: old None on appearance, new None on deletion."""
+        self._callbacks.append(callback)
+
+    def add_index(self, name: str, keys: Callable[[R], Iterable[str]]) -> None:
+        """Make `by_index(name, key)` answer with the objects for which `keys` yields that key."""
+        self._indexers[name] = keys
+        self._indexes[name] = {}
+
+    # Life.
+
+    async def start(self) -> None:
+        """Begin to list and watch; return when the first list is complete."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(
+                self._run(), name=f"informer {self._kind.RESOURCE.plural}"
+            )
+        await self._synced.wait()
+
+    async def stop(self) -> None:
+        """End the watch. The copy stays readable."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+
+    # Reading.
+
+    def get(self, namespace: str, name: str) -> R | None:
+        """One object, or None."""
+        return self._objects.get((namespace, name))
+
+    def list(self, namespace: str | None = None) -> list[R]:
+        """All objects, of one namespace or of all."""
+        if namespace is None:
+            return list(self._objects.values())
+        return [obj for obj in self._objects.values() if obj.metadata.namespace == namespace]
+
+    def by_index(self, name: str, key: str) -> builtins.list[R]:
+        """The objects filed under `key` in index `name`."""
+        return list(self._indexes[name].get(key, {}).values())
+
+    def apply_local(self, obj: R) -> None:
+        """Take the answer to our own write into the copy at once, unless the watch already brought something newer."""
+        held = self._objects.get(obj.key)
+        if held is None or _version(held) < _version(obj):
+            self._put(obj)
+
+    # The task.
+
+    async def _run(self) -> None:
+        backoff_s = _BACKOFF_FIRST_S
+        while True:
+            try:
+                if not self._version:
+                    await self._list()
+                    backoff_s = _BACKOFF_FIRST_S
+                await self._watch()
+            except Gone:
+                self._version = ""
+                continue
+            except (ApiError, ApiUnreachable) as error:
+                if self.is_current or not self._synced.is_set():
+                    self._log.warning("watch_lost", kind=self._kind.RESOURCE.kind, error=str(error), retry_s=backoff_s)
+                self.is_current = False
+                # After a lost server the version may belong to another history: list, and compare.
+                self._version = ""
+                await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
+                backoff_s = min(backoff_s * 2, _BACKOFF_MAX_S)
+
+    async def _list(self) -> None:
+        page = await self._client.list(
+            self._kind,
+            self._namespace,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
+            page_size=500,
+        )
+        listed = {obj.key: obj for obj in page.items}
+        for key in [key for key in self._objects if key not in listed]:
+            self._remove(key)
+        for key, obj in listed.items():
+            held = self._objects.get(key)
+            if held is None or held.metadata.resource_version != obj.metadata.resource_version:
+                self._put(obj)
+        self._version = page.resource_version
+        self.is_current = True
+        self._synced.set()
+
+    async def _watch(self) -> None:
+        events = self._client.watch(
+            self._kind,
+            self._namespace,
+            resource_version=self._version,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
+        )
+        async for kind, obj in events:
+            if kind == "DELETED":
+                self._remove(obj.key)
+            elif kind != "BOOKMARK":
+                held = self._objects.get(obj.key)
+                if held is None or held.metadata.uid != obj.metadata.uid or _version(held) < _version(obj):
+                    self._put(obj)
+            self._version = obj.metadata.resource_version
+
+    # The copy.
+
+    def _put(self, obj: R) -> None:
+        old = self._objects.get(obj.key)
+        if old is not None:
+            self._unindex(old)
+        self._objects[obj.key] = obj
+        for name, keys in self._indexers.items():
+            for key in keys(obj):
+                self._indexes[name].setdefault(key, {})[obj.key] = obj
+        self._notify(old, obj)
+
+    def _remove(self, key: Key) -> None:
+        old = self._objects.pop(key, None)
+        if old is not None:
+            self._unindex(old)
+            self._notify(old, None)
+
+    def _unindex(self, obj: R) -> None:
+        for name, keys in self._indexers.items():
+            index = self._indexes[name]
+            for key in keys(obj):
+                filed = index.get(key)
+                if filed is not None:
+                    filed.pop(obj.key, None)
+                    if not filed:
+                        del index[key]
+
+    def _notify(self, old: R | None, new: R | None) -> None:
+        for callback in self._callbacks:
+            try:
+                callback(old, new)
+            except Exception as error:  # noqa: BLE001 - one reader's bug must not stop the others
+                self._log.exception("informer_callback_failed", error, kind=self._kind.RESOURCE.kind)
+
+
+def _version(obj: Resource) -> int:
+    # Opaque in principle; client-go compares versions as growing integers as well (spec api-clients.md 5).
+    text = obj.metadata.resource_version
+    return int(text) if text.isdigit() else 0

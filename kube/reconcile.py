@@ -1,0 +1,178 @@
+"""The loop of a controller: keys in, one reconcile at a time per key, retries with back-off.
+
+Pure part: `KeyQueue` (which key is due when, which is being worked on). Shell: `Loop` (tasks, clock). A key that is
+added while it is being worked on is worked on once more afterwards, so a change is never missed and never handled twice
+at once.
+"""
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+from kube.errors import ApiUnreachable, Conflict
+from proxies.logs import Logger
+
+__all__ = ["KeyQueue", "Loop"]
+
+K = TypeVar("K", bound=Hashable)
+
+_RETRY_FIRST_S = 0.005
+_RETRY_MAX_S = 60.0
+
+
+class KeyQueue(Generic[K]):
+    """Which keys are due. Times are seconds of any steady clock."""
+
+    def __init__(self) -> None:
+        self._due: deque[K] = deque()
+        self._waiting: set[K] = set()
+        self._working: set[K] = set()
+        self._again: set[K] = set()
+        self._later: list[tuple[float, int, K]] = []
+        self._later_at: dict[K, float] = {}
+        self._failures: dict[K, int] = {}
+        self._order = itertools.count()
+
+    def add(self, key: K) -> None:
+        """Make `key` due now; nothing happens when it already is."""
+        if key in self._working:
+            self._again.add(key)
+        elif key not in self._waiting:
+            self._waiting.add(key)
+            self._due.append(key)
+
+    def add_at(self, key: K, at_s: float) -> None:
+        """Make `key` due at `at_s`; of several such wishes the earliest counts."""
+        known = self._later_at.get(key)
+        if known is None or at_s < known:
+            self._later_at[key] = at_s
+            heapq.heappush(self._later, (at_s, next(self._order), key))
+
+    def retry_at(self, key: K, now_s: float) -> float:
+        """Schedule `key` after a failure: 5 ms doubling to 60 s. Returns the delay in seconds."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        delay_s = min(_RETRY_FIRST_S * 2.0 ** min(failures, 30), _RETRY_MAX_S)
+        self.add_at(key, now_s + delay_s)
+        return delay_s
+
+    def forget_failures(self, key: K) -> None:
+        """Begin counting anew."""
+        self._failures.pop(key, None)
+
+    def take(self, now_s: float) -> K | None:
+        """The next due key, which is then being worked on, or None."""
+        while self._later and self._later[0][0] <= now_s:
+            at_s, _, key = heapq.heappop(self._later)
+            if self._later_at.get(key) == at_s:
+                del self._later_at[key]
+                self.add(key)
+        if not self._due:
+            return None
+        key = self._due.popleft()
+        self._waiting.discard(key)
+        self._working.add(key)
+        return key
+
+    def done(self, key: K) -> None:
+        """The work on `key` ended; it becomes due again when it was added meanwhile."""
+        self._working.discard(key)
+        if key in self._again:
+            self._again.discard(key)
+            self.add(key)
+
+    def next_at(self) -> float | None:
+        """When the earliest later key becomes due, or None."""
+        return self._later[0][0] if self._later else None
+
+
+class Loop(Generic[K]):
+    """Runs `reconcile(key)` for keys that were added, `workers` at a time.
+
+    `reconcile` returns None, or seconds after which the key is wanted again. A `Conflict` or an unreachable API is
+    retried quietly; any other exception is logged with the key and retried.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        reconcile: Callable[[K], Awaitable[float | None]],
+        *,
+        workers: int = 4,
+        log: Logger | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self._reconcile = reconcile
+        self._workers = workers
+        self._log = log or Logger(name)
+        self._clock = clock
+        self._queue: KeyQueue[K] = KeyQueue()
+        self._running: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._started = False
+
+    def start(self) -> None:
+        """Begin to work; keys added before are waiting."""
+        self._started = True
+        self._pump()
+
+    async def stop(self) -> None:
+        """Stop taking keys and end the work under way."""
+        self._started = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+
+    def add(self, key: K) -> None:
+        """Reconcile `key` as soon as a worker is free."""
+        self._queue.add(key)
+        self._pump()
+
+    def add_after(self, key: K, delay_s: float) -> None:
+        """Reconcile `key` in `delay_s` seconds, unless it is wanted earlier anyway."""
+        self._queue.add_at(key, self._clock() + delay_s)
+        self._pump()
+
+    def _pump(self) -> None:
+        if not self._started:
+            return
+        while len(self._running) < self._workers:
+            key = self._queue.take(self._clock())
+            if key is None:
+                break
+            task = asyncio.get_running_loop().create_task(self._work(key), name=f"{self.name} {key}")
+            self._running.add(task)
+        at_s = self._queue.next_at()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if at_s is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, at_s - self._clock()), self._pump)
+
+    async def _work(self, key: K) -> None:
+        try:
+            again_s = await self._reconcile(key)
+        except (Conflict, ApiUnreachable):
+            self._queue.retry_at(key, self._clock())
+        except Exception as error:  # noqa: BLE001 - one key's failure must not stop the others; it is logged and retried
+            retry_s = self._queue.retry_at(key, self._clock())
+            self._log.exception("reconcile_failed", error, key=str(key), retry_s=retry_s)
+        else:
+            self._queue.forget_failures(key)
+            if again_s is not None:
+                self._queue.add_at(key, self._clock() + again_s)
+        finally:
+            self._queue.done(key)
+            task = asyncio.current_task()
+            if task is not None:
+                self._running.discard(task)
+            self._pump()
