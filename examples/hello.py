@@ -1,0 +1,37 @@
+"""A small HTTP server: answers `Hello World!`, after `?sleep=MILLISECONDS` if asked. Listens on $PORT, as Knative asks."""
+
+import os
+import socketserver
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+
+class Hello(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        query = parse_qs(urlsplit(self.path).query)
+        time.sleep(min(int(query.get("sleep", ["0"])[0]), 60_000) / 1000)
+        body = f"Hello {os.environ.get('TARGET', 'World')}!\n".encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing per request."""
+
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 1024
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        socketserver.TCPServer.server_bind(self)  # without looking up the host's name, which may take seconds
+        self.server_name, self.server_port = self.server_address[:2]
+
+
+if __name__ == "__main__":
+    Server(("127.0.0.1", int(os.environ.get("PORT", "8080"))), Hello).serve_forever()

@@ -1,0 +1,193 @@
+"""Applying manifests without kubectl: the same three-way merge, with the same annotation, so that both can be mixed.
+
+What was applied before (annotation `kubectl.kubernetes.io/last-applied-configuration`), what is wanted now, and what is
+there decide the patch: fields that were applied before and are gone from the manifest are removed, others' fields stay.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kube.client import Client
+from kube.errors import NotFound
+
+__all__ = ["Applied", "Kinds", "ManifestError", "apply", "load", "three_way_merge"]
+
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+JsonObject = dict[str, Any]
+
+
+class ManifestError(Exception):
+    """A file that cannot be applied: which, where in it, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of one object: `outcome` is created, configured or unchanged."""
+
+    kind: str
+    namespace: str
+    name: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class KindInfo:
+    """Where discovery says that a kind lives."""
+
+    api_version: str
+    kind: str
+    plural: str
+    namespaced: bool
+    names: tuple[str, ...]
+    """Everything a person may type for it: plural, singular, short names."""
+
+    def path(self, namespace: str, name: str | None = None) -> str:
+        """REST path of the collection or of one object."""
+        root = f"/api/{self.api_version}" if "/" not in self.api_version else f"/apis/{self.api_version}"
+        path = (
+            f"{root}/namespaces/{namespace}/{self.plural}" if self.namespaced and namespace else f"{root}/{self.plural}"
+        )
+        return f"{path}/{name}" if name else path
+
+
+class Kinds:
+    """The server's kinds, read once by discovery."""
+
+    def __init__(self, kinds: list[KindInfo]) -> None:
+        self._kinds = kinds
+
+    @classmethod
+    async def discover(cls, client: Client) -> "Kinds":
+        """Ask for every group's resources."""
+        kinds = await _resources(client, "/api/v1", "v1")
+        groups = json.loads(await client.raw("GET", "/apis"))
+        for group in groups.get("groups", []):
+            for version in group.get("versions", []):
+                kinds += await _resources(client, f"/apis/{version['groupVersion']}", version["groupVersion"])
+        return cls(kinds)
+
+    def of(self, api_version: str, kind: str) -> KindInfo:
+        """The kind of a manifest; `ManifestError` when the server has none such."""
+        for info in self._kinds:
+            if (info.api_version, info.kind) == (api_version, kind):
+                return info
+        raise ManifestError(f'no matches for kind "{kind}" in version "{api_version}"')
+
+    def named(self, word: str) -> KindInfo:
+        """The kind that a person means by `pods`, `po`, `ksvc` or `revisions.serving.knative.dev`.
+
+        A bare `services` means Knative's: they are what this stack is about; `services.core` or `svc` are the others.
+        """
+        name, _, group = word.lower().partition(".")
+        found = [
+            info
+            for info in self._kinds
+            if name in info.names
+            and (
+                not group
+                or info.api_version.partition("/")[0] == group
+                or (group == "core" and "/" not in info.api_version)
+            )
+        ]
+        if not found:
+            known = ", ".join(sorted({info.plural for info in self._kinds}))
+            raise ManifestError(f'the server has no resource type "{word}"; it has {known}')
+        return next((info for info in found if info.api_version.endswith("knative.dev/v1")), found[0])
+
+
+async def _resources(client: Client, path: str, api_version: str) -> list[KindInfo]:
+    document = json.loads(await client.raw("GET", path))
+    return [
+        KindInfo(
+            api_version,
+            resource["kind"],
+            resource["name"],
+            bool(resource["namespaced"]),
+            (
+                resource["name"],
+                resource.get("singularName") or resource["kind"].lower(),
+                *resource.get("shortNames", ()),
+            ),
+        )
+        for resource in document.get("resources", [])
+        if "/" not in resource["name"]
+    ]
+
+
+def load(path: Path) -> list[JsonObject]:
+    """The objects of a YAML or JSON file, `List`s unpacked. `ManifestError` names the file, the document and the fault."""
+    try:
+        documents = list(yaml.safe_load_all(path.read_text()))
+    except OSError as error:
+        raise ManifestError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path}: not YAML: {error}") from error
+    return list(_objects(path, documents))
+
+
+def _objects(path: Path, documents: list[Any]) -> Iterator[JsonObject]:
+    for index, document in enumerate(documents):
+        if document is None:
+            continue
+        if isinstance(document, dict) and document.get("kind") == "List":
+            yield from _objects(path, document.get("items") or [])
+            continue
+        where = f"{path}: document {index + 1}"
+        if not isinstance(document, dict):
+            raise ManifestError(f"{where}: expected an object, got {type(document).__name__}")
+        for field in ("apiVersion", "kind"):
+            if not isinstance(document.get(field), str):
+                raise ManifestError(f"{where}: {field}: missing field(s)")
+        if not isinstance(document.get("metadata"), dict) or not isinstance(document["metadata"].get("name"), str):
+            raise ManifestError(f"{where}: metadata.name: missing field(s)")
+        yield document
+
+
+async def apply(client: Client, kinds: Kinds, manifest: JsonObject, namespace: str) -> Applied:
+    """Create or update one object. The server's refusal passes through as `ApiError`."""
+    info = kinds.of(manifest["apiVersion"], manifest["kind"])
+    metadata = manifest["metadata"]
+    wanted = {**manifest, "metadata": {**metadata}}
+    if info.namespaced:
+        wanted["metadata"].setdefault("namespace", namespace)
+    where = wanted["metadata"].get("namespace", "")
+    name = metadata["name"]
+    annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k != LAST_APPLIED}
+    wanted["metadata"]["annotations"] = annotations
+    applied = json.dumps(wanted, separators=(",", ":"), sort_keys=True) + "\n"
+    wanted["metadata"]["annotations"] = {**annotations, LAST_APPLIED: applied}
+    params = {"fieldManager": "knuv", "fieldValidation": "Strict"}
+    try:
+        current = json.loads(await client.raw("GET", info.path(where, name)))
+    except NotFound:
+        await client.raw("POST", info.path(where), body=json.dumps(wanted).encode(), params=params)
+        return Applied(info.kind, where, name, "created")
+    before = json.loads((current["metadata"].get("annotations") or {}).get(LAST_APPLIED) or "{}")
+    patch = three_way_merge(before, wanted, current)
+    if not patch:
+        return Applied(info.kind, where, name, "unchanged")
+    body = json.dumps(patch).encode()
+    await client.raw(
+        "PATCH", info.path(where, name), body=body, content_type="application/merge-patch+json", params=params
+    )
+    return Applied(info.kind, where, name, "configured")
+
+
+def three_way_merge(before: JsonObject, wanted: JsonObject, current: JsonObject) -> JsonObject:
+    """The JSON merge patch (RFC 7396) that brings `current` to `wanted` and drops what only `before` asked for."""
+    patch: JsonObject = {key: None for key in before if key not in wanted and key in current}
+    for key, value in wanted.items():
+        held = current.get(key)
+        if isinstance(value, dict) and isinstance(held, dict):
+            earlier = before.get(key)
+            inner = three_way_merge(earlier if isinstance(earlier, dict) else {}, value, held)
+            if inner:
+                patch[key] = inner
+        elif value != held:
+            patch[key] = value
+    return patch

@@ -1,0 +1,220 @@
+"""The objects of a Knative installation, as the local stack creates them: namespaces, ConfigMaps, the system's own pods.
+
+System components are ordinary Deployments in `knative-serving`. So they are probed, restarted, logged and listed like
+every other pod, and replacing one by another program is a change of its command.
+"""
+
+import sys
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "COMPONENTS",
+    "QUEUE_PROXY_IMAGE",
+    "SYSTEM_NAMESPACE",
+    "SystemLayout",
+    "config_maps",
+    "namespaces",
+    "workloads",
+]
+
+SYSTEM_NAMESPACE = "knative-serving"
+QUEUE_PROXY_IMAGE = "dev.local/knuv/queue-proxy"
+INGRESS_CLASS = "knuv.ingress.networking.knative.dev"
+COMPONENTS = ("controller", "autoscaler", "activator", "gateway", "envoy")
+"""The stack's own pods, in the order in which they are created."""
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemLayout:
+    """Where the parts of one stack are: its subnet, its ports, its files."""
+
+    subnet: IPv4Network
+    """The stack's /16 of the loopback network. The first 256 addresses are the stack's own, the rest are pods'."""
+    http_host: str
+    http_port: int
+    state_dir: Path
+    envoy: Path
+    """Envoy's binary."""
+    domain: str = "127.0.0.1.sslip.io"
+    """Suffix of every Route's host name; it resolves to 127.0.0.1 wherever public DNS answers."""
+
+    def address(self, index: int) -> IPv4Address:
+        """One of the stack's own addresses."""
+        return self.subnet.network_address + index
+
+    @property
+    def service_cidr(self) -> IPv4Network:
+        """Where ClusterIPs come from: the last sixteenth of the subnet."""
+        return list(self.subnet.subnets(new_prefix=20))[-1]
+
+    @property
+    def autoscaler_debug(self) -> str:
+        """host:port at which the autoscaler shows its decisions."""
+        return f"{self.address(3)}:8090"
+
+    @property
+    def xds(self) -> str:
+        """host:port at which Envoy finds its configuration."""
+        return f"{self.address(5)}:18000"
+
+    @property
+    def envoy_admin(self) -> str:
+        """host:port of Envoy's admin interface."""
+        return f"{self.address(6)}:9901"
+
+    @property
+    def envoy_internal(self) -> str:
+        """host:port of the gateway's cluster-local face."""
+        return f"{self.address(6)}:8081"
+
+    @property
+    def access_log(self) -> Path:
+        """The gateway's access log."""
+        return self.state_dir / "logs" / "access.log"
+
+    @property
+    def envoy_bootstrap(self) -> Path:
+        """Envoy's start configuration."""
+        return self.state_dir / "envoy.json"
+
+    def kubeconfig(self, component: str) -> Path:
+        """The credentials of one component."""
+        return self.state_dir / "kubeconfigs" / component
+
+
+def namespaces() -> list[JsonObject]:
+    """The namespaces of a fresh cluster with Knative in it."""
+    names = ("default", "kube-system", "kube-public", "kube-node-lease", SYSTEM_NAMESPACE)
+    return [_object("v1", "Namespace", name, "") for name in names]
+
+
+def config_maps(domain: str) -> list[JsonObject]:
+    """Knative's ConfigMaps with its own defaults, but for what a machine without a registry and DNS must set."""
+    data: dict[str, dict[str, str]] = {
+        "config-autoscaler": {},
+        "config-defaults": {},
+        "config-deployment": {"queue-sidecar-image": QUEUE_PROXY_IMAGE},
+        "config-domain": {domain: ""},
+        "config-features": {},
+        "config-gc": {},
+        "config-leader-election": {},
+        "config-logging": {},
+        "config-network": {"ingress-class": INGRESS_CLASS},
+        "config-observability": {},
+    }
+    labels = {"app.kubernetes.io/name": SYSTEM_NAMESPACE}
+    return [_object("v1", "ConfigMap", name, SYSTEM_NAMESPACE, labels) | {"data": text} for name, text in data.items()]
+
+
+def workloads(layout: SystemLayout) -> list[JsonObject]:
+    """Services and Deployments of the system components."""
+    return [
+        _service("activator-service", "activator", {"http": (80, 8012), "http2": (81, 8013)}),
+        _service("autoscaler", "autoscaler", {"http": (8080, 8080)}),
+        _deployment(layout, "controller"),
+        _deployment(
+            layout,
+            "autoscaler",
+            {"KNUV_DEBUG_ADDRESS": layout.autoscaler_debug},
+            readiness={"httpGet": {"port": 8080, "path": "/"}},
+        ),
+        _deployment(
+            layout,
+            "activator",
+            # Nothing drains slower than its clients here: the gateway is told before the process is.
+            {"KNUV_DRAIN_SECONDS": "1"},
+            readiness={"httpGet": {"port": 8012, "path": "/"}},
+        ),
+        _deployment(
+            layout,
+            "gateway",
+            {
+                "KNUV_GATEWAY_CLASS": INGRESS_CLASS,
+                "KNUV_XDS_ADDRESS": layout.xds,
+                "KNUV_GATEWAY_EXTERNAL_ADDRESS": f"{layout.http_host}:{layout.http_port}",
+                "KNUV_GATEWAY_INTERNAL_ADDRESS": layout.envoy_internal,
+                "KNUV_GATEWAY_ACCESS_LOG": str(layout.access_log),
+            },
+        ),
+        _deployment(
+            layout,
+            "envoy",
+            command=[
+                *(str(layout.envoy), "-c", str(layout.envoy_bootstrap), "--log-level", "warn"),
+                *("--disable-hot-restart", "--concurrency", "1", "--drain-time-s", "1"),
+            ],
+            readiness={
+                "httpGet": {
+                    "host": layout.envoy_admin.partition(":")[0],
+                    "port": int(layout.envoy_admin.partition(":")[2]),
+                    "path": "/ready",
+                }
+            },
+        ),
+    ]
+
+
+def _deployment(
+    layout: SystemLayout,
+    name: str,
+    env: dict[str, str] | None = None,
+    *,
+    command: list[str] | None = None,
+    readiness: JsonObject | None = None,
+) -> JsonObject:
+    labels = {"app": name}
+    variables: list[JsonObject] = [
+        {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+    ]
+    fixed = {
+        "SYSTEM_NAMESPACE": SYSTEM_NAMESPACE,
+        "KUBECONFIG": str(layout.kubeconfig(name)),
+        "CLUSTER_DOMAIN": "cluster.local",
+        "KNUV_SERVICE_RESOLUTION": "endpoints",
+        **(env or {}),
+    }
+    variables += [{"name": key, "value": value} for key, value in fixed.items()]
+    container: JsonObject = {
+        "name": name,
+        "image": f"dev.local/knuv/{name}",
+        "command": command or [sys.executable, "-m", name],
+        "env": variables,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    if readiness is not None:
+        container["readinessProbe"] = {**readiness, "periodSeconds": 1, "failureThreshold": 3}
+    return _object("apps/v1", "Deployment", name, SYSTEM_NAMESPACE, labels) | {
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": labels},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [container], "terminationGracePeriodSeconds": 5},
+            },
+        }
+    }
+
+
+def _service(name: str, app: str, ports: dict[str, tuple[int, int]]) -> JsonObject:
+    return _object("v1", "Service", name, SYSTEM_NAMESPACE, {"app": app}) | {
+        "spec": {
+            "selector": {"app": app},
+            "ports": [{"name": key, "port": port, "targetPort": target} for key, (port, target) in ports.items()],
+        }
+    }
+
+
+def _object(api_version: str, kind: str, name: str, namespace: str, labels: dict[str, str] | None = None) -> JsonObject:
+    metadata: JsonObject = {"name": name}
+    if namespace:
+        metadata["namespace"] = namespace
+    if labels:
+        metadata["labels"] = dict(labels)
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
