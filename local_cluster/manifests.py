@@ -120,7 +120,7 @@ async def _resources(client: Client, path: str, api_version: str) -> list[KindIn
 
 
 def load(path: Path) -> list[JsonObject]:
-    """The objects of a YAML or JSON file, `List`s unpacked. `ManifestError` names the file, the document and the fault."""
+    """The objects of a YAML or JSON file, `List`s unpacked. `ManifestError` names file, document and fault."""
     try:
         documents = list(yaml.safe_load_all(path.read_text()))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The objects of a Knative installation, as the local stack creates them: namespaces, ConfigMaps, the system's own pods.
+"""The objects of a Knative installation as the local stack makes them: namespaces, ConfigMaps, the system's pods.
 
 System components are ordinary Deployments in `knative-serving`. So they are probed, restarted, logged and listed like
 every other pod, and replacing one by another program is a change of its command.
