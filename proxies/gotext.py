@@ -15,9 +15,11 @@ _INT = re.compile(r"[+-]?[0-9]+\Z", re.ASCII)
 _INT_PREFIXED = re.compile(
     r"[+-]?(0[xX](_?[0-9a-fA-F])+|0[bB](_?[01])+|0[oO]?(_?[0-7])+|0|[1-9](_?[0-9])*)\Z", re.ASCII
 )
+_DIGITS = r"[0-9]+(?:_[0-9]+)*"
+_HEX_DIGITS = r"[0-9a-f]+(?:_[0-9a-f]+)*"
 _FLOAT = re.compile(
-    r"[+-]?(inf|infinity|nan|0x([0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)p[+-]?[0-9]+"
-    r"|([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?)\Z",
+    rf"[+-]?(inf|infinity|nan|0x_?({_HEX_DIGITS}\.?({_HEX_DIGITS})?|\.{_HEX_DIGITS})p[+-]?{_DIGITS}"
+    rf"|({_DIGITS}\.?({_DIGITS})?|\.{_DIGITS})(e[+-]?{_DIGITS})?)\Z",
     re.ASCII | re.IGNORECASE,
 )
 _DURATION = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
@@ -51,11 +53,11 @@ def parse_int(text: str, *, bits: int = 64, prefixes: bool = False) -> int:
 
 
 def parse_float(text: str) -> float:
-    """`strconv.ParseFloat`: decimal or hexadecimal, `Inf` and `NaN` included."""
+    """`strconv.ParseFloat`: decimal or hexadecimal, `Inf`, `NaN` and underscores between digits included."""
     if not _FLOAT.match(text):
         raise ValueError(f"expected a number, got {text!r}")
     if "x" in text.lower():
-        return float.fromhex(text)
+        return float.fromhex(text.replace("_", ""))
     value = float(text)
     if value in (float("inf"), float("-inf")) and "inf" not in text.lower():
         raise ValueError(f"expected a number that fits a double, got {text!r}")

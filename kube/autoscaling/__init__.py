@@ -1,0 +1,1 @@
+"""Settings of autoscaling that several services read: ConfigMap `config-autoscaler`, annotations of revisions."""
