@@ -21,7 +21,7 @@ $(READY): pyproject.toml requirements.lock
 	@touch $(READY)
 
 demo: $(READY) ## take examples/hello.yaml from zero pods to many and back, and show it
-	$(BIN)/python -m local_cluster.demo
+	$(BIN)/python -m loadtests.demo
 
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest -n auto --dist loadgroup

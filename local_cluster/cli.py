@@ -1,0 +1,243 @@
+"""The command `knuv`: bring the local stack up, and look at it without kubectl."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from kube.client import Client
+from kube.config import ApiConfig
+from kube.errors import ApiError, ApiUnreachable
+from kube.models.core import Pod
+from local_cluster.manifests import Kinds, ManifestError, apply, load
+from local_cluster.settings import StackInfo, default_state_dir, kubeconfig_path
+from local_cluster.views import describe_lines, service_rows
+from proxies.environment import ConfigError
+
+__all__ = ["main"]
+
+EXIT_USAGE = 2
+"""What cannot work as asked: a wrong argument, a taken port, a missing program, a refused object."""
+
+app = typer.Typer(
+    name="knuv",
+    help="Knative on this machine: services that scale from zero, without a cluster.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+StateDir = Annotated[
+    Path | None,
+    typer.Option("--state-dir", help="Where the stack keeps its files.", show_default="~/.local/state/knuv"),
+]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the objects.")]
+
+
+class Failure(Exception):
+    """A command cannot be carried out; the text is for the person who typed it."""
+
+
+@app.command()
+def up(
+    *,
+    http_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the gateway on 127.0.0.1; 0: any.")] = 8080,
+    api_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Kubernetes API; 0: any.")] = 0,
+    state_dir: StateDir = None,
+    file: Annotated[
+        list[Path] | None, typer.Option("--file", "-f", help="Manifests to apply once the stack is up.")
+    ] = None,
+) -> None:
+    """Run the whole stack until Ctrl-C."""
+    from local_cluster.stack import StackConfig, StackError, run
+
+    config = StackConfig(
+        http_port=http_port,
+        api_port=api_port,
+        state_dir=state_dir or default_state_dir(),
+        manifests=tuple(file or ()),
+    )
+    try:
+        run(config, out.print)
+    except StackError as error:
+        err.print(f"knuv: {error}", markup=False)
+        raise typer.Exit(EXIT_USAGE) from None
+
+
+@app.command("apply")
+def apply_(
+    file: Annotated[list[Path], typer.Option("--file", "-f", help="YAML or JSON manifests.")],
+    *,
+    namespace: Namespace = "default",
+    state_dir: StateDir = None,
+) -> None:
+    """Create or update the objects of manifests, as `kubectl apply` does."""
+
+    async def work(client: Client) -> None:
+        kinds = await Kinds.discover(client)
+        for path in file:
+            for manifest in load(path):
+                try:
+                    done = await apply(client, kinds, manifest, namespace)
+                except ApiError as error:
+                    raise Failure(
+                        f"{path}: {manifest['kind']} {manifest['metadata']['name']}: {error.message}"
+                    ) from error
+                out.print(f"{done.kind.lower()}/{done.name} {done.outcome}")
+
+    _with_client(state_dir, work)
+
+
+@app.command()
+def get(
+    kind: Annotated[str, typer.Argument(help="services, revisions, pods, ... or any kind that the API has.")],
+    name: Annotated[str | None, typer.Argument(help="One object; without it all.")] = None,
+    *,
+    namespace: Namespace = "default",
+    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A")] = False,
+    output: Annotated[str, typer.Option("--output", "-o", help="table, yaml or json.")] = "table",
+    state_dir: StateDir = None,
+) -> None:
+    """List objects."""
+    if output not in ("table", "yaml", "json"):
+        raise typer.BadParameter("expected table, yaml or json", param_hint="--output")
+
+    async def work(client: Client) -> None:
+        info = (await Kinds.discover(client)).named(kind)
+        where = "" if all_namespaces else namespace
+        if output != "table":
+            _dump(json.loads(await client.raw("GET", info.path(where, name))), output)
+        elif info.kind == "Service" and info.api_version == "serving.knative.dev/v1":
+            stack = StackInfo.load(state_dir or default_state_dir())
+            _print_table(*await service_rows(client, where or None, name, stack.http_port if stack else None))
+        else:
+            accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+            table = json.loads(await client.raw("GET", info.path(where, name), accept=accept))
+            columns = [c["name"] for c in table["columnDefinitions"] if c.get("priority", 0) == 0]
+            shown = [i for i, c in enumerate(table["columnDefinitions"]) if c.get("priority", 0) == 0]
+            _print_table(columns, [[str(row["cells"][i]) for i in shown] for row in table["rows"]])
+
+    _with_client(state_dir, work)
+
+
+@app.command()
+def describe(kind: str, name: str, *, namespace: Namespace = "default", state_dir: StateDir = None) -> None:
+    """Show one object with its conditions and events."""
+
+    async def work(client: Client) -> None:
+        info = (await Kinds.discover(client)).named(kind)
+        for line in await describe_lines(client, info.path(namespace, name), namespace, name):
+            out.print(line, markup=False)
+
+    _with_client(state_dir, work)
+
+
+@app.command()
+def delete(
+    kind: Annotated[str | None, typer.Argument(help="Kind of the object.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of the object.")] = None,
+    *,
+    file: Annotated[list[Path] | None, typer.Option("--file", "-f", help="Delete what these manifests name.")] = None,
+    namespace: Namespace = "default",
+    state_dir: StateDir = None,
+) -> None:
+    """Delete objects; what belongs to them goes with them."""
+    if (kind is None or name is None) == (not file):
+        raise typer.BadParameter("expected KIND NAME, or --file")
+
+    async def work(client: Client) -> None:
+        kinds = await Kinds.discover(client)
+        if file:
+            manifests = [manifest for path in file for manifest in load(path)]
+            named = [(kinds.of(m["apiVersion"], m["kind"]), m["metadata"]) for m in manifests]
+            targets = [(i, meta.get("namespace", namespace), meta["name"]) for i, meta in named]
+        else:
+            targets = [(kinds.named(kind or ""), namespace, name or "")]
+        for info, where, target in targets:
+            options = json.dumps({"propagationPolicy": "Background"}).encode()
+            await client.raw("DELETE", info.path(where, target), body=options)
+            out.print(f"{info.kind.lower()}/{target} deleted")
+
+    _with_client(state_dir, work)
+
+
+@app.command()
+def logs(
+    name: Annotated[str, typer.Argument(help="A pod, a revision or a service.")],
+    *,
+    container: Annotated[str, typer.Option("--container", "-c")] = "user-container",
+    tail: Annotated[int, typer.Option(min=0, help="Lines from the end of each log.")] = 100,
+    namespace: Namespace = "default",
+    state_dir: StateDir = None,
+) -> None:
+    """Print the logs of a pod, or of all pods of a revision or service."""
+
+    async def work(client: Client) -> None:
+        pods = (await client.list(Pod, namespace)).items
+        labels = ("serving.knative.dev/revision", "serving.knative.dev/service", "app")
+        chosen = [p for p in pods if p.name == name or name in (p.metadata.labels.get(label) for label in labels)]
+        if not chosen:
+            raise Failure(f'no pod in namespace "{namespace}" belongs to "{name}"; a service at zero has none')
+        for pod in chosen:
+            containers = [c.name for c in pod.spec.containers]
+            shown = container if container in containers else containers[0]
+            params = {"container": shown, "tailLines": str(tail)}
+            text = await client.raw("GET", pod.RESOURCE.path(namespace, pod.name, "log"), params=params)
+            prefix = f"{pod.name}: " if len(chosen) > 1 else ""
+            for line in text.decode("utf-8", "replace").splitlines():
+                out.print(prefix + line, markup=False)
+
+    _with_client(state_dir, work)
+
+
+def main() -> None:
+    """Entry point of `knuv`."""
+    app()
+
+
+def _with_client(state_dir: Path | None, work: Callable[[Client], Awaitable[None]]) -> None:
+    async def run() -> None:
+        config = ApiConfig.from_kubeconfig(kubeconfig_path(state_dir))
+        async with Client(config, user_agent="knuv-cli") as client:
+            await work(client)
+
+    try:
+        asyncio.run(run())
+    except ConfigError as error:
+        err.print(f"knuv: {error}. Is the stack up (`knuv up`)? Another one is named by --state-dir.", markup=False)
+        raise typer.Exit(EXIT_USAGE) from None
+    except ApiUnreachable as error:
+        err.print(f"knuv: the API does not answer: {error}. Is the stack up (`knuv up`)?", markup=False)
+        raise typer.Exit(EXIT_USAGE) from None
+    except (ApiError, ManifestError, Failure) as error:
+        text = error.message if isinstance(error, ApiError) else str(error)
+        err.print(f"knuv: {text}", markup=False)
+        raise typer.Exit(1) from None
+
+
+def _print_table(columns: list[str], rows: list[list[str]]) -> None:
+    if not rows:
+        err.print("No resources found.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column.upper(), no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
+def _dump(data: Any, output: str) -> None:
+    if output == "json":
+        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+    else:
+        sys.stdout.write(yaml.safe_dump(data, sort_keys=False))
