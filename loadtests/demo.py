@@ -154,8 +154,8 @@ async def _load(stack: RunningStack, host: str, state: StackState, summary: Summ
             summary.modes.append(seen.mode)
         console.print(
             f"{time.perf_counter() - began:5.0f}  {seen.stable:11.1f}  {'yes' if seen.panicking else 'no':5}"
-            f"  {seen.desired:7}  {seen.ready_pods:5}  {seen.mode:5}  {second.count:10}  {second.p50_ms:7.0f}  {second.p99_ms:7.0f}"
-            f"  {len(second.problems):6}"
+            f"  {seen.desired:7}  {seen.ready_pods:5}  {seen.mode:5}  {second.count:10}"
+            f"  {second.p50_ms:7.0f}  {second.p99_ms:7.0f}  {len(second.problems):6}"
         )
     await load_.stop()
     summary.requests += load_.total
