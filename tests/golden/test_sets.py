@@ -24,7 +24,6 @@ AWAITED = frozenset(
         "throttler",
         "timeouts",
         "traffic",
-        "wire",
     ]
 )
 
