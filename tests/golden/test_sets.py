@@ -18,8 +18,6 @@ AWAITED = frozenset(
         "readiness",
         "request_stats",
         "rollout",
-        "scrape",
-        "scrape_client",
         "service",
         "throttler",
         "timeouts",

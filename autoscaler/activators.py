@@ -1,0 +1,25 @@
+"""How many activators stand before a revision.
+
+Source: knative/serving `pkg/reconciler/autoscaling/kpa/kpa.go` (computeNumActivators); spec autoscaler.md 7.2; golden
+set `activators`.
+"""
+
+import math
+
+from autoscaler.decider import DeciderSpec
+
+__all__ = ["ACTIVATORS_MIN", "activator_count"]
+
+ACTIVATORS_MIN = 2
+"""So that one may fail."""
+_INT32_MAX = (1 << 31) - 1
+
+
+def activator_count(ready_pods: int, spec: DeciderSpec) -> int:
+    """Return enough activators for what the ready pods and the burst on top of them can take."""
+    if spec.target_burst_capacity == 0:
+        return ACTIVATORS_MIN
+    capacity = ready_pods * spec.total_value
+    if spec.target_burst_capacity > 0:
+        capacity += spec.target_burst_capacity
+    return max(ACTIVATORS_MIN, math.ceil(min(capacity / spec.activator_capacity, _INT32_MAX)))

@@ -1,0 +1,191 @@
+"""All revisions of this autoscaler: their windows, their deciders, and when each is decided.
+
+One ticker drives everything. The two seconds between decisions of a revision are cut into `PHASES`; a revision belongs
+to the phase in which it was made, and `decide_phase` decides the revisions of one phase. So ten thousand revisions cost
+no task or timer each, and never block the loop for more than one phase's share. A revision at zero for which a stat
+arrives does not wait for its phase: `record` decides at once (a *poke*), since a request is being held.
+
+Pure: no clock, no tasks, no logs. Whoever calls learns from the `Outcome` what to log and which owner to tell. Source:
+knative/serving `pkg/autoscaler/scaling/multiscaler.go`; spec autoscaler.md 6; golden sets `multiscaler` and `pipeline`.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeAlias
+
+from autoscaler.collector import Collection, MetricSpec
+from autoscaler.decider import TICK_S, Decider, DeciderSpec, Decision
+from proxies.wire.stat import Stat
+
+__all__ = [
+    "PHASES",
+    "PHASE_S",
+    "MultiScaler",
+    "Outcome",
+    "Revision",
+    "RevisionKey",
+    "initial_excess_burst_capacity",
+    "is_worth_telling",
+]
+
+RevisionKey: TypeAlias = tuple[str, str]
+"""(namespace, name) of a Revision, which its PodAutoscaler, Metric and ServerlessService share."""
+
+PHASES = 20
+PHASE_S = TICK_S / PHASES
+_PHASE_SLACK = 64
+"""Revisions beyond its share that a phase takes before later ones go to the next phase."""
+_INT32_MAX = (1 << 31) - 1
+UNKNOWN_SCALE = -1
+
+
+class Revision:
+    """One revision's state. `desired` is -1 until the first decision."""
+
+    __slots__ = (
+        "collection",
+        "decided_s",
+        "decider",
+        "desired",
+        "excess_burst_capacity",
+        "first_due_s",
+        "key",
+        "last",
+        "phase",
+        "poked_s",
+    )
+
+    def __init__(self, key: RevisionKey, decider: Decider, collection: Collection, first_due_s: float) -> None:
+        self.key = key
+        self.decider = decider
+        self.collection = collection
+        self.desired = UNKNOWN_SCALE
+        self.excess_burst_capacity = initial_excess_burst_capacity(decider.spec)
+        self.last: Decision | None = None
+        self.first_due_s = first_due_s
+        self.phase = 0
+        self.decided_s: float | None = None
+        """When `desired` last changed."""
+        self.poked_s: float | None = None
+        """When the stat arrived that made `desired` change, if it was a poke."""
+
+
+class Outcome(NamedTuple):
+    """One decision: whether the owner is to be told, and whether panic began (True), ended (False) or neither."""
+
+    revision: Revision
+    decision: Decision
+    is_worth_telling: bool
+    panic_became: bool | None
+
+
+class MultiScaler:
+    """The revisions by key. `ready_pods(key)` counts a revision's ready pods, 0 when there are none."""
+
+    def __init__(self, ready_pods: Callable[[RevisionKey], int]) -> None:
+        self._ready_pods = ready_pods
+        self._revisions: dict[RevisionKey, Revision] = {}
+        self._phases: list[dict[RevisionKey, Revision]] = [{} for _ in range(PHASES)]
+
+    def __iter__(self) -> Iterator[Revision]:
+        return iter(self._revisions.values())
+
+    def __len__(self) -> int:
+        return len(self._revisions)
+
+    def get(self, key: RevisionKey) -> Revision | None:
+        """The revision's state, or None."""
+        return self._revisions.get(key)
+
+    def put(self, key: RevisionKey, spec: DeciderSpec, metric: MetricSpec, now_s: float, phase: int) -> Revision:
+        """Take over a revision's settings; make its state when it is new, to be decided first one tick from now.
+
+        `phase` is the one that was decided last.
+        """
+        revision = self._revisions.get(key)
+        if revision is not None:
+            revision.decider.spec = spec
+            revision.collection.update(now_s, metric)
+            return revision
+        decider = Decider(spec, now_s=now_s, ready_pods=self._ready_pods(key))
+        revision = Revision(key, decider, Collection(metric), now_s + TICK_S - PHASE_S)
+        self._revisions[key] = revision
+        revision.phase = self._phase_with_room(phase)
+        self._phases[revision.phase][key] = revision
+        return revision
+
+    def delete(self, key: RevisionKey) -> None:
+        """Forget a revision; unknown keys are fine."""
+        revision = self._revisions.pop(key, None)
+        if revision is not None:
+            del self._phases[revision.phase][key]
+
+    def record(self, key: RevisionKey, at_s: float, stat: Stat, now_s: float) -> Outcome | None:
+        """Take a stat from outside; the outcome when it made for an immediate decision. Unknown keys are dropped.
+
+        `at_s` is the second that the stat belongs to, `now_s` the present.
+        """
+        revision = self._revisions.get(key)
+        if revision is None:
+            return None
+        revision.collection.record(at_s, stat)
+        # -1 does not qualify: a revision that was never decided is not known to be at zero.
+        if revision.desired == 0 and stat.average_concurrent_requests != 0:
+            return self._decide(revision, now_s, poked_s=now_s)
+        return None
+
+    def decide_phase(self, phase: int, now_s: float) -> list[Outcome]:
+        """Decide the revisions of one phase. O(revisions / PHASES)."""
+        outcomes: list[Outcome] = []
+        for revision in self._phases[phase % PHASES].values():
+            if now_s >= revision.first_due_s:
+                outcome = self._decide(revision, now_s, poked_s=None)
+                if outcome is not None:
+                    outcomes.append(outcome)
+        return outcomes
+
+    def in_phase(self, phase: int) -> list[Revision]:
+        """The revisions of one phase."""
+        return list(self._phases[phase % PHASES].values())
+
+    def _decide(self, revision: Revision, now_s: float, *, poked_s: float | None) -> Outcome | None:
+        """Decide; None when the load is not known, which changes nothing."""
+        decider = revision.decider
+        load = revision.collection.load(decider.spec.scaling_metric, now_s)
+        if load is None:
+            return None
+        was_panicking = decider.is_panicking
+        decision = decider.decide(now_s, self._ready_pods(revision.key), load.stable, load.panic)
+        telling = is_worth_telling(
+            revision.desired, revision.excess_burst_capacity, decision.desired, decision.excess_burst_capacity
+        )
+        if revision.desired != decision.desired:
+            revision.desired = decision.desired
+            revision.decided_s = now_s
+            revision.poked_s = poked_s
+        revision.excess_burst_capacity = decision.excess_burst_capacity
+        revision.last = decision
+        panic_became = decision.panicking if decision.panicking != was_panicking else None
+        return Outcome(revision, decision, telling, panic_became)
+
+    def _phase_with_room(self, phase: int) -> int:
+        """The phase itself, or the next one that is not overfull when very many revisions appear at once."""
+        share = len(self._revisions) / PHASES + _PHASE_SLACK
+        for candidate in range(phase, phase + PHASES):
+            if len(self._phases[candidate % PHASES]) < share:
+                return candidate % PHASES
+        raise AssertionError("some phase always holds no more than its share")
+
+
+def initial_excess_burst_capacity(spec: DeciderSpec) -> int:
+    """What is assumed before the first decision: the initial scale is ready and idle."""
+    burst = spec.target_burst_capacity
+    if burst in (-1, 0):
+        return int(burst)
+    room = spec.initial_scale * spec.total_value - burst
+    return math.trunc(max(-_INT32_MAX, min(room, _INT32_MAX)))
+
+
+def is_worth_telling(desired: int, excess: int, next_desired: int, next_excess: int) -> bool:
+    """Whether the reconciler must run: another scale, or another sign of the excess burst capacity (0 is positive)."""
+    return desired != next_desired or (excess >= 0) != (next_excess >= 0)
