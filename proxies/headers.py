@@ -1,0 +1,189 @@
+"""Header names of the data plane, and what a proxy does to heads on their way.
+
+`HeadEdits` is declarative, so that it serves any HTTP version and so that a result may be kept: make one for each
+distinct editing (per service, or per target) and use it again.
+
+Source: spec queue-proxy.md 7, activator.md 7.2; RFC 9110 section 7.6.1.
+"""
+
+from collections.abc import Collection, Mapping
+from enum import Enum
+from typing import Final
+
+from proxies.messages import RequestHead, ResponseHead
+
+__all__ = ["HeadEdits", "HostRule", "forwarded_value", "relayed_head"]
+
+# Lower-case names, as `RequestHead.get` wants them.
+USER_AGENT: Final = b"user-agent"
+PROBE: Final = b"k-network-probe"
+PROBE_HASH: Final = b"k-network-hash"
+KUBELET_PROBE: Final = b"k-kubelet-probe"
+PROXY_REQUEST: Final = b"k-proxy-request"
+ORIGINAL_HOST: Final = b"k-original-host"
+PASSTHROUGH_LB: Final = b"k-passthrough-lb"
+REVISION: Final = b"knative-serving-revision"
+NAMESPACE: Final = b"knative-serving-namespace"
+TAG: Final = b"knative-serving-tag"
+DEFAULT_ROUTE: Final = b"knative-serving-default-route"
+FORWARDED: Final = b"forwarded"
+FORWARDED_FOR: Final = b"x-forwarded-for"
+FORWARDED_HOST: Final = b"x-forwarded-host"
+FORWARDED_PROTO: Final = b"x-forwarded-proto"
+
+KUBELET_AGENT: Final = b"kube-probe/"
+ACTIVATOR_AGENT: Final = b"Knative-Activator-Probe"
+AUTOSCALER_AGENT: Final = b"Knative-Autoscaling-Probe"
+PROBE_AGENTS: Final = (KUBELET_AGENT, ACTIVATOR_AGENT, AUTOSCALER_AGENT)
+
+HOP_BY_HOP: Final = frozenset(
+    [
+        b"connection",
+        b"proxy-connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    ]
+)
+
+_RENDERED_MAX: Final = 64
+"""Edited forms kept per head: as many targets times peers. Beyond it all are dropped and made again."""
+
+
+class HostRule(Enum):
+    """What `HeadEdits` does with the client's `Host` besides replacing it."""
+
+    KEEP = "keep"
+    """Neither saved nor restored."""
+    SAVE = "save"
+    """Keep it in `K-Original-Host`, unless the request carries one that is not empty (activator)."""
+    RESTORE = "restore"
+    """Take it from `K-Original-Host` where that is not empty, and drop that header (queue-proxy)."""
+
+
+class HeadEdits:
+    """How request heads are changed on their way upstream, besides what every proxy does.
+
+    Every proxy drops hop-by-hop headers (putting `TE: trailers`, an asked-for upgrade and chunked framing back) and
+    appends the peer to `X-Forwarded-For`. Compared by identity: keep and reuse the object.
+    """
+
+    __slots__ = ("_drop", "_set_lines", "add_forwarded", "host", "host_rule", "remove", "set")
+
+    def __init__(
+        self,
+        *,
+        remove: Collection[bytes] = (),
+        set: Mapping[bytes, bytes] | None = None,
+        host: bytes = b"",
+        host_rule: HostRule = HostRule.KEEP,
+        add_forwarded: bool = False,
+    ) -> None:
+        """`remove`: names. `set`: name as it shall be written -> value, replacing all lines of that name.
+
+        `host`: what `Host` becomes; empty: as received. `host_rule`: see there. `add_forwarded`: make `Forwarded` from
+        `X-Forwarded-*` where it is absent or empty (spec queue-proxy.md 7.1).
+        """
+        self.remove = frozenset(name.lower() for name in remove)
+        self.set = dict(set or {})
+        self.host = host
+        self.host_rule = host_rule
+        self.add_forwarded = add_forwarded
+        self._drop = HOP_BY_HOP | self.remove | {name.lower() for name in self.set} | {FORWARDED_FOR}
+        self._set_lines = [b"%s: %s" % item for item in self.set.items()]
+
+    def apply(self, head: RequestHead, peer: bytes) -> bytes:
+        """Return the edited head in HTTP/1.1, with its closing empty line. `peer`: the client's address."""
+        key = (self, peer)
+        rendered = head.rendered.get(key)
+        if rendered is None:
+            if len(head.rendered) >= _RENDERED_MAX:
+                head.rendered.clear()
+            rendered = head.rendered[key] = self._render(head, peer)
+        return rendered
+
+    def _render(self, head: RequestHead, peer: bytes) -> bytes:
+        drop = self._drop
+        if head.connection_options:
+            drop = drop | head.connection_options
+        original_host = head.get(ORIGINAL_HOST)
+        lines = [b"%s %s HTTP/1.1" % (head.method, head.target)]
+        host = self.host
+        if self.host_rule is HostRule.RESTORE:
+            drop = drop | {ORIGINAL_HOST}
+            host = host or original_host
+        elif self.host_rule is HostRule.SAVE and not original_host and head.host:
+            drop = drop | {ORIGINAL_HOST}
+            lines.append(b"K-Original-Host: " + head.host)
+        if host:
+            drop = drop | {b"host"}
+            lines.insert(1, b"Host: " + host)
+        forwarded = b""
+        if self.add_forwarded and not head.get(FORWARDED):
+            forwarded = forwarded_value(head.get(FORWARDED_FOR), head.get(FORWARDED_HOST), head.get(FORWARDED_PROTO))
+            if forwarded:
+                drop = drop | {FORWARDED}
+        lines.extend(field.line for field in head.fields if field.name not in drop)
+        lines.extend(self._set_lines)
+        if forwarded:
+            lines.append(b"Forwarded: " + forwarded)
+        hops = [value for value in head.get_all(FORWARDED_FOR) if FORWARDED_FOR not in head.connection_options]
+        if peer:
+            hops.append(peer)
+        if hops:
+            lines.append(b"X-Forwarded-For: " + b", ".join(hops))
+        if head.is_chunked:
+            lines.append(b"Transfer-Encoding: chunked")
+        if any(_has_token(value, b"trailers") for value in head.get_all(b"te")):
+            lines.append(b"TE: trailers")
+        if head.upgrade:
+            lines.append(b"Connection: Upgrade\r\nUpgrade: " + head.upgrade)
+        lines.append(b"\r\n")
+        return b"\r\n".join(lines)
+
+
+def relayed_head(head: ResponseHead) -> list[bytes]:
+    """Return the lines of a response's head as they are relayed: hop-by-hop headers gone, framing left as it is.
+
+    The connection adds `Date` where it is missing, `Connection` where it ends, and the closing empty line.
+    """
+    drop = _RESPONSE_DROP | head.connection_options if head.connection_options else _RESPONSE_DROP
+    lines = [b"HTTP/1.1 %d %s" % (head.status, head.reason)]
+    lines.extend(field.line for field in head.fields if field.name not in drop)
+    return lines
+
+
+# The body is spliced, so the headers that frame and announce it stay with it.
+_RESPONSE_DROP: Final = HOP_BY_HOP - {b"transfer-encoding", b"trailer"}
+
+
+def forwarded_value(forwarded_for: bytes, host: bytes, proto: bytes) -> bytes:
+    """Return the value of `Forwarded` for the values of `X-Forwarded-*`; empty when there are none.
+
+    Quirks included (spec queue-proxy.md 7.1): an empty first node gives `for=` with no `;` behind it, and a trailing
+    empty node is left out.
+    """
+    if not (forwarded_for or host or proto):
+        return b""
+    nodes = [_forwarded_node(node.strip()) for node in forwarded_for.split(b",")] if forwarded_for else []
+    if len(nodes) > 1 and not nodes[-1]:
+        nodes.pop()
+    pairs = [nodes[0]] if nodes and nodes[0] else []
+    if host:
+        pairs.append(b"host=" + host)
+    if proto:
+        pairs.append(b"proto=" + proto)
+    first = (b"for=" if nodes else b"") + b";".join(pairs)
+    return b", for=".join([first, *nodes[1:]])
+
+
+def _forwarded_node(node: bytes) -> bytes:
+    return b'"[' + node + b']"' if b":" in node else node
+
+
+def _has_token(value: bytes, token: bytes) -> bool:
+    return any(part.strip().lower() == token for part in value.split(b","))

@@ -1,0 +1,215 @@
+"""What an HTTP request, a response and an answer of our own say, whatever version carried them.
+
+Heads are immutable and shared: equal bytes on the wire give the same object (see `http1`), so whatever is derived from
+a head alone may be kept with it (`RequestHead.plan`).
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+__all__ = ["Answer", "Field", "RequestHead", "ResponseHead"]
+
+REASONS: Final = {
+    100: b"Continue",
+    101: b"Switching Protocols",
+    200: b"OK",
+    400: b"Bad Request",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    408: b"Request Timeout",
+    414: b"URI Too Long",
+    417: b"Expectation Failed",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    501: b"Not Implemented",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+    505: b"HTTP Version Not Supported",
+}
+
+
+class Field:
+    """One header line."""
+
+    __slots__ = ("line", "name", "value")
+
+    def __init__(self, name: bytes, value: bytes, line: bytes) -> None:
+        self.name = name
+        """Lower case."""
+        self.value = value
+        """Without surrounding white space."""
+        self.line = line
+        """As it stood on the wire, without its line end: what is sent on when nothing edits it."""
+
+    def __repr__(self) -> str:
+        return f"Field({self.line!r})"
+
+
+class RequestHead:
+    """The head of a request."""
+
+    __slots__ = (
+        "_first",
+        "connection_options",
+        "content_length",
+        "expects_continue",
+        "fields",
+        "is_chunked",
+        "keep_alive",
+        "method",
+        "minor",
+        "plan",
+        "rendered",
+        "target",
+        "upgrade",
+    )
+
+    def __init__(
+        self,
+        *,
+        method: bytes,
+        target: bytes,
+        minor: int,
+        fields: tuple[Field, ...],
+        content_length: int,
+        is_chunked: bool,
+        keep_alive: bool,
+        connection_options: frozenset[bytes],
+        upgrade: bytes,
+        expects_continue: bool,
+    ) -> None:
+        self.method = method
+        self.target = target
+        """Path and query exactly as received; may be absolute or `*`."""
+        self.minor = minor
+        """The version is HTTP/1.`minor`."""
+        self.fields = fields
+        """All lines, in order, hop-by-hop ones included."""
+        self.content_length = content_length
+        """Length of the body in bytes; 0 when there is none; -1 when it is chunked."""
+        self.is_chunked = is_chunked
+        self.keep_alive = keep_alive
+        """Whether the client lets the connection live on after the response."""
+        self.connection_options = connection_options
+        """Lower-case names that `Connection` lists."""
+        self.upgrade = upgrade
+        """Value of `Upgrade` when the client asks for one, else empty."""
+        self.expects_continue = expects_continue
+        self.plan: object = None
+        """Whatever the service derived from this head alone; filled and read by its policy."""
+        self.rendered: dict[object, bytes] = {}
+        """Edited forms of this head; kept by `headers.HeadEdits`, bounded there."""
+        self._first: dict[bytes, bytes] | None = None
+
+    def get(self, name: bytes) -> bytes:
+        """Return the first value of the header `name` (lower case); empty when there is none."""
+        first = self._first
+        if first is None:
+            first = self._first = {field.name: field.value for field in reversed(self.fields)}
+        return first.get(name, b"")
+
+    def get_all(self, name: bytes) -> list[bytes]:
+        """Return every value of the header `name` (lower case), in order."""
+        return [field.value for field in self.fields if field.name == name]
+
+    @property
+    def host(self) -> bytes:
+        """The authority that the request is for, with its port if it was given."""
+        return self.get(b"host")
+
+    @property
+    def has_body(self) -> bool:
+        """A body follows the head."""
+        return self.content_length != 0
+
+    def __repr__(self) -> str:
+        return f"RequestHead({self.method!r}, {self.target!r}, {list(self.fields)!r})"
+
+
+class ResponseHead:
+    """The head of a response, informational ones included."""
+
+    __slots__ = (
+        "connection_options",
+        "content_length",
+        "fields",
+        "is_chunked",
+        "keep_alive",
+        "minor",
+        "reason",
+        "rendered",
+        "status",
+        "upgrade",
+    )
+
+    def __init__(
+        self,
+        *,
+        status: int,
+        reason: bytes,
+        minor: int,
+        fields: tuple[Field, ...],
+        content_length: int,
+        is_chunked: bool,
+        keep_alive: bool,
+        connection_options: frozenset[bytes],
+        upgrade: bytes,
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.minor = minor
+        self.fields = fields
+        self.content_length = content_length
+        """As declared; -1 when it is not: then the body is chunked or ends with the connection."""
+        self.is_chunked = is_chunked
+        self.keep_alive = keep_alive
+        self.connection_options = connection_options
+        self.upgrade = upgrade
+        self.rendered: bytes = b""
+        """The head as it is relayed; kept by `headers.relayed_head`."""
+
+    def get(self, name: bytes) -> bytes:
+        """Return the first value of the header `name` (lower case); empty when there is none."""
+        return next((field.value for field in self.fields if field.name == name), b"")
+
+    def __repr__(self) -> str:
+        return f"ResponseHead({self.status}, {list(self.fields)!r})"
+
+
+class Answer:
+    """A whole response that a service gives itself. Immutable; make constant ones once."""
+
+    __slots__ = ("body", "fields", "status")
+
+    def __init__(
+        self, status: int, body: bytes = b"", *, content_type: bytes = b"", fields: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """`content_type` is left out when empty; `fields` are (name, value) as they shall be written."""
+        self.status = status
+        self.body = body
+        self.fields = tuple(fields) if not content_type else ((b"Content-Type", content_type), *fields)
+
+    @classmethod
+    def error(cls, status: int, text: str) -> "Answer":
+        """Return `text` and a newline in the shape of Go's `http.Error` (spec queue-proxy.md 4)."""
+        return cls(
+            status,
+            text.encode() + b"\n",
+            content_type=b"text/plain; charset=utf-8",
+            fields=((b"X-Content-Type-Options", b"nosniff"),),
+        )
+
+    def head(self, date: bytes, *, close: bool) -> bytes:
+        """Return the head in HTTP/1.1; `date` in HTTP's format, `close` when the connection ends with this answer."""
+        lines = [b"HTTP/1.1 %d %s" % (self.status, REASONS.get(self.status, b"Unknown"))]
+        lines.extend(b"%s: %s" % field for field in self.fields)
+        lines.append(b"Date: " + date)
+        lines.append(b"Content-Length: %d" % len(self.body))
+        if close:
+            lines.append(b"Connection: close")
+        lines.append(b"\r\n")
+        return b"\r\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"Answer({self.status}, {self.body!r})"
