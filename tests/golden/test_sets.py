@@ -8,7 +8,6 @@ import pytest
 AWAITED = frozenset(
     [
         "activator_stats",
-        "breaker",
         "config_defaults",
         "kubernetes_protobuf",
         "lb_policy",
@@ -16,11 +15,9 @@ AWAITED = frozenset(
         "queue_headers",
         "queue_http",
         "readiness",
-        "request_stats",
         "rollout",
         "service",
         "throttler",
-        "timeouts",
         "traffic",
     ]
 )
