@@ -1,1 +1,1 @@
-"""The kubelet's part: pods as process groups with addresses of their own, probes, logs, status."""
+"""The kubelet's part of the local stack: pods become process groups, and their status goes back to the API."""

@@ -1,0 +1,224 @@
+"""The node: watches the pods that are assigned to it, runs them, answers for their logs.
+
+Addresses and ports are taken when a pod appears and given back when its last process has ended.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from ipaddress import IPv4Address
+
+from kube.client import Client
+from kube.errors import AlreadyExists
+from kube.informer import Informer
+from kube.models.core import Node as NodeObject
+from kube.models.core import Pod
+from kube.models.meta import ObjectMeta
+from kube.timestamps import format_time
+from local_cluster.events import EventRecorder
+from local_cluster.guardian import Guardian
+from local_cluster.node.config import NodeConfig
+from local_cluster.node.environment import PodFacts
+from local_cluster.node.images import ImageEntry, ImageMap
+from local_cluster.node.logs import LogsUnavailable
+from local_cluster.node.loopback import rewrite_ports
+from local_cluster.node.network import AddressPool, PoolExhausted, PortPool
+from local_cluster.node.pod_runner import NodeServices, PodRunner
+from proxies.logs import Logger
+
+__all__ = ["LogsUnavailable", "Node", "NodeConfig"]
+
+_STOP_S = 5.0
+_ADDRESS_RETRY_S = 1.0
+
+
+class Node:
+    """One machine that runs pods. `stop` ends everything it started."""
+
+    def __init__(
+        self, client: Client, config: NodeConfig, *, guardian: Guardian | None = None, log: Logger | None = None
+    ) -> None:
+        self._client = client
+        self._config = config
+        self._log = (log or Logger("node")).bind(node=config.name)
+        self._addresses = AddressPool(config.subnet)
+        self._ports = PortPool()
+        self._host_ip = str(IPv4Address(int(config.subnet.network_address) + 1))
+        self._cpu = str(os.cpu_count() or 1)
+        self._memory = str(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        self._clock_start_s = time.time() - time.monotonic()
+        self._events = EventRecorder(client, component="kubelet", host=config.name, clock=self._clock)
+        builtin = tuple(ImageEntry(pattern, tuple(command)) for pattern, command in config.images.items())
+        self._services = NodeServices(
+            config=config,
+            client=client,
+            images=ImageMap(builtin, config.state_dir / "images.yaml"),
+            guardian=guardian,
+            events=self._events,
+            facts=self._facts,
+            clock=self._clock,
+            log=self._log,
+        )
+        self._pods = Informer(client, Pod, field_selector=f"spec.nodeName={config.name}", log=self._log)
+        self._pods.on_change(self._changed)
+        self._runners: dict[str, PodRunner] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._emptied = asyncio.Event()
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Register, then run what is assigned to this node."""
+        await self._register()
+        await self._events.start()
+        await self._pods.start()
+
+    async def stop(self) -> None:
+        """End every process. API objects stay as they are."""
+        self._stopping = True
+        await self._pods.stop()
+        await self._events.stop()
+        for runner in list(self._runners.values()):
+            runner.vanish()
+        if self._runners:
+            self._emptied.clear()
+            try:
+                async with asyncio.timeout(_STOP_S):
+                    await self._emptied.wait()
+            except TimeoutError:
+                self._log.error("pods_do_not_end", pods=[runner.pod.name for runner in self._runners.values()])
+        for task in self._leaving:
+            task.cancel()
+        if self._leaving:
+            await asyncio.wait(self._leaving)
+
+    async def read_logs(
+        self,
+        namespace: str,
+        pod: str,
+        container: str = "",
+        *,
+        follow: bool = False,
+        tail_lines: int | None = None,
+        since_s: float | None = None,
+        timestamps: bool = False,
+        previous: bool = False,
+    ) -> AsyncIterator[bytes]:
+        """A container's log in chunks. `since_s`: only lines of the last so many seconds.
+
+        Raises `LogsUnavailable`, before the first chunk, with a text for the person who asked.
+        """
+        runner = next((r for r in self._runners.values() if r.pod.key == (namespace, pod)), None)
+        if runner is None:
+            raise LogsUnavailable(f'pod "{pod}" does not run on node {self._config.name}')
+        if not container:
+            names = runner.container_names
+            if len(names) != 1:
+                raise LogsUnavailable(f"a container name must be specified for pod {pod}, choose one of: {names}")
+            container = names[0]
+        log = runner.logs(container, previous=previous)
+        oldest_s = None if since_s is None else self._clock() - since_s
+        async for chunk in log.read(follow=follow, tail_lines=tail_lines, since_s=oldest_s, timestamps=timestamps):
+            yield chunk
+
+    # Pods come and go.
+
+    def _changed(self, old: Pod | None, new: Pod | None) -> None:
+        if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
+            runner = self._runners.get(old.metadata.uid)
+            if runner is not None:
+                runner.vanish()
+        if new is None or self._stopping:
+            return
+        runner = self._runners.get(new.metadata.uid)
+        if runner is None:
+            if old is None or old.metadata.uid != new.metadata.uid:
+                self._admit(new)
+        elif new.metadata.deletion_timestamp is not None:
+            runner.delete(new.metadata.deletion_grace_period_seconds)
+
+    def _admit(self, pod: Pod) -> None:
+        """Give the pod an address and start it; without a free one it is tried again."""
+        seen_s = time.time()
+        if pod.status.phase in ("Succeeded", "Failed") and pod.metadata.deletion_timestamp is None:
+            return
+        pod_ip, ports = "", []
+
+        def take_port() -> int:
+            ports.append(self._ports.take())
+            return ports[0]
+
+        try:
+            pod_ip = self._addresses.take()
+            rewrite = rewrite_ports(pod, pod_ip, take_port)
+        except PoolExhausted as error:
+            if pod_ip:
+                self._addresses.release(pod_ip)
+            self._events.report(pod, "Warning", "FailedCreatePodSandBox", str(error))
+            asyncio.get_running_loop().call_later(_ADDRESS_RETRY_S, self._admit_again, pod.key, pod.metadata.uid)
+            return
+        runner = PodRunner(pod, pod_ip, rewrite, self._services, seen_s=seen_s, closed=self._pod_closed)
+        self._runners[pod.metadata.uid] = runner
+        runner.start()
+
+    def _admit_again(self, key: tuple[str, str], uid: str) -> None:
+        pod = self._pods.get(*key)
+        if pod is not None and pod.metadata.uid == uid and uid not in self._runners and not self._stopping:
+            self._admit(pod)
+
+    def _pod_closed(self, runner: PodRunner) -> None:
+        self._runners.pop(runner.pod.metadata.uid, None)
+        self._addresses.release(runner.pod_ip)
+        if runner.rewrite.port:
+            self._ports.release(runner.rewrite.port)
+        if not self._runners:
+            self._emptied.set()
+        task = asyncio.get_running_loop().create_task(runner.leave(), name=f"leave {runner.pod.name}")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    # What the node is.
+
+    def _clock(self) -> float:
+        return self._clock_start_s + time.monotonic()
+
+    def _facts(self, pod_ip: str) -> PodFacts:
+        return PodFacts(pod_ip=pod_ip, host_ip=self._host_ip, cpu=self._cpu, memory=self._memory)
+
+    async def _register(self) -> None:
+        name = self._config.name
+        now = format_time(self._clock())
+        capacity = {"cpu": self._cpu, "memory": self._memory, "pods": "1000"}
+        status = {
+            "capacity": capacity,
+            "allocatable": capacity,
+            "addresses": [
+                {"type": "InternalIP", "address": self._host_ip},
+                {"type": "Hostname", "address": name},
+            ],
+            "conditions": [
+                {
+                    "type": "Ready",
+                    "status": "True",
+                    "reason": "KubeletReady",
+                    "message": "pods run as processes of this machine",
+                    "lastHeartbeatTime": now,
+                    "lastTransitionTime": now,
+                }
+            ],
+            "nodeInfo": {
+                "kubeletVersion": "v1.34.0",
+                "operatingSystem": "linux",
+                "architecture": os.uname().machine,
+                "kernelVersion": os.uname().release,
+                "osImage": "loopback",
+                "containerRuntimeVersion": "process://1",
+            },
+        }
+        labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
+        node = NodeObject(metadata=ObjectMeta(name=name, labels=labels))
+        try:
+            node = await self._client.create(node)
+        except AlreadyExists:
+            node = await self._client.get(NodeObject, name)
+        await self._client.patch_status(node, status)

@@ -1,0 +1,139 @@
+"""One container as a group of processes: started, its output taken, its end noticed, nothing of it left.
+
+`Popen` without `preexec_fn` uses vfork, so a start costs about a millisecond however large we are. The leader's end is
+seen by pidfd; while it is still a zombie its id cannot be given to anyone else, so the rest of its group is killed
+before it is reaped.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from local_cluster.child import watch_exit
+from local_cluster.guardian import Guardian
+from local_cluster.node.logs import ContainerLog
+
+__all__ = ["ContainerProcess", "StartError", "find_executable"]
+
+_READ_BYTES = 1 << 16
+_LAST_READS = 4
+"""A pipe holds 64 KiB, so this takes all that was written before the end, and ends if someone goes on writing."""
+
+
+class StartError(Exception):
+    """The command cannot be started; the text is the container runtimes'."""
+
+
+class ContainerProcess:
+    """A running container. `ended(code, signal)` is called once, when the log holds everything it wrote."""
+
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str,
+        log: ContainerLog,
+        guardian: Guardian | None,
+        clock: Callable[[], float],
+        ended: Callable[[int, int], None],
+    ) -> None:
+        """Start `command`. Raises `StartError`."""
+        executable = find_executable(command[0], env.get("PATH", os.defpath), cwd)
+        self._log = log
+        self._guardian = guardian
+        self._clock = clock
+        self._on_ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._output, write_end = os.pipe()
+        try:
+            self._popen = subprocess.Popen(
+                command,
+                executable=executable,
+                cwd=cwd,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=write_end,
+                stderr=write_end,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            os.close(self._output)
+            raise StartError(f'exec: "{command[0]}": {_reason(error)}') from error
+        finally:
+            os.close(write_end)
+        self.pid = self._popen.pid
+        if guardian is not None:
+            guardian.add(self.pid)
+        os.set_blocking(self._output, False)
+        self._loop.add_reader(self._output, self._readable)
+        watch_exit(self.pid, self._leader_ended)
+
+    def terminate(self) -> None:
+        """SIGTERM to the first process only, as in a container."""
+        self._popen.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL to the whole group."""
+        if self._popen.returncode is None:
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def _readable(self) -> None:
+        if self._take_output() == 0:
+            self._close_output()
+
+    def _leader_ended(self) -> None:
+        os.killpg(self.pid, signal.SIGKILL)
+        code = self._popen.wait()
+        if self._guardian is not None:
+            self._guardian.remove(self.pid)
+        for _ in range(_LAST_READS):
+            if self._output < 0 or not self._take_output():
+                break
+        self._close_output()
+        self._log.close(self._clock())
+        self._on_ended(128 - code if code < 0 else code, -code if code < 0 else 0)
+
+    def _take_output(self) -> int | None:
+        """Move what the pipe holds into the log. Returns the bytes moved: 0 at its end, None when it is empty."""
+        try:
+            data = os.read(self._output, _READ_BYTES)
+        except BlockingIOError:
+            return None
+        if data:
+            self._log.feed(data, self._clock())
+        return len(data)
+
+    def _close_output(self) -> None:
+        if self._output >= 0:
+            self._loop.remove_reader(self._output)
+            os.close(self._output)
+            self._output = -1
+
+
+def find_executable(name: str, path: str, cwd: str) -> str:
+    """The file to run: `name` itself if it has a slash, relative to `cwd`, else the first match on `path`.
+
+    Raises `StartError` in the words of a container runtime.
+    """
+    if not Path(cwd).is_dir():
+        raise StartError(f'chdir to cwd ("{cwd}") failed: no such directory')
+    if "/" in name:
+        file = Path(cwd, name)
+        if not file.exists():
+            raise StartError(f'exec: "{name}": stat {file}: no such file or directory')
+        if not os.access(file, os.X_OK) or file.is_dir():
+            raise StartError(f'exec: "{name}": permission denied')
+        return str(file)
+    for folder in path.split(os.pathsep):
+        file = Path(cwd, folder or ".", name)
+        if file.is_file() and os.access(file, os.X_OK):
+            return str(file)
+    raise StartError(f'exec: "{name}": executable file not found in $PATH')
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
