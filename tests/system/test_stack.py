@@ -1,0 +1,147 @@
+"""The stack as a program: clear refusals, crashes told and repaired, nothing left behind."""
+
+import asyncio
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from kube.models.core import Pod
+from kube.models.serving import Service
+from loadtests.load import fetch
+from loadtests.scenario import until
+from local_cluster.manifests import apply
+from local_cluster.system import SYSTEM_NAMESPACE
+from tests.system.conftest import BIN, program, running_system, service
+
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("stack-process")]
+
+
+def processes_of(state_dir: Path) -> list[tuple[int, str]]:
+    """Living processes that name the state directory in their environment or command line: the stack's and its pods'."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+            is_zombie = (entry / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            continue
+        if str(state_dir).encode() in text and not is_zombie:
+            found.append((int(entry.name), (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()))
+    return found
+
+
+async def test_kill_9_of_knuv_up_leaves_no_process_5_s_later(tmp_path: Path) -> None:
+    async with running_system(tmp_path) as system:
+        manifest = service("left", MARK=str(tmp_path))
+        await apply(system.client, system.kinds, manifest, "default")
+
+        async def app_runs() -> bool | None:
+            return any("hello.py" in command for _, command in processes_of(tmp_path)) or None
+
+        await until(app_runs, 20, "the app's process")
+        assert any("queue_proxy" in command for _, command in processes_of(tmp_path))
+        system.stack.kill()
+
+        async def gone() -> bool | None:
+            return not processes_of(tmp_path) or None
+
+        await until(gone, 5, "every process to be gone")
+
+
+async def test_ctrl_c_ends_everything_with_exit_code_0(tmp_path: Path) -> None:
+    async with running_system(tmp_path) as system:
+        await apply(system.client, system.kinds, service("brief", MARK=str(tmp_path)), "default")
+        assert await system.stack.stop() == 0
+        assert processes_of(tmp_path) == []
+        assert "stopping" in system.stack.last_lines()
+
+
+async def test_a_component_that_dies_is_named_with_its_last_lines_and_restarted(tmp_path: Path) -> None:
+    async with running_system(tmp_path) as system:
+        await apply(system.client, system.kinds, service("steady"), "default")
+
+        async def is_ready() -> Service | None:
+            found = await system.client.get(Service, "steady", "default")
+            return found if any(c.type == "Ready" and c.status == "True" for c in found.status.conditions) else None
+
+        found = await until(is_ready, 30, "Service steady to be Ready")
+        victim = next(pid for pid, command in processes_of(tmp_path) if "-m activator" in command)
+        os.kill(victim, signal.SIGKILL)
+
+        async def told() -> bool | None:
+            return "activator ended with signal 9; restarted (1)" in system.stack.last_lines() or None
+
+        await until(told, 10, "the crash to be told")
+
+        async def back() -> bool | None:
+            pods = await system.client.list(Pod, SYSTEM_NAMESPACE, label_selector="app=activator")
+            return any(pod.is_ready() for pod in pods.items) or None
+
+        await until(back, 20, "the activator to be ready again")
+        host = found.status.url.removeprefix("http://")
+        assert (await fetch(system.stack.http_port, host, "/")).status == 200
+
+
+async def test_a_port_in_use_is_one_clear_line_and_exit_code_2(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for option in ("--http-port", "--api-port"):
+            ended = await program(BIN / "knuv", "up", "--state-dir", tmp_path, option, str(port))
+            assert ended.code == 2
+            assert ended.err.splitlines() == [
+                f"knuv: {option} {port}: in use by another program; choose another, or 0 for any free one"
+            ]
+
+
+async def test_a_state_directory_that_cannot_be_written_is_one_clear_line_and_exit_code_2(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    ended = await program(BIN / "knuv", "up", "--http-port", "0", "--state-dir", file / "state")
+    assert ended.code == 2
+    assert len(ended.err.splitlines()) == 1
+    assert f"--state-dir {file / 'state'}: Not a directory" in ended.err
+
+
+async def test_a_second_stack_in_the_same_directory_is_refused(tmp_path: Path) -> None:
+    async with running_system(tmp_path):
+        ended = await program(BIN / "knuv", "up", "--http-port", "0", "--state-dir", tmp_path)
+        assert ended.code == 2
+        assert "in use by a running stack" in ended.err
+
+
+async def test_a_manifest_that_is_refused_at_start_names_file_and_reason(tmp_path: Path) -> None:
+    manifest = tmp_path / "bad.yaml"
+    manifest.write_text("apiVersion: serving.knative.dev/v1\nkind: Nonsense\nmetadata: {name: x}\n")
+    ended = await program(BIN / "knuv", "up", "--http-port", "0", "--state-dir", tmp_path / "s", "-f", manifest)
+    assert ended.code == 2
+    assert f'--file {manifest}: no matches for kind "Nonsense"' in ended.err
+    assert processes_of(tmp_path / "s") == []
+
+
+async def test_commands_without_a_stack_say_what_to_do(tmp_path: Path) -> None:
+    ended = await program(BIN / "knuv", "get", "services", "--state-dir", tmp_path)
+    assert ended.code == 2
+    assert "Is the stack up" in ended.err
+
+
+async def test_two_stacks_run_side_by_side(tmp_path: Path) -> None:
+    async def one(folder: str) -> int:
+        async with running_system(tmp_path / folder) as system:
+            await apply(system.client, system.kinds, service("same", TARGET=folder), "default")
+
+            async def served() -> bytes | None:
+                answer = await fetch(system.stack.http_port, "same.default.127.0.0.1.sslip.io", "/")
+                return answer.body if answer.status == 200 else None
+
+            assert await until(served, 40, f"stack {folder} to serve") == f"Hello {folder}!\n".encode()
+            return system.stack.http_port
+
+    ports = await asyncio.gather(one("a"), one("b"))
+    assert ports[0] != ports[1]
