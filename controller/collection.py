@@ -1,0 +1,155 @@
+"""One kind as its reconcilers see it: the local copy for reading, the API for writing.
+
+The answer to every write goes into the copy at once, so the next reconcile does not work on what it changed itself.
+"""
+
+import copy
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+from kube.client import Client, PatchType
+from kube.conditions import Conditions, ConditionSet
+from kube.errors import NotFound
+from kube.informer import Informer
+from kube.models.meta import Condition, Model, Resource
+from kube.reconcile import Loop
+
+__all__ = ["Collection", "Reconciled", "Reconciler", "is_failed", "is_ready"]
+
+R = TypeVar("R", bound=Resource)
+Key = tuple[str, str]
+
+NOT_OWNED_RETRY_S = 30.0
+"""An object of somebody else in our place: nothing tells us when it goes."""
+
+
+class Status(Protocol):
+    """What every Knative status has."""
+
+    observed_generation: int
+    conditions: list[Condition]
+
+
+class Reconciled(Protocol):
+    """An object with such a status."""
+
+    @property
+    def status(self) -> Status: ...
+
+
+class Collection(Generic[R]):
+    """The objects of one kind in all namespaces."""
+
+    def __init__(
+        self, client: Client, kind: type[R], *, namespace: str | None = None, label_selector: str = ""
+    ) -> None:
+        self.kind = kind
+        self.informer = Informer(client, kind, namespace=namespace, label_selector=label_selector)
+        self._client = client
+
+    def get(self, namespace: str, name: str) -> R | None:
+        """The local copy's object, or None. Read only."""
+        return self.informer.get(namespace, name)
+
+    async def create(self, body: Mapping[str, Any]) -> R:
+        """Create from a whole object as a dict. Raises `AlreadyExists` when the copy lags behind."""
+        path = self.kind.RESOURCE.path(body["metadata"]["namespace"])
+        answer = await self._client.raw("POST", path, body=json.dumps(body).encode())
+        return self._taken(msgspec.json.decode(answer, type=self.kind))
+
+    async def patch(self, obj: R, patch: object, *, type: PatchType = "merge") -> R:
+        """Change an object."""
+        return self._taken(
+            await self._client.patch(self.kind, obj.metadata.name, obj.metadata.namespace, patch, type=type)
+        )
+
+    async def set_status(self, obj: R, status: Model) -> R:
+        """Replace the status."""
+        return self._taken(await self._client.patch_status(obj, status))
+
+    async def delete(self, obj: R) -> None:
+        """Delete this very object; that it is gone already is fine."""
+        try:
+            await self._client.delete(self.kind, obj.metadata.name, obj.metadata.namespace, uid=obj.metadata.uid)
+        except NotFound:
+            return
+
+    def _taken(self, obj: R) -> R:
+        self.informer.apply_local(obj)
+        return obj
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciler(Generic[R]):
+    """The envelope around one kind's logic: initial conditions before, observed generation and one write after.
+
+    `work(obj, status, conditions)` changes `status` (a copy) and `conditions`, and returns seconds after which the key
+    is wanted again, or None. The status is written even when it raises: what was found out before is worth knowing.
+    Source: spec control-plane.md 2.2.
+    """
+
+    collection: Collection[R]
+    conditions: ConditionSet
+    work: Callable[[R, Any, Conditions], Awaitable[float | None]]
+    now_s: Callable[[], float]
+
+    async def __call__(self, key: Key) -> float | None:
+        """Reconcile one object; one that is gone or going is left alone."""
+        obj = self.collection.get(*key)
+        if obj is None or obj.metadata.deletion_timestamp is not None:
+            return None
+        before = obj.status  # type: ignore[attr-defined] # every kind with a Reconciler has one
+        status = copy.deepcopy(before)
+        conditions = self.conditions.manage(status.conditions, self.now_s())
+        conditions.initialise()
+        if status.observed_generation != obj.metadata.generation:
+            conditions.mark_unknown(
+                self.conditions.happy, "NewObservedGenFailure", "unsuccessfully observed a new generation"
+            )
+        try:
+            return await self.work(obj, status, conditions)
+        finally:
+            status.observed_generation = obj.metadata.generation
+            status.conditions = [_groomed(condition, before.conditions) for condition in conditions.listed()]
+            if status != before:
+                await self.collection.set_status(obj, status)
+
+    def loop(self, name: str, workers: int = 4) -> "Loop[Key]":
+        """The queue that drives this envelope."""
+        return Loop(name, self, workers=workers)
+
+
+def is_ready(obj: Reconciled) -> bool:
+    """Ready, and so at the current generation."""
+    return _happy(obj) == "True"
+
+
+def is_failed(obj: Reconciled) -> bool:
+    """Not ready for good, at the current generation."""
+    return _happy(obj) == "False"
+
+
+def happy_condition(status: Status) -> Condition | None:
+    """The condition `Ready`, or None while there is none."""
+    return next((condition for condition in status.conditions if condition.type == "Ready"), None)
+
+
+def _happy(obj: Any) -> str:
+    condition = happy_condition(obj.status)
+    if condition is None or obj.status.observed_generation != obj.metadata.generation:
+        return "Unknown"
+    return condition.status
+
+
+def _groomed(condition: Condition, before: list[Condition]) -> Condition:
+    """A condition that ended as it began keeps its time, whatever it was in between."""
+    for old in before:
+        if old.type == condition.type and old.last_transition_time is not None:
+            unchanged = msgspec.structs.replace(condition, last_transition_time=old.last_transition_time)
+            if unchanged == old:
+                return old
+    return condition
