@@ -1,0 +1,177 @@
+"""The kinds that are there from the start: Kubernetes' built-in ones and Knative's.
+
+Knative's stand in `spec` control-plane 1: names, short names, categories, printer columns.
+"""
+
+from typing import Any
+
+from local_cluster.apiserver.columns import AGE, CELLS
+from local_cluster.apiserver.resources import Column, ResourceType, ScalePaths
+
+__all__ = ["BUILT_IN_KINDS", "KNATIVE_KINDS"]
+
+_WORKLOAD_SCALE = ScalePaths(selector=".spec.selector")
+_EVENT_FIELDS = (
+    "involvedObject.kind",
+    "involvedObject.namespace",
+    "involvedObject.name",
+    "involvedObject.uid",
+    "involvedObject.apiVersion",
+    "involvedObject.resourceVersion",
+    "involvedObject.fieldPath",
+    "reason",
+    "reportingComponent",
+    "source",
+    "type",
+)
+
+
+def _built_in(group: str, version: str, plural: str, kind: str, **options: Any) -> ResourceType:
+    schema_group = group.split(".")[0] if group in ("apps", "batch") else group
+    options.setdefault("schema", f"{schema_group or 'core'}/{version}.{kind}")
+    return ResourceType(
+        group=group, version=version, plural=plural, kind=kind, columns=CELLS.get(plural, (AGE,)), **options
+    )
+
+
+# events.k8s.io renames fields of the same object (Kubernetes documentation, "Event v1 events.k8s.io").
+_EVENT_NAMES = {
+    "regarding": "involvedObject",
+    "note": "message",
+    "deprecatedSource": "source",
+    "deprecatedFirstTimestamp": "firstTimestamp",
+    "deprecatedLastTimestamp": "lastTimestamp",
+    "deprecatedCount": "count",
+    "reportingController": "reportingComponent",
+}
+_EVENT_NAMES_BACK = {core: named for named, core in _EVENT_NAMES.items()}
+
+
+def _event_to_core(event: dict[str, Any]) -> dict[str, Any]:
+    return {_EVENT_NAMES.get(key, key): value for key, value in event.items()}
+
+
+def _event_from_core(event: dict[str, Any]) -> dict[str, Any]:
+    return {_EVENT_NAMES_BACK.get(key, key): value for key, value in event.items()}
+
+
+_ALL = ("all",)
+
+BUILT_IN_KINDS: tuple[ResourceType, ...] = (
+    _built_in("", "v1", "namespaces", "Namespace", namespaced=False, short_names=("ns",), has_status=True,
+              selectable=("status.phase",)),
+    _built_in("", "v1", "pods", "Pod", short_names=("po",), categories=_ALL, has_status=True, selectable=(
+        "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
+        "status.phase", "status.podIP", "status.nominatedNodeName")),
+    _built_in("", "v1", "services", "Service", short_names=("svc",), categories=_ALL, has_status=True,
+              selectable=("spec.clusterIP", "spec.type")),
+    _built_in("", "v1", "endpoints", "Endpoints", singular="endpoints", short_names=("ep",)),
+    _built_in("", "v1", "configmaps", "ConfigMap", short_names=("cm",)),
+    _built_in("", "v1", "secrets", "Secret", selectable=("type",)),
+    _built_in("", "v1", "events", "Event", short_names=("ev",), selectable=_EVENT_FIELDS),
+    _built_in("", "v1", "nodes", "Node", namespaced=False, short_names=("no",), has_status=True,
+              selectable=("spec.unschedulable",)),
+    _built_in("", "v1", "serviceaccounts", "ServiceAccount", short_names=("sa",)),
+    _built_in("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", short_names=("pvc",), has_status=True),
+    _built_in("apps", "v1", "deployments", "Deployment", short_names=("deploy",), categories=_ALL, has_status=True,
+              scale=_WORKLOAD_SCALE),
+    _built_in("apps", "v1", "replicasets", "ReplicaSet", short_names=("rs",), categories=_ALL, has_status=True,
+              scale=_WORKLOAD_SCALE, selectable=("status.replicas",)),
+    _built_in("apps", "v1", "statefulsets", "StatefulSet", short_names=("sts",), categories=_ALL, has_status=True,
+              scale=_WORKLOAD_SCALE),
+    _built_in("apps", "v1", "daemonsets", "DaemonSet", short_names=("ds",), categories=_ALL, has_status=True),
+    _built_in("batch", "v1", "jobs", "Job", categories=_ALL, has_status=True, selectable=("status.successful",)),
+    _built_in("batch", "v1", "cronjobs", "CronJob", short_names=("cj",), categories=_ALL, has_status=True),
+    _built_in("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice"),
+    _built_in("coordination.k8s.io", "v1", "leases", "Lease"),
+    _built_in("events.k8s.io", "v1", "events", "Event", short_names=("ev",), key="events.", storage_version="v1",
+              to_storage=_event_to_core, from_storage=_event_from_core,
+              selectable=("reason", "type")),
+    _built_in("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", short_names=("hpa",),
+              categories=_ALL, has_status=True),
+    _built_in("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", short_names=("pdb",), has_status=True),
+    _built_in("rbac.authorization.k8s.io", "v1", "roles", "Role"),
+    _built_in("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding"),
+    _built_in("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", namespaced=False),
+    _built_in("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False),
+    _built_in("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration",
+              namespaced=False, categories=("api-extensions",)),
+    _built_in("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations",
+              "ValidatingWebhookConfiguration", namespaced=False, categories=("api-extensions",)),
+    _built_in("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False,
+              short_names=("crd", "crds"), categories=("api-extensions",), has_status=True),
+)  # fmt: skip
+
+
+def _condition(kind: str, field: str) -> str:
+    return f".status.conditions[?(@.type=='{kind}')].{field}"
+
+
+_READY = Column(name="Ready", cell=_condition("Ready", "status"))
+_REASON = Column(name="Reason", cell=_condition("Ready", "reason"))
+
+
+def _text(name: str, path: str) -> Column:
+    return Column(name=name, cell=path)
+
+
+def _number(name: str, path: str) -> Column:
+    return Column(name=name, cell=path, type="integer")
+
+
+def _knative(group: str, version: str, plural: str, kind: str, *columns: Column, **options: Any) -> ResourceType:
+    return ResourceType(
+        group=group,
+        version=version,
+        plural=plural,
+        kind=kind,
+        columns=columns,
+        is_custom=True,
+        has_status=options.pop("has_status", True),
+        schema=f"{group}/{version}.{kind}",
+        **options,
+    )
+
+
+_SERVING = ("all", "knative", "serving")
+_NETWORKING = ("knative-internal", "networking")
+_AUTOSCALING = ("knative-internal", "autoscaling")
+_NETWORKING_GROUP = "networking.internal.knative.dev"
+_AUTOSCALING_GROUP = "autoscaling.internal.knative.dev"
+
+KNATIVE_KINDS: tuple[ResourceType, ...] = (
+    _knative("serving.knative.dev", "v1", "services", "Service",
+             _text("URL", ".status.url"), _text("LatestCreated", ".status.latestCreatedRevisionName"),
+             _text("LatestReady", ".status.latestReadyRevisionName"), _READY, _REASON,
+             short_names=("kservice", "ksvc"), categories=_SERVING),
+    _knative("serving.knative.dev", "v1", "configurations", "Configuration",
+             _text("LatestCreated", ".status.latestCreatedRevisionName"),
+             _text("LatestReady", ".status.latestReadyRevisionName"), _READY, _REASON,
+             short_names=("config", "cfg"), categories=_SERVING),
+    _knative("serving.knative.dev", "v1", "revisions", "Revision",
+             _text("Config Name", r".metadata.labels['serving\.knative\.dev/configuration']"),
+             _text("Generation", r".metadata.labels['serving\.knative\.dev/configurationGeneration']"),
+             _READY, _REASON, _number("Actual Replicas", ".status.actualReplicas"),
+             _number("Desired Replicas", ".status.desiredReplicas"),
+             short_names=("rev",), categories=_SERVING),
+    _knative("serving.knative.dev", "v1", "routes", "Route", _text("URL", ".status.url"), _READY, _REASON,
+             short_names=("rt",), categories=_SERVING),
+    _knative("serving.knative.dev", "v1beta1", "domainmappings", "DomainMapping", _text("URL", ".status.url"), _READY,
+             _REASON, short_names=("dm",), categories=_SERVING),
+    _knative(_AUTOSCALING_GROUP, "v1alpha1", "podautoscalers", "PodAutoscaler",
+             _number("DesiredScale", ".status.desiredScale"), _number("ActualScale", ".status.actualScale"), _READY,
+             _REASON, short_names=("kpa", "pa"), categories=_AUTOSCALING),
+    _knative(_AUTOSCALING_GROUP, "v1alpha1", "metrics", "Metric", _READY, _REASON, categories=_AUTOSCALING),
+    _knative(_NETWORKING_GROUP, "v1alpha1", "ingresses", "Ingress", _READY, _REASON,
+             short_names=("kingress", "king"), categories=_NETWORKING),
+    _knative(_NETWORKING_GROUP, "v1alpha1", "serverlessservices", "ServerlessService",
+             _text("Mode", ".spec.mode"), _number("Activators", ".spec.numActivators"),
+             _text("ServiceName", ".status.serviceName"), _text("PrivateServiceName", ".status.privateServiceName"),
+             _READY, _REASON, short_names=("sks",), categories=_NETWORKING),
+    _knative(_NETWORKING_GROUP, "v1alpha1", "certificates", "Certificate", _READY, _REASON,
+             short_names=("kcert",), categories=_NETWORKING),
+    _knative(_NETWORKING_GROUP, "v1alpha1", "clusterdomainclaims", "ClusterDomainClaim",
+             namespaced=False, has_status=False, short_names=("cdc",), categories=_NETWORKING),
+    _knative("caching.internal.knative.dev", "v1alpha1", "images", "Image", _text("Image", ".spec.image"),
+             categories=("knative-internal", "caching")),
+)  # fmt: skip

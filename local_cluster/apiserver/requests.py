@@ -1,0 +1,173 @@
+"""Reading a request: its path, the representation that it accepts, its parameters, and its body.
+
+Nothing here knows a connection; everything that a client can get wrong becomes a `StatusError`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+import yaml
+
+from local_cluster.apiserver.errors import bad_request, not_acceptable, page_not_found, unsupported_media_type
+from local_cluster.apiserver.protobuf import ProtobufError, decode_envelope
+from local_cluster.apiserver.resources import ResourceType
+from local_cluster.apiserver.selectors import SelectorError, parse_fields, parse_labels
+from local_cluster.apiserver.store import Selection
+
+__all__ = ["Form", "Representation", "Target", "flag", "negotiate", "parse_path", "read_object", "read_selection"]
+
+JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
+_BODY_TYPES = (JSON, YAML, PROTOBUF)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a resource path names. An empty `name` means the collection, an empty `plural` the group version itself."""
+
+    group: str
+    version: str
+    namespace: str
+    plural: str
+    name: str
+    subresource: str
+
+
+def parse_path(raw_path: str) -> Target:
+    """Split `/api/v1/...` and `/apis/{group}/{version}/...`. Raises 404 for any other shape."""
+    segments = [unquote(segment) for segment in raw_path.strip("/").split("/")]
+    if segments[0] == "api" and len(segments) >= 2:
+        group, version, rest = "", segments[1], segments[2:]
+    elif segments[0] == "apis" and len(segments) >= 3:
+        group, version, rest = segments[1], segments[2], segments[3:]
+    else:
+        raise page_not_found()
+    namespace = ""
+    # `namespaces/{name}` and its subresources are the kind Namespace; anything deeper is a kind inside one.
+    if len(rest) >= 3 and rest[0] == "namespaces" and not (group == "" and rest[2] in ("status", "finalize")):
+        namespace, rest = rest[1], rest[2:]
+    if len(rest) > 3 or any(part in ("", ".", "..") or "/" in part for part in (namespace or "-", *rest)):
+        raise page_not_found()
+    plural, name, subresource = (*rest, "", "", "")[:3]
+    return Target(group, version, namespace, plural, name, subresource)
+
+
+class Form(Enum):
+    """In which shape an answer shows its objects."""
+
+    OBJECT = "object"
+    TABLE = "Table"
+    PARTIAL = "PartialObjectMetadata"
+
+
+@dataclass(frozen=True, slots=True)
+class Representation:
+    """The form that was negotiated and the version of `meta.k8s.io` that goes with it."""
+
+    form: Form
+    version: str = "v1"
+
+
+_PLAIN = Representation(Form.OBJECT)
+
+
+def negotiate(accept: str) -> Representation:
+    """The first representation in `accept` that can be produced, always JSON. Raises 406 when there is none."""
+    if not accept or accept in (JSON, "*/*"):
+        return _PLAIN
+    for media_range in accept.split(","):
+        media_type, *parameters = (part.strip() for part in media_range.split(";"))
+        options = dict(part.split("=", 1) for part in parameters if "=" in part)
+        wanted = options.get("as", "").removesuffix("List")
+        if media_type not in (JSON, "*/*", "application/*"):
+            continue
+        if not wanted:
+            return _PLAIN
+        version = options.get("v", "v1")
+        if (
+            options.get("g") == "meta.k8s.io"
+            and version in ("v1", "v1beta1")
+            and wanted in ("Table", "PartialObjectMetadata")
+        ):
+            return Representation(Form(wanted), version)
+    raise not_acceptable(accept)
+
+
+def flag(query: Mapping[str, str], name: str) -> bool:
+    """A boolean parameter as Go reads it: present and not `false` or `0`."""
+    value = query.get(name)
+    return value is not None and value.lower() not in ("false", "0")
+
+
+def whole_number(query: Mapping[str, str], name: str, default: int = 0) -> int:
+    """A parameter that is a count. Raises 400."""
+    text = query.get(name) or ""
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        raise bad_request(f"{name}: expected a whole number, got {text!r}")
+    return int(text)
+
+
+def read_selection(kind: ResourceType, namespace: str, query: Mapping[str, str]) -> Selection:
+    """The objects that path and selectors mean. Raises 400 for a selector that cannot be parsed."""
+    try:
+        labels = parse_labels(query.get("labelSelector", ""))
+        fields = parse_fields(query.get("fieldSelector", ""), kind.selectable_fields())
+    except SelectorError as error:
+        raise bad_request(str(error)) from error
+    return Selection(namespace, labels, fields)
+
+
+def media_type(content_type: str) -> str:
+    """The media type without its parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def read_object(content_type: str, body: bytes) -> dict[str, Any]:
+    """The object in a body. Raises 415 for an unknown media type and 400 for text that does not parse."""
+    kind = media_type(content_type) or JSON
+    match kind:
+        case "application/json" | "text/plain":
+            obj = read_json(body)
+        case "application/yaml":
+            obj = read_yaml(body)
+        case "application/vnd.kubernetes.protobuf":
+            try:
+                obj = decode_envelope(body)
+            except ProtobufError as error:
+                raise bad_request(f"the protobuf body cannot be decoded: {error}") from error
+        case _:
+            raise unsupported_media_type(content_type, _BODY_TYPES)
+    if not isinstance(obj, dict):
+        raise bad_request(f"expected an object, got {type(obj).__name__}")
+    return obj
+
+
+def read_json(body: bytes) -> Any:
+    """Parse JSON. Raises 400."""
+    try:
+        return orjson.loads(body)
+    except ValueError as error:
+        raise bad_request(f"the body is not valid JSON: {error}") from error
+
+
+def read_yaml(body: bytes) -> Any:
+    """Parse one YAML document. Raises 400."""
+    try:
+        return yaml.load(body, Loader=_YamlLoader)  # noqa: S506 - a SafeLoader without time stamps
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise bad_request(f"the body is not valid YAML: {error}") from error
+
+
+class _YamlLoader(yaml.SafeLoader):
+    """YAML as Kubernetes reads it: a time stamp is text."""
+
+
+_YamlLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}

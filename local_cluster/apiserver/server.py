@@ -1,0 +1,404 @@
+"""The API server: HTTPS, identities, routing, and the wiring of its parts.
+
+One handler receives every request: *who is it → which path → which verb → answer*. Refusals become `Status` objects in
+one place. The server keeps everything in memory and is meant for loopback and the stack's own network.
+"""
+
+import asyncio
+import hashlib
+import inspect
+import ipaddress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import orjson
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from local_cluster.apiserver import discovery
+from local_cluster.apiserver.admission import DEFAULT_NAME, Admission, AdmissionHook
+from local_cluster.apiserver.builtin import BuiltInPolicy
+from local_cluster.apiserver.certificates import CertificateAuthority
+from local_cluster.apiserver.errors import (
+    StatusError,
+    bad_request,
+    internal_error,
+    method_not_allowed,
+    page_not_found,
+    too_large,
+    unauthorized,
+)
+from local_cluster.apiserver.garbage import GarbageCollector
+from local_cluster.apiserver.handlers import Answer, Handlers, Request
+from local_cluster.apiserver.kinds import BUILT_IN_KINDS, KNATIVE_KINDS
+from local_cluster.apiserver.knative_schemas import add_knative_schemas
+from local_cluster.apiserver.objects import Identity, Objects
+from local_cluster.apiserver.openapi import OpenApi
+from local_cluster.apiserver.pod_logs import LogReader, read_log_options
+from local_cluster.apiserver.requests import Target, flag, parse_path, read_object
+from local_cluster.apiserver.resources import Registry, ResourceType
+from local_cluster.apiserver.reviewing import Reviewer
+from local_cluster.apiserver.reviews import REVIEW_KINDS, answer_review
+from local_cluster.apiserver.schemas import Schemas
+from local_cluster.apiserver.store import HISTORY_MAX, WATCHER_QUEUE_MAX, Store
+from local_cluster.apiserver.watching import BOOKMARK_INTERVAL_S, Watches
+from proxies.logs import Logger
+
+__all__ = ["ApiServer", "ApiServerConfig", "Identity"]
+
+BODY_BYTES_MAX = 3 << 20
+KEEPALIVE_S = 3600.0
+"""Longer than any client keeps an idle connection: it is the client who closes, so no request meets a closed one."""
+GIT_VERSION = "v1.36.0"
+"""Programs built on client-go refuse servers older than what they were tested with (api-clients statement 1)."""
+_INITIAL_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_OPEN_PATHS = ("/healthz", "/livez", "/readyz", "/version")
+_AGGREGATED = "as=APIGroupDiscoveryList"
+
+IpNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+SERVICE_CIDR: IpNetwork = ipaddress.ip_network("10.96.0.0/16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiServerConfig:
+    """What one server is told at start."""
+
+    ca: CertificateAuthority
+    """Signs the server's certificate; clients are given its own."""
+    tokens: Mapping[str, Identity] = field(default_factory=dict)
+    """Bearer tokens and whom each stands for; `ApiServer.add_token` adds more."""
+    host: str = "127.0.0.1"
+    """Address to listen on, and the one that the certificate names."""
+    port: int = 0
+    """0: any free port; read it from `ApiServer.port`."""
+    service_cidr: IpNetwork = SERVICE_CIDR
+    """Where ClusterIPs come from."""
+    cluster_domain: str = "cluster.local"
+    dns_names: tuple[str, ...] = ()
+    """Further names for the certificate."""
+    history_max: int = HISTORY_MAX
+    """Changes kept per kind; watches from before them are answered 410."""
+    watcher_queue_max: int = WATCHER_QUEUE_MAX
+    """Events that a watch may lag behind before it is closed."""
+    body_bytes_max: int = BODY_BYTES_MAX
+    bookmark_interval_s: float = BOOKMARK_INTERVAL_S
+    first_version: int | None = None
+    """The resourceVersion to count from; None: the clock in microseconds, so that versions grow across restarts."""
+
+
+class ApiServer:
+    """One server. `start`, then read `port`; `stop` ends every watch and connection."""
+
+    def __init__(self, config: ApiServerConfig) -> None:
+        self.config = config
+        self.store = Store(first_version=config.first_version, history_max=config.history_max)
+        self.registry = Registry((*BUILT_IN_KINDS, *KNATIVE_KINDS))
+        self.schemas = Schemas()
+        add_knative_schemas(self.schemas)
+        for kind in self.registry:
+            if kind.is_stored_form:
+                self.store.open(kind.key, kind.field_values)
+        self._admission = Admission()
+        self.objects = Objects(
+            self.store, self.registry, self._admission, BuiltInPolicy(self.store, config.service_cidr)
+        )
+        self._garbage = GarbageCollector(self.store, self.registry, self.objects)
+        self._watches = Watches(
+            self.store, queue_max=config.watcher_queue_max, bookmark_interval_s=config.bookmark_interval_s
+        )
+        self._handlers = Handlers(self.objects, self._watches, Reviewer(self.schemas))
+        for kind in REVIEW_KINDS:
+            self.registry.add(kind)
+        self._openapi = OpenApi(self.registry, self.schemas)
+        self._identities: dict[bytes, Identity] = {}
+        for token, identity in config.tokens.items():
+            self.add_token(token, identity)
+        self._log_reader: LogReader | None = None
+        self._runner: web.ServerRunner | None = None
+        self._logger = Logger("apiserver")
+        self.port = 0
+        self._create_namespaces()
+
+    # -- for the stack --------------------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """The base URL; valid after `start`."""
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        return f"https://{host}:{self.port}"
+
+    def add_admission(self, hook: AdmissionHook, *, name: str = DEFAULT_NAME, validating: bool = False) -> None:
+        """Run `hook` on every write; a refusal reads as a denial by the webhook called `name`."""
+        self._admission.add(hook, name=name, validating=validating)
+
+    def add_token(self, token: str, identity: Identity) -> None:
+        """Accept `token` for `identity`. Every holder of a token is in `system:authenticated`."""
+        groups = tuple(dict.fromkeys((*identity.groups, "system:authenticated")))
+        self._identities[_digest(token)] = Identity(identity.username, groups)
+
+    def set_log_reader(self, reader: LogReader) -> None:
+        """Answer `pods/{name}/log` from `reader`; without one such requests are refused."""
+        self._log_reader = reader
+
+    async def start(self) -> None:
+        """Listen. Raises `OSError` when the address cannot be bound."""
+        names = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
+        domain = f"kubernetes.default.svc.{self.config.cluster_domain}"
+        addresses = [self.config.host] if _is_address(self.config.host) else []
+        certificate = self.config.ca.issue_server(
+            (*names, domain, *self.config.dns_names), [*addresses, "127.0.0.1", "::1"]
+        )
+        server = web.Server(
+            self._handle,
+            request_factory=self._make_request,
+            handler_cancellation=True,  # a watch must end when its client goes
+            access_log=None,
+            keepalive_timeout=KEEPALIVE_S,
+        )
+        self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(
+            self._runner, self.config.host, self.config.port, ssl_context=certificate.ssl_context(), backlog=4096
+        )
+        try:
+            await site.start()
+        except OSError:
+            await self._runner.cleanup()
+            raise
+        self.port = _bound_port(self._runner)
+        self._watches.start()
+        self._garbage.start()
+
+    async def stop(self) -> None:
+        """End all watches, answer what is under way, close all connections."""
+        self._watches.stop()
+        await self._garbage.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    # -- requests -------------------------------------------------------------------------------------------
+
+    def _make_request(self, message, payload, protocol, writer, task):  # type: ignore[no-untyped-def]
+        return web.BaseRequest(
+            message,
+            payload,
+            protocol,
+            writer,
+            task,
+            asyncio.get_running_loop(),
+            client_max_size=self.config.body_bytes_max,
+        )
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            answer = await self._answer(request)
+        except StatusError as error:
+            answer = _refusal(error)
+        except web.HTTPRequestEntityTooLarge:
+            answer = _refusal(too_large(self.config.body_bytes_max))
+        except HttpProcessingError as error:
+            answer = _refusal(bad_request(f"the body cannot be read: {error.message}"))
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the client gets a Status and the log the cause
+            self._logger.error("request_failed", method=request.method, path=request.path, error=repr(error))
+            answer = _refusal(internal_error(type(error).__name__))
+        if answer.stream is None:
+            return _complete(answer)
+        return await _send_stream(request, answer, answer.stream)
+
+    async def _answer(self, request: web.BaseRequest) -> Answer:
+        path = request.rel_url.raw_path
+        if path.rstrip("/") in _OPEN_PATHS or path.startswith(("/livez/", "/readyz/", "/healthz/")):
+            return self._open_page(path)
+        identity = self._authenticate(request.headers.get("Authorization", ""))
+        if request.method == "GET":
+            page = self._page(request, path)
+            if page is not None:
+                return page
+        target = parse_path(path)
+        if not target.plural:
+            if request.method != "GET":
+                raise method_not_allowed()
+            return Answer(body=orjson.dumps(discovery.resource_list(self.registry, target.group, target.version)))
+        kind = self.registry.at(target.group, target.version, target.plural)
+        if target.namespace and not kind.namespaced:
+            raise page_not_found()
+        body = await request.read() if request.can_read_body else b""
+        return await self._route(
+            kind,
+            request.method,
+            Request(
+                target=target,
+                query=request.query,
+                accept=request.headers.get("Accept", ""),
+                content_type=request.headers.get("Content-Type", ""),
+                body=body,
+                identity=identity,
+            ),
+        )
+
+    async def _route(self, kind: ResourceType, method: str, request: Request) -> Answer:
+        handlers, target = self._handlers, request.target
+        if kind.verbs == ("create",):
+            if method != "POST" or target.name:
+                raise method_not_allowed()
+            review = read_object(request.content_type, request.body)
+            answer = answer_review(kind, review, request.identity, self._identity_of)
+            return Answer(status=201, body=orjson.dumps(answer))
+        if target.subresource == "log" and kind.key == "pods.":
+            return self._logs(kind, method, request)
+        match method, bool(target.name):
+            case "GET", True:
+                _require_namespace(kind, target)
+                return handlers.get(kind, request)
+            case "GET", False:
+                return (
+                    handlers.watch(kind, request)
+                    if flag(request.query, "watch")
+                    else handlers.list_objects(kind, request)
+                )
+            case "POST", False:
+                return await handlers.create(kind, request)
+            case "PUT", True:
+                return await handlers.replace(kind, request)
+            case "PATCH", True:
+                return await handlers.patch(kind, request)
+            case "DELETE", True:
+                return await handlers.delete(kind, request)
+            case "DELETE", False:
+                _require_namespace(kind, target)
+                return await handlers.delete_collection(kind, request)
+        raise method_not_allowed()
+
+    def _logs(self, kind: ResourceType, method: str, request: Request) -> Answer:
+        if method != "GET":
+            raise method_not_allowed()
+        target = request.target
+        pod = self.objects.get(kind, target.namespace, target.name).load()
+        options = read_log_options(pod, request.query)
+        if self._log_reader is None:
+            raise internal_error("no node offers logs")
+        lines = self._log_reader(
+            target.namespace,
+            target.name,
+            options.container,
+            options.follow,
+            options.tail_lines,
+            options.since_s,
+            options.timestamps,
+        )
+        return Answer(stream=_opened(lines), content_type="text/plain")
+
+    # -- pages that are no resources ------------------------------------------------------------------------
+
+    def _open_page(self, path: str) -> Answer:
+        if path.rstrip("/") == "/version":
+            return Answer(body=orjson.dumps(_version()))
+        return Answer(body=b"ok", content_type="text/plain")
+
+    def _page(self, request: web.BaseRequest, path: str) -> Answer | None:
+        parts = path.strip("/").split("/")
+        accept = request.headers.get("Accept", "")
+        if parts in (["api"], ["apis"]) and _AGGREGATED in accept:
+            version = "v2" if "v=v2;" in accept or "v=v2," in accept or accept.endswith("v=v2") else "v2beta1"
+            document = discovery.aggregated(self.registry, version, core=parts == ["api"])
+            content_type = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+            return Answer(body=orjson.dumps(document), content_type=content_type)
+        if parts == ["api"]:
+            return Answer(body=orjson.dumps(discovery.api_versions(f"{self.config.host}:{self.port}")))
+        if parts == ["apis"]:
+            return Answer(body=orjson.dumps(discovery.groups(self.registry)))
+        if parts[0] == "apis" and len(parts) == 2:
+            return Answer(body=orjson.dumps(discovery.group(self.registry, parts[1])))
+        if parts[:2] == ["openapi", "v3"]:
+            return Answer(body=self._openapi.page("/".join(parts[2:])))
+        return None
+
+    # -- identities -----------------------------------------------------------------------------------------
+
+    def _authenticate(self, authorization: str) -> Identity:
+        scheme, _, token = authorization.partition(" ")
+        identity = self._identity_of(token.strip()) if scheme.lower() == "bearer" else None
+        if identity is None:
+            raise unauthorized()
+        return identity
+
+    def _identity_of(self, token: str) -> Identity | None:
+        return self._identities.get(_digest(token)) if token else None
+
+    def _create_namespaces(self) -> None:
+        kind = self.registry.at("", "v1", "namespaces")
+        for name in _INITIAL_NAMESPACES:
+            self.objects.create_own(kind, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+
+
+async def _opened(lines: AsyncIterator[bytes] | Awaitable[AsyncIterator[bytes]]) -> AsyncGenerator[bytes]:
+    opened = await lines if inspect.isawaitable(lines) else lines
+    async for chunk in opened:
+        yield chunk
+
+
+def _digest(token: str) -> bytes:
+    """What is compared instead of the token: equal work for right and wrong ones."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _bound_port(runner: web.ServerRunner) -> int:
+    return int(runner.addresses[0][1])
+
+
+def _require_namespace(kind: ResourceType, target: Target) -> None:
+    if kind.namespaced and not target.namespace:
+        raise method_not_allowed()
+
+
+def _version() -> dict[str, str]:
+    major, minor, _ = GIT_VERSION.lstrip("v").split(".")
+    return {
+        "major": major,
+        "minor": minor,
+        "gitVersion": GIT_VERSION,
+        "gitCommit": "knuv",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "go0",
+        "compiler": "cpython",
+        "platform": "linux/amd64",
+    }
+
+
+def _refusal(error: StatusError) -> Answer:
+    return Answer(status=error.code, body=orjson.dumps(error.status()))
+
+
+def _complete(answer: Answer) -> web.Response:
+    response = web.Response(status=answer.status, body=answer.body)
+    response.headers["Content-Type"] = answer.content_type
+    for warning in answer.warnings:
+        quoted = warning.replace("\\", "\\\\").replace('"', '\\"')
+        response.headers.add("Warning", f'299 - "{quoted}"')
+    return response
+
+
+async def _send_stream(request: web.BaseRequest, answer: Answer, chunks: AsyncGenerator[bytes]) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": answer.content_type})
+    response.enable_chunked_encoding()
+    try:
+        await response.prepare(request)
+        async for chunk in chunks:
+            await response.write(chunk)
+        await response.write_eof()
+    except ConnectionError:
+        pass  # the client is gone; there is nobody to tell
+    finally:
+        await chunks.aclose()
+    return response

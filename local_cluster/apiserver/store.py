@@ -1,0 +1,375 @@
+"""The state of the cluster in memory: immutable object versions, a bounded history, and the watchers of both.
+
+Theory of operation. An object version is its JSON text, encoded once, beside what selection and garbage collection ask
+for (labels, selectable fields, owners). Decoding gives every reader a dict of its own, so nothing is ever shared
+mutably, and a list is a join of bytes. One counter numbers all writes of all kinds; it starts at the clock
+(microseconds), so that versions grow across restarts and a client that outlived our state meets 410 instead of silence.
+
+A commit appends one `Change` to its collection's history and offers it to that collection's watchers, in the same
+synchronous step: between a snapshot and its live stream nothing can be lost or doubled. Watchers are queues with a
+bound; one that does not keep up is closed and its client lists again.
+
+Nothing here awaits, except `Watcher.take`. Conformance: api-clients statements 12-16, 20.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+
+from local_cluster.apiserver.errors import expired
+from local_cluster.apiserver.selectors import EVERY_FIELD, EVERY_LABEL, FieldSelector, LabelSelector
+
+__all__ = ["Bookmark", "Change", "Collection", "Seen", "Selection", "Store", "Stored", "Watcher"]
+
+HISTORY_MAX = 10_000
+"""Changes kept per kind; a watch from before them is answered 410."""
+WATCHER_QUEUE_MAX = 10_000
+"""Changes that one watcher may lag behind; then it is closed."""
+
+_NO_FIELDS: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One version of one object."""
+
+    namespace: str
+    """Empty for cluster-scoped kinds."""
+    name: str
+    uid: str
+    version: int
+    labels: Mapping[str, str]
+    fields: Mapping[str, str]
+    """Values of the kind's selectable fields, `metadata.name` and `metadata.namespace` included."""
+    owners: tuple[str, ...]
+    """UIDs of the owner references."""
+    data: bytes
+    """The whole object as JSON, in its storage version."""
+
+    def load(self) -> dict[str, Any]:
+        """The object as a dict that the caller may change."""
+        loaded: dict[str, Any] = orjson.loads(self.data)
+        return loaded
+
+
+class Change:
+    """One write. `state` is the object afterwards; of a deletion, its last state under the deletion's version."""
+
+    __slots__ = ("_rendered", "is_deletion", "previous", "state")
+
+    def __init__(self, state: Stored, previous: Stored | None, is_deletion: bool) -> None:
+        self.state = state
+        self.previous = previous
+        self.is_deletion = is_deletion
+        self._rendered: dict[object, bytes] = {}
+
+    @property
+    def version(self) -> int:
+        """The number of this write."""
+        return self.state.version
+
+    def rendered(self, key: object, render: Callable[[], bytes]) -> bytes:
+        """The bytes of this change in the form that `key` names, made once for all watchers of that form."""
+        found = self._rendered.get(key)
+        if found is None:
+            found = self._rendered[key] = render()
+        return found
+
+
+class Bookmark(NamedTuple):
+    """Tells a watcher that it has seen everything up to `version`."""
+
+    version: int
+
+
+class Seen(NamedTuple):
+    """A change as one watcher sees it: `type` is ADDED, MODIFIED or DELETED by that watcher's selection."""
+
+    type: str
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which objects of a collection are meant."""
+
+    namespace: str = ""
+    """Empty: all namespaces."""
+    labels: LabelSelector = EVERY_LABEL
+    fields: FieldSelector = EVERY_FIELD
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether no object of the namespace is left out by a selector."""
+        return not self.labels.requirements and not self.fields.requirements
+
+    def includes(self, stored: Stored) -> bool:
+        """Whether this version of an object is selected."""
+        if self.namespace and stored.namespace != self.namespace:
+            return False
+        return self.labels.matches(stored.labels) and self.fields.matches(stored.fields)
+
+    def sees(self, change: Change) -> Seen | None:
+        """How this selection experiences a write: entering is ADDED, leaving is DELETED, outside is None."""
+        if self.namespace and change.state.namespace != self.namespace:
+            return None
+        previous = change.previous
+        before = previous is not None and self.includes(previous)
+        after = not change.is_deletion and self.includes(change.state)
+        if after:
+            return Seen("MODIFIED" if before else "ADDED", change)
+        return Seen("DELETED", change) if before else None
+
+
+class Watcher:
+    """A bounded queue of what one client has not been sent yet."""
+
+    __slots__ = ("_queue", "_queue_max", "_waiter", "is_closed", "overflowed", "selection", "wants_bookmarks")
+
+    def __init__(self, selection: Selection, *, wants_bookmarks: bool, queue_max: int = WATCHER_QUEUE_MAX) -> None:
+        self.selection = selection
+        self.wants_bookmarks = wants_bookmarks
+        self.overflowed = False
+        self.is_closed = False
+        self._queue: deque[Seen | Bookmark] = deque()
+        self._queue_max = queue_max
+        self._waiter: asyncio.Future[None] | None = None
+
+    def offer(self, change: Change) -> None:
+        """Queue `change` if it is selected. A full queue closes the watcher: no event is lost silently."""
+        seen = self.selection.sees(change)
+        if seen is not None:
+            self._put(seen)
+
+    def bookmark(self, version: int) -> None:
+        """Queue a bookmark, if the client asked for them and is not busy with events anyway."""
+        if self.wants_bookmarks and not self._queue:
+            self._put(Bookmark(version))
+
+    def close(self) -> None:
+        """End the stream after what is queued."""
+        self.is_closed = True
+        self._wake()
+
+    async def take(self) -> list[Seen | Bookmark]:
+        """Wait for events and return all that are queued; an empty list means that the watch is over."""
+        while not self._queue and not self.is_closed:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        taken = list(self._queue)
+        self._queue.clear()
+        return taken
+
+    def _put(self, item: Seen | Bookmark) -> None:
+        if self.is_closed:
+            return
+        if len(self._queue) >= self._queue_max:
+            self.overflowed = True
+            self._queue.clear()
+            self.close()
+            return
+        self._queue.append(item)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Collection:
+    """All objects of one kind, of whatever served version."""
+
+    __slots__ = ("_by_namespace", "_floor", "_history", "fields_of", "watchers")
+
+    def __init__(
+        self,
+        floor: int,
+        history_max: int = HISTORY_MAX,
+        fields_of: Callable[[dict[str, Any]], Mapping[str, str]] | None = None,
+    ) -> None:
+        self._by_namespace: dict[str, dict[str, Stored]] = {}
+        self._history: deque[Change] = deque(maxlen=history_max)
+        self._floor = floor
+        self.fields_of = fields_of or (lambda _: _NO_FIELDS)
+        self.watchers: set[Watcher] = set()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_namespace.values()))
+
+    def get(self, namespace: str, name: str) -> Stored | None:
+        """The current version of one object, or None."""
+        return self._by_namespace.get(namespace, {}).get(name)
+
+    def select(self, selection: Selection) -> list[Stored]:
+        """The selected objects, sorted by namespace and name."""
+        pinned = selection.fields.required("metadata.name")
+        namespaces = [selection.namespace] if selection.namespace else sorted(self._by_namespace)
+        found: list[Stored] = []
+        for namespace in namespaces:
+            objects = self._by_namespace.get(namespace, {})
+            names = sorted(objects) if pinned is None else [name for name in (pinned,) if name in objects]
+            found.extend(objects[name] for name in names)
+        return found if selection.is_everything else [stored for stored in found if selection.includes(stored)]
+
+    def since(self, version: int) -> Iterator[Change]:
+        """The changes after `version`, oldest first. Raises 410 when the history does not reach back so far."""
+        if version < self._floor:
+            raise expired(f"too old resource version: {version} ({self._floor})")
+        newer: list[Change] = []
+        for change in reversed(self._history):
+            if change.version <= version:
+                break
+            newer.append(change)
+        return reversed(newer)
+
+    def apply(self, change: Change) -> None:
+        """Make `change` the current state, remember it, and offer it to the watchers."""
+        objects = self._by_namespace.setdefault(change.state.namespace, {})
+        if change.is_deletion:
+            del objects[change.state.name]
+            if not objects:
+                del self._by_namespace[change.state.namespace]
+        else:
+            objects[change.state.name] = change.state
+        if len(self._history) == self._history.maxlen:
+            self._floor = self._history[0].version
+        self._history.append(change)
+        for watcher in self.watchers:
+            watcher.offer(change)
+
+
+class Store:
+    """Every collection, the version counter, and the index from owners to dependents."""
+
+    def __init__(self, *, first_version: int | None = None, history_max: int = HISTORY_MAX) -> None:
+        self.version = time.time_ns() // 1000 if first_version is None else first_version
+        self._history_max = history_max
+        self._collections: dict[str, Collection] = {}
+        self._dependents: dict[str, set[tuple[str, str, str]]] = {}
+        self._uids: dict[str, tuple[str, str, str]] = {}
+        self._listeners: list[Callable[[str, Change], None]] = []
+
+    def on_change(self, listener: Callable[[str, Change], None]) -> None:
+        """Call `listener(collection key, change)` after every commit. It must neither block nor write."""
+        self._listeners.append(listener)
+
+    def open(self, key: str, fields_of: Callable[[dict[str, Any]], Mapping[str, str]]) -> Collection:
+        """The collection `key` (`plural.group`), made when absent."""
+        collection = self._collections.get(key)
+        if collection is None:
+            collection = self._collections[key] = Collection(self.version, self._history_max, fields_of)
+        return collection
+
+    def collection(self, key: str) -> Collection:
+        """An existing collection."""
+        return self._collections[key]
+
+    def discard(self, key: str) -> None:
+        """Forget an empty collection and end its watches."""
+        collection = self._collections.pop(key, None)
+        if collection is not None:
+            assert not len(collection), f"{key} still has objects"
+            for watcher in collection.watchers:
+                watcher.close()
+
+    def collections(self) -> Iterable[tuple[str, Collection]]:
+        """All collections by key."""
+        return list(self._collections.items())
+
+    def put(self, key: str, obj: dict[str, Any]) -> Stored:
+        """Commit `obj` as the new version of its object, existing or not. Sets its resourceVersion."""
+        collection = self._collections[key]
+        metadata = obj["metadata"]
+        previous = collection.get(metadata.get("namespace", ""), metadata["name"])
+        state = self._version_of(obj, collection)
+        self._index(key, previous, state)
+        self._apply(key, collection, Change(state, previous, is_deletion=False))
+        return state
+
+    def preview(self, key: str, obj: dict[str, Any]) -> Stored:
+        """What `put` would make of `obj`, without a version of its own: the answer to a dry run."""
+        version = int(obj["metadata"].get("resourceVersion") or 0)
+        return self._encode(obj, self._collections[key], version)
+
+    def remove(self, key: str, stored: Stored, last_state: dict[str, Any] | None = None) -> Stored:
+        """Commit the deletion of the object whose current version is `stored`.
+
+        Returns its last state, which is `last_state` when the deleting write also changed the object.
+        """
+        collection = self._collections[key]
+        last = self._version_of(last_state or stored.load(), collection)
+        self._index(key, stored, None)
+        self._apply(key, collection, Change(last, stored, is_deletion=True))
+        return last
+
+    def owner_exists(self, uid: str) -> bool:
+        """Whether an object with this UID is stored."""
+        return uid in self._uids
+
+    def by_uid(self, uid: str) -> tuple[str, Stored] | None:
+        """Collection key and current version of the object with this UID."""
+        place = self._uids.get(uid)
+        if place is None:
+            return None
+        stored = self._collections[place[0]].get(place[1], place[2])
+        return None if stored is None else (place[0], stored)
+
+    def dependents(self, uid: str) -> list[tuple[str, Stored]]:
+        """Objects with an owner reference to `uid`, each with its collection key."""
+        found = []
+        for key, namespace, name in sorted(self._dependents.get(uid, ())):
+            stored = self._collections[key].get(namespace, name)
+            if stored is not None:
+                found.append((key, stored))
+        return found
+
+    def _version_of(self, obj: dict[str, Any], collection: Collection) -> Stored:
+        self.version += 1
+        obj["metadata"]["resourceVersion"] = str(self.version)
+        return self._encode(obj, collection, self.version)
+
+    def _encode(self, obj: dict[str, Any], collection: Collection, version: int) -> Stored:
+        metadata = obj["metadata"]
+        name, namespace = metadata["name"], metadata.get("namespace", "")
+        owners = metadata.get("ownerReferences")
+        return Stored(
+            namespace=namespace,
+            name=name,
+            uid=metadata.get("uid", ""),
+            version=version,
+            labels=metadata.get("labels") or {},
+            fields={"metadata.name": name, "metadata.namespace": namespace, **collection.fields_of(obj)},
+            owners=tuple(owner.get("uid", "") for owner in owners) if owners else (),
+            data=orjson.dumps(obj),
+        )
+
+    def _index(self, key: str, previous: Stored | None, state: Stored | None) -> None:
+        stored = state or previous
+        assert stored is not None
+        place = (key, stored.namespace, stored.name)
+        if state is None:
+            self._uids.pop(stored.uid, None)
+        elif previous is None:
+            self._uids[stored.uid] = place
+        before = previous.owners if previous is not None else ()
+        after = state.owners if state is not None else ()
+        if before == after:
+            return
+        for uid in before:
+            places = self._dependents.get(uid)
+            if places is not None:
+                places.discard(place)
+                if not places:
+                    del self._dependents[uid]
+        for uid in after:
+            self._dependents.setdefault(uid, set()).add(place)
+
+    def _apply(self, key: str, collection: Collection, change: Change) -> None:
+        collection.apply(change)
+        for listener in self._listeners:
+            listener(key, change)

@@ -1,0 +1,163 @@
+"""Streaming watches: what a client is sent from the first event to the clean end of the stream.
+
+A watch begins with a snapshot (no version, version 0, or `sendInitialEvents`), or with the changes after a version; in
+both cases its watcher is registered in the same synchronous step, so the live stream follows without gap or repetition.
+All pending events go out in one write. Conformance: api-clients statements 8-18.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+
+import orjson
+
+from local_cluster.apiserver.errors import Cause, StatusError, expired, invalid
+from local_cluster.apiserver.requests import flag, whole_number
+from local_cluster.apiserver.resources import ResourceType
+from local_cluster.apiserver.store import Bookmark, Seen, Selection, Store, Watcher
+from local_cluster.apiserver.table import Renderer
+
+__all__ = ["Watches"]
+
+INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
+BOOKMARK_INTERVAL_S = 60.0
+WATCH_S_MIN = 1800
+"""A watch without `timeoutSeconds` ends after a random time of one to two of these, as upstream."""
+WATCH_S_MAX = 86_400
+CHUNK_BYTES = 256 << 10
+"""Initial events are written in parts of about this size, so that one large list does not stall the others."""
+
+
+class Watches:
+    """All open watches of one server; one timer sends bookmarks to every one of them."""
+
+    def __init__(self, store: Store, *, queue_max: int, bookmark_interval_s: float = BOOKMARK_INTERVAL_S) -> None:
+        self._store = store
+        self._queue_max = queue_max
+        self._bookmark_interval_s = bookmark_interval_s
+        self._open: set[Watcher] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def start(self) -> None:
+        """Begin sending bookmarks."""
+        self._timer = asyncio.get_running_loop().call_later(self._bookmark_interval_s, self._bookmark)
+
+    def stop(self) -> None:
+        """End every watch."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for watcher in list(self._open):
+            watcher.close()
+
+    def begin(
+        self, kind: ResourceType, selection: Selection, query: Mapping[str, str], renderer: Renderer
+    ) -> AsyncGenerator[bytes]:
+        """Start a watch and return its stream of whole lines. Raises 410 for a version outside the history, 422 for
+        parameters that contradict each other; both before anything is sent."""
+        wants_bookmarks = flag(query, "allowWatchBookmarks")
+        sends_initial = query.get("sendInitialEvents")
+        _check_parameters(query, sends_initial)
+        version = _version(query.get("resourceVersion", ""))
+        if version > self._store.version:
+            raise expired(f"too large resource version: {version}, current: {self._store.version}")
+        collection = self._store.collection(kind.key)
+        watcher = Watcher(selection, wants_bookmarks=wants_bookmarks, queue_max=self._queue_max)
+        initial: list[bytes] = []
+        if sends_initial is not None and flag(query, "sendInitialEvents"):
+            initial = [_line("ADDED", renderer.object(stored.data)) for stored in collection.select(selection)]
+            if wants_bookmarks:
+                initial.append(_line("BOOKMARK", renderer.bookmark(self._store.version, INITIAL_EVENTS_END)))
+        elif version == 0 and sends_initial is None:
+            initial = [_line("ADDED", renderer.object(stored.data)) for stored in collection.select(selection)]
+        elif version:
+            for change in collection.since(version):
+                seen = selection.sees(change)
+                if seen is not None:
+                    initial.append(_render(renderer, seen))
+        collection.watchers.add(watcher)
+        self._open.add(watcher)
+        timeout_s = min(whole_number(query, "timeoutSeconds"), WATCH_S_MAX)
+        timeout_s = timeout_s or random.randint(WATCH_S_MIN, 2 * WATCH_S_MIN)
+        timer = asyncio.get_running_loop().call_later(timeout_s, watcher.close)
+
+        def finish() -> None:
+            timer.cancel()
+            collection.watchers.discard(watcher)
+            self._open.discard(watcher)
+
+        return _stream(watcher, initial, renderer, finish)
+
+    def _bookmark(self) -> None:
+        for watcher in self._open:
+            watcher.bookmark(self._store.version)
+        self.start()
+
+
+async def _stream(
+    watcher: Watcher, initial: Iterable[bytes], renderer: Renderer, finish: Callable[[], None]
+) -> AsyncGenerator[bytes]:
+    try:
+        for chunk in _chunks(initial):
+            yield chunk
+        while events := await watcher.take():
+            for chunk in _chunks(_render(renderer, event) for event in events):
+                yield chunk
+        if watcher.overflowed:
+            error = expired("the watch fell behind by too many events and was closed")
+            yield _line("ERROR", orjson.dumps(error.status()))
+    finally:
+        finish()
+
+
+def _chunks(lines: Iterable[bytes]) -> Iterable[bytes]:
+    pending: list[bytes] = []
+    size = 0
+    for line in lines:
+        pending.append(line)
+        size += len(line)
+        if size >= CHUNK_BYTES:
+            yield b"".join(pending)
+            pending.clear()
+            size = 0
+    if pending:
+        yield b"".join(pending)
+
+
+def _render(renderer: Renderer, event: Seen | Bookmark) -> bytes:
+    if isinstance(event, Bookmark):
+        return _line("BOOKMARK", renderer.bookmark(event.version))
+    change = event.change
+    return change.rendered((event.type, renderer.key), lambda: _line(event.type, renderer.object(change.state.data)))
+
+
+def _line(event_type: str, obj: bytes) -> bytes:
+    return b'{"type":"' + event_type.encode() + b'","object":' + obj + b"}\n"
+
+
+def _version(text: str) -> int:
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit()) or len(text) > 19:
+        raise _invalid_option("resourceVersion", f'Invalid value: "{text}": expected a whole number')
+    return int(text)
+
+
+def _check_parameters(query: Mapping[str, str], sends_initial: str | None) -> None:
+    match = query.get("resourceVersionMatch")
+    if match and sends_initial is None:
+        raise _invalid_option(
+            "resourceVersionMatch",
+            "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        )
+    if sends_initial is not None and match != "NotOlderThan":
+        raise _invalid_option(
+            "resourceVersionMatch",
+            "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        )
+
+
+def _invalid_option(field: str, message: str) -> StatusError:
+    return invalid("meta.k8s.io", "listoptions", "ListOptions", "", [Cause(field, "FieldValueInvalid", message)])
