@@ -1,0 +1,262 @@
+"""The autoscaler put together: informers, the ticker, the stat server, the reconcile loop.
+
+The way of a stat for a revision at zero: `StatServer` reads the frame -> `App._take_stat` -> `MultiScaler.record`
+decides at once -> `_announce` wakes the reconcile loop -> `Reconciler` patches the scale. No queue with a delay lies on
+it.
+"""
+
+import asyncio
+from typing import Any
+
+from autoscaler.activator_probe import ActivatorProber
+from autoscaler.clock import SteadyClock
+from autoscaler.cluster_settings import NETWORK, ClusterSettings
+from autoscaler.config import Config
+from autoscaler.debug_server import DebugServer
+from autoscaler.multiscaler import PHASE_S, PHASES, MultiScaler, Outcome, RevisionKey
+from autoscaler.owned import OwnedObjects
+from autoscaler.reconciler import Reconciler
+from autoscaler.revision_pods import REVISION_LABEL, RevisionPods
+from autoscaler.scrape_client import ScrapeClient
+from autoscaler.scraper import MeshMode
+from autoscaler.scraping import Scraping
+from autoscaler.stat_server import StatServer
+from kube.client import Client
+from kube.informer import Informer
+from kube.models.apps import Deployment
+from kube.models.autoscaling import Metric, PodAutoscaler
+from kube.models.core import ConfigMap, Pod
+from kube.models.meta import Resource
+from kube.models.networking import ServerlessService
+from kube.reconcile import Loop
+from kube.resolve import Resolver
+from proxies.gotext import parse_bool
+from proxies.logs import Logger
+from proxies.wire.stat import StatMessage
+
+__all__ = ["App"]
+
+_WORKERS = 32
+"""Reconciles at once: a cold start must not wait behind others that wait for the API."""
+_STAT_SERVER_STOP_S = 5.0
+
+
+class App:
+    """One autoscaler. `start` returns when it follows the cluster and listens; errors of the API or the address
+    raise."""
+
+    def __init__(self, config: Config, log: Logger | None = None) -> None:
+        self.config = config
+        self._log = log or Logger("autoscaler", fields={"pod": config.pod_name})
+        self._clock = SteadyClock()
+        self._client = Client(config.api, user_agent="knuv-autoscaler")
+        client = self._client
+        self._resolver = Resolver(
+            client, by_endpoints=config.resolves_by_endpoints, cluster_domain=config.cluster_domain
+        )
+        self._config_maps = Informer(client, ConfigMap, namespace=config.system_namespace, log=self._log)
+        self._autoscalers = Informer(client, PodAutoscaler, log=self._log)
+        self._services = Informer(client, ServerlessService, log=self._log)
+        self._metrics = Informer(client, Metric, log=self._log)
+        self._deployments = Informer(client, Deployment, label_selector=REVISION_LABEL, log=self._log)
+        self._pod_informer = Informer(client, Pod, label_selector=REVISION_LABEL, log=self._log)
+        self._pods = RevisionPods(self._pod_informer, self._wake)
+        self._scalers = MultiScaler(self._pods.ready_count)
+        self._settings = ClusterSettings(self._wake_all, self._log)
+        self._prober = ActivatorProber(self._resolver)
+        self._loop: Loop[RevisionKey] = Loop("autoscaler", self._reconcile, workers=_WORKERS, log=self._log)
+        # A single replica owns every bucket.
+        self._stat_server = StatServer(self._take_stat, owns_bucket=lambda _: True, log=self._log)
+        self._debug = DebugServer(self.debug_state)
+        self._scrape_client: ScrapeClient | None = None
+        self._scraping: Scraping | None = None
+        self._reconciler: Reconciler | None = None
+        self._started_s = 0.0
+        self._ticks = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def stat_port(self) -> int:
+        """Where the stat server listens."""
+        return self._stat_server.port
+
+    @property
+    def debug_port(self) -> int:
+        """Where /debug/state is served; only when it is configured."""
+        return self._debug.port
+
+    async def start(self) -> None:
+        """Read the cluster, begin to decide, then listen: whoever can connect meets someone who knows the revisions."""
+        await self._client.open()
+        await self._prober.open()
+        self._config_maps.on_change(self._settings.take)
+        await self._config_maps.start()
+        await self._start_scraping()
+        self._follow()
+        informers = (self._autoscalers, self._services, self._metrics, self._deployments, self._pod_informer)
+        await asyncio.gather(*(informer.start() for informer in informers))
+        self._loop.start()
+        loop = asyncio.get_running_loop()
+        self._started_s = loop.time()
+        self._timer = loop.call_later(PHASE_S, self._tick)
+        await self._stat_server.start(self.config.bind_address, self.config.stat_port)
+        if self.config.debug_address is not None:
+            await self._debug.start(*self.config.debug_address)
+        self._log.info("autoscaler_started", port=self.stat_port, revisions=len(self._autoscalers.list()))
+
+    async def drain(self) -> None:
+        """Send the activators to another replica; scaling goes on until `stop`."""
+        await self._stat_server.stop(_STAT_SERVER_STOP_S)
+
+    async def stop(self) -> None:
+        """End everything, in any state."""
+        await self._stat_server.stop(0.0)
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._debug.stop()
+        await self._loop.stop()
+        if self._scraping is not None:
+            await self._scraping.stop()
+        for informer in (self._autoscalers, self._services, self._metrics, self._deployments, self._pod_informer):
+            await informer.stop()
+        await self._config_maps.stop()
+        await self._prober.close()
+        if self._scrape_client is not None:
+            await self._scrape_client.close()
+        await self._client.close()
+
+    def debug_state(self) -> dict[str, Any]:
+        """The figures of every revision."""
+        return {"revisions": [self._figures(revision.key) for revision in self._scalers]}
+
+    # Set-up.
+
+    async def _start_scraping(self) -> None:
+        """Mesh settings are read once, as in the original: changing them needs a restart."""
+        network = self._config_maps.get(self.config.system_namespace, NETWORK)
+        data = network.data if network is not None else {}
+        mode, passthrough = self._mesh_settings(data)
+        self._scrape_client = ScrapeClient(
+            self._resolver, cluster_domain=self.config.cluster_domain, passthrough=passthrough
+        )
+        await self._scrape_client.open()
+        self._scraping = Scraping(
+            self._scrape_client,
+            self._scalers,
+            ready_pods=self._pods.ready,
+            clock=self._clock,
+            mode=mode,
+            passthrough=passthrough,
+            on_error_change=self._wake,
+            log=self._log,
+        )
+        self._reconciler = Reconciler(
+            self._client,
+            autoscalers=self._autoscalers,
+            services=self._services,
+            deployments=self._deployments,
+            owned=OwnedObjects(self._client, self._metrics, self._services),
+            pods=self._pods,
+            scalers=self._scalers,
+            scraping=self._scraping,
+            settings=self._settings,
+            prober=self._prober,
+            cluster_domain=self.config.cluster_domain,
+            clock=self._clock,
+            phase=lambda: self._ticks,
+            again_after=self._loop.add_after,
+            log=self._log,
+        )
+
+    def _mesh_settings(self, data: dict[str, str]) -> tuple[MeshMode, bool]:
+        try:
+            mode = MeshMode(data.get("mesh-compatibility-mode", MeshMode.AUTO.value).lower())
+            passthrough = parse_bool(data.get("enable-mesh-pod-addressability", "false"))
+        except ValueError as error:
+            self._log.error("config_invalid", config_map=NETWORK, problem=str(error))
+            return MeshMode.AUTO, False
+        return mode, passthrough
+
+    def _follow(self) -> None:
+        """Whatever belongs to a revision wakes its PodAutoscaler, which has the same name."""
+
+        def by_name(old: Resource | None, new: Resource | None) -> None:
+            changed = new or old
+            if changed is not None:
+                self._wake(changed.key)
+
+        def by_label(old: Deployment | None, new: Deployment | None) -> None:
+            # Only its appearance matters: a scale that someone else sets is theirs until the next reason to look.
+            if old is None and new is not None:
+                self._wake((new.namespace, new.metadata.labels[REVISION_LABEL]))
+
+        self._autoscalers.on_change(by_name)
+        self._services.on_change(by_name)
+        self._metrics.on_change(by_name)
+        self._deployments.on_change(by_label)
+
+    # Events.
+
+    def _wake(self, key: RevisionKey) -> None:
+        self._loop.add(key)
+
+    def _wake_all(self) -> None:
+        for autoscaler in self._autoscalers.list():
+            self._loop.add(autoscaler.key)
+
+    async def _reconcile(self, key: RevisionKey) -> float | None:
+        assert self._reconciler is not None
+        return await self._reconciler.reconcile(key)
+
+    def _take_stat(self, message: StatMessage) -> None:
+        now_s = self._clock()
+        # A stat that was forwarded carries its second; one from the future would end the window early.
+        at_s = min(float(message.stat.timestamp), now_s) if message.stat.timestamp else now_s
+        outcome = self._scalers.record((message.namespace, message.name), at_s, message.stat, now_s)
+        if outcome is not None:
+            self._announce(outcome)
+
+    def _tick(self) -> None:
+        """Decide what is due. After a pause (a stopped process, a busy machine) each revision is decided once."""
+        loop = asyncio.get_running_loop()
+        now = int((loop.time() - self._started_s) / PHASE_S)
+        for phase in range(max(self._ticks + 1, now - PHASES + 1), now + 1):
+            self._ticks = phase
+            for outcome in self._scalers.decide_phase(phase, self._clock()):
+                self._announce(outcome)
+            if self._scraping is not None:
+                self._scraping.start_phase(phase)
+        self._timer = loop.call_at(self._started_s + (self._ticks + 1) * PHASE_S, self._tick)
+
+    def _announce(self, outcome: Outcome) -> None:
+        if outcome.panic_became is not None:
+            spec = outcome.revision.decider.spec
+            self._log.info(
+                "panic_began" if outcome.panic_became else "panic_ended",
+                namespace=outcome.revision.key[0],
+                revision=outcome.revision.key[1],
+                stable=outcome.decision.stable,
+                panic=outcome.decision.panic,
+                target=spec.target_value,
+                threshold=spec.panic_threshold,
+                desired=outcome.decision.desired,
+            )
+        if outcome.is_worth_telling:
+            self._loop.add(outcome.revision.key)
+
+    def _figures(self, key: RevisionKey) -> dict[str, Any]:
+        revision = self._scalers.get(key)
+        assert revision is not None
+        service = self._services.get(*key)
+        last = revision.last
+        return {
+            "namespace": key[0],
+            "name": key[1],
+            "stable": last.stable if last is not None else None,
+            "panic": last.panic if last is not None else None,
+            "panicking": revision.decider.is_panicking,
+            "desired": revision.desired,
+            "ready": self._pods.ready_count(key),
+            "excess_burst_capacity": revision.excess_burst_capacity,
+            "mode": service.spec.mode.lower() if service is not None else None,
+        }

@@ -1,0 +1,89 @@
+"""What one autoscaler is told at start."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kube.config import ApiConfig
+from proxies.environment import ConfigError, Environment
+
+__all__ = ["Config"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Read once, from the environment; everything else comes from ConfigMaps."""
+
+    api: ApiConfig
+    """The Kubernetes API. `KUBECONFIG`, or the in-cluster files."""
+    system_namespace: str
+    """Where the ConfigMaps are. `SYSTEM_NAMESPACE`."""
+    pod_name: str
+    """With `pod_ip` this replica's identity. `POD_NAME`."""
+    pod_ip: str
+    """`POD_IP`."""
+    cluster_domain: str = "cluster.local"
+    """`CLUSTER_DOMAIN`."""
+    bind_address: str | None = None
+    """Address of the stat server; None: all. `KNUV_BIND_ADDRESS`."""
+    stat_port: int = 8080
+    """Where activators push to; 8080 is part of the contract, other values are for tests. `KNUV_STAT_PORT`."""
+    debug_address: tuple[str, int] | None = None
+    """Where GET /debug/state answers; None: nowhere. Loopback only. `KNUV_DEBUG_ADDRESS` (host:port)."""
+    resolves_by_endpoints: bool = False
+    """Service names lead through the API's Endpoints instead of DNS. `KNUV_SERVICE_RESOLUTION` (dns or endpoints)."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Config":
+        """Read the environment. Raises `ConfigError` with everything that is wrong."""
+        reading = Environment(environ)
+        api = ApiConfig(server="")
+        try:
+            api = ApiConfig.from_env(environ)
+        except ConfigError as error:
+            for problem in error.problems:
+                reading.refuse(problem)
+        config = cls(
+            api=api,
+            system_namespace=_not_empty(reading, "SYSTEM_NAMESPACE"),
+            pod_name=_not_empty(reading, "POD_NAME"),
+            pod_ip=_not_empty(reading, "POD_IP"),
+            cluster_domain=reading.text("CLUSTER_DOMAIN", "cluster.local"),
+            bind_address=environ.get("KNUV_BIND_ADDRESS") or None,
+            stat_port=reading.parsed("KNUV_STAT_PORT", _port, 8080, 8080),
+            debug_address=(
+                reading.parsed("KNUV_DEBUG_ADDRESS", _loopback, None, ("", 0))
+                if environ.get("KNUV_DEBUG_ADDRESS")
+                else None
+            ),
+            resolves_by_endpoints=reading.parsed("KNUV_SERVICE_RESOLUTION", _by_endpoints, False, False),
+        )
+        reading.finish()
+        return config
+
+
+def _not_empty(reading: Environment, name: str) -> str:
+    def parse(text: str) -> str:
+        if not text:
+            raise ValueError("expected a value")
+        return text
+
+    return reading.parsed(name, parse, None, "")
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 1 << 16):
+        raise ValueError("expected a port from 0 to 65535")
+    return int(text)
+
+
+def _by_endpoints(text: str) -> bool:
+    if text not in ("dns", "endpoints"):
+        raise ValueError("expected dns or endpoints")
+    return text == "endpoints"
+
+
+def _loopback(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not (host == "localhost" or host.startswith("127.") or host == "[::1]"):
+        raise ValueError("expected host:port with a loopback host")
+    return host.strip("[]"), _port(port)

@@ -1,0 +1,311 @@
+"""PodAutoscaler of class kpa -> replicas, ServerlessService mode, Metric, status.
+
+`Reconciler.reconcile` reads top to bottom as the original's steps: settings -> decider -> scale -> proxy or serve ->
+status. The scale comes before everything that merely reports, so that a cold start waits for one PATCH and nothing
+else. Everything is read from informers; writes are patches. Source: knative/serving `pkg/reconciler/autoscaling/kpa`;
+spec autoscaler.md 7.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from autoscaler.activator_probe import ActivatorProber, ProbeTarget
+from autoscaler.activators import ACTIVATORS_MIN, activator_count
+from autoscaler.activity import next_activity
+from autoscaler.cluster_settings import ClusterSettings
+from autoscaler.multiscaler import UNKNOWN_SCALE, MultiScaler, Revision, RevisionKey
+from autoscaler.owned import NotOwned, OwnedObjects
+from autoscaler.pods import PodCounts
+from autoscaler.revision_pods import RevisionPods
+from autoscaler.scale import ActivatorProbe, Plan, Situation, plan_scale
+from autoscaler.scraping import Scraping
+from autoscaler.settings import RevisionSettings, autoscaler_class, resolve
+from kube.autoscaling.config import KPA_CLASS
+from kube.client import Client
+from kube.conditions import Conditions, ConditionSet
+from kube.errors import ApiError
+from kube.informer import Informer
+from kube.models.apps import Deployment
+from kube.models.autoscaling import PodAutoscaler, PodAutoscalerStatus
+from kube.models.meta import Condition
+from kube.models.networking import ServerlessService
+from proxies.logs import Logger
+
+__all__ = ["CONDITIONS", "Reconciler"]
+
+CONDITIONS = ConditionSet(dependents=("Active", "ScaleTargetInitialized", "SKSReady"))
+PROXY = "Proxy"
+SERVE = "Serve"
+
+_DEADLINE_S = 30.0
+_TARGET_MISSING_S = 1.0
+_AFTER_BACKGROUND_PROBE_S = 1.0
+_HTTP_PORT, _H2C_PORT = 80, 81
+
+
+class Reconciler:
+    """Reconciles one PodAutoscaler at a time per key. `again_after(key, s)` schedules a key from outside a
+    reconcile."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        autoscalers: Informer[PodAutoscaler],
+        services: Informer[ServerlessService],
+        deployments: Informer[Deployment],
+        owned: OwnedObjects,
+        pods: RevisionPods,
+        scalers: MultiScaler,
+        scraping: Scraping,
+        settings: ClusterSettings,
+        prober: ActivatorProber,
+        cluster_domain: str,
+        clock: Callable[[], float],
+        phase: Callable[[], int],
+        again_after: Callable[[RevisionKey, float], None],
+        log: Logger,
+    ) -> None:
+        self._client = client
+        self._autoscalers = autoscalers
+        self._services = services
+        self._deployments = deployments
+        self._owned = owned
+        self._pods = pods
+        self._scalers = scalers
+        self._scraping = scraping
+        self._settings = settings
+        self._prober = prober
+        self._cluster_domain = cluster_domain
+        self._clock = clock
+        self._phase = phase
+        self._again_after = again_after
+        self._log = log
+        self._applied: dict[RevisionKey, tuple[str, int]] = {}
+        """Per revision the Deployment's version that was patched last, and to what."""
+
+    async def reconcile(self, key: RevisionKey) -> float | None:
+        """Bring one PodAutoscaler's surroundings up to date; seconds after which to look again, or None."""
+        autoscaler = self._autoscalers.get(*key)
+        if autoscaler is None or autoscaler.metadata.deletion_timestamp or not self._is_ours(autoscaler):
+            self._scalers.delete(key)
+            self._scraping.forget(key)
+            self._applied.pop(key, None)
+            return None
+        async with asyncio.timeout(_DEADLINE_S):
+            return await self._reconcile(key, autoscaler)
+
+    def _is_ours(self, autoscaler: PodAutoscaler) -> bool:
+        return autoscaler_class(autoscaler.metadata.annotations, self._settings.autoscaler) == KPA_CLASS
+
+    async def _reconcile(self, key: RevisionKey, autoscaler: PodAutoscaler) -> float | None:
+        conditions = CONDITIONS.manage(autoscaler.status.conditions, time.time())
+        conditions.initialise()
+        status = PodAutoscalerStatus(
+            observed_generation=autoscaler.metadata.generation,
+            annotations=autoscaler.status.annotations,
+            service_name=autoscaler.status.service_name,
+            metrics_service_name=autoscaler.status.metrics_service_name,
+            desired_scale=autoscaler.status.desired_scale,
+            actual_scale=autoscaler.status.actual_scale,
+        )
+        try:
+            again_s = await self._steps(key, autoscaler, status, conditions)
+        except (NotOwned, ApiError) as error:
+            if isinstance(error, NotOwned):
+                conditions.mark_false("Active", "NotOwned", str(error))
+            await self._write_status(autoscaler, status, conditions)
+            raise
+        await self._write_status(autoscaler, status, conditions)
+        return again_s
+
+    async def _write_status(
+        self, autoscaler: PodAutoscaler, status: PodAutoscalerStatus, conditions: Conditions
+    ) -> None:
+        status.conditions = _settled(autoscaler.status.conditions, conditions.listed())
+        if status != autoscaler.status:
+            self._autoscalers.apply_local(await self._client.patch_status(autoscaler, status))
+
+    async def _steps(
+        self, key: RevisionKey, autoscaler: PodAutoscaler, status: PodAutoscalerStatus, conditions: Conditions
+    ) -> float | None:
+        service = self._services.get(*key)
+        if service is None or not service.status.private_service_name:
+            await self._owned.serverless_service(autoscaler, PROXY, ACTIVATORS_MIN)
+            conditions.mark_unknown("SKSReady", "NotReady", "No Private Service Name")
+            settings = self._resolve(autoscaler, "")
+            _report(status, conditions, settings, UNKNOWN_SCALE, PodCounts())
+            return None
+        status.metrics_service_name = service.status.private_service_name
+        settings = self._resolve(autoscaler, service.status.private_service_name)
+        revision = self._scalers.put(key, settings.decider, settings.metric, self._clock(), self._phase())
+        plan = await self._apply_scale(autoscaler, settings, revision, service, conditions)
+        if plan is None:
+            return _TARGET_MISSING_S
+        metric = await self._owned.metric(autoscaler, settings.metric)
+        await self._owned.metric_status(metric, self._scraping.error(key), time.time())
+        pods = self._pods.counts(key)
+        service = await self._route(autoscaler, settings, revision, plan.scale, pods, conditions)
+        status.service_name = service.status.service_name
+        _report_service(service, conditions)
+        _report(status, conditions, settings, plan.scale, pods)
+        return plan.again_after_s
+
+    def _resolve(self, autoscaler: PodAutoscaler, metrics_service: str) -> RevisionSettings:
+        return resolve(
+            autoscaler.metadata.annotations,
+            container_concurrency=autoscaler.spec.container_concurrency,
+            reachability=autoscaler.spec.reachability,
+            metrics_service=metrics_service,
+            config=self._settings.autoscaler,
+        )
+
+    # Scale.
+
+    async def _apply_scale(
+        self,
+        autoscaler: PodAutoscaler,
+        settings: RevisionSettings,
+        revision: Revision,
+        service: ServerlessService,
+        conditions: Conditions,
+    ) -> Plan | None:
+        """Apply the decider's wish as far as it may be; the plan, or None when there is nothing to scale yet."""
+        situation = _situation(revision.desired, conditions, service, time.time())
+        plan = plan_scale(situation, settings, self._settings.progress_deadline_s)
+        if plan.needs_probe:
+            target = self._probe_target(autoscaler)
+            is_backed = target is not None and await self._prober.probe(target)
+            answer = ActivatorProbe.ANSWERED if is_backed else ActivatorProbe.FAILED
+            situation = replace(situation, activator=answer)
+            plan = plan_scale(situation, settings, self._settings.progress_deadline_s)
+            if plan.needs_background_probe and target is not None:
+                self._prober.watch(target, lambda: self._again_after(revision.key, _AFTER_BACKGROUND_PROBE_S))
+        if plan.applies and not await self._set_replicas(autoscaler, revision, plan.scale):
+            return None
+        return plan
+
+    def _probe_target(self, autoscaler: PodAutoscaler) -> ProbeTarget | None:
+        if not autoscaler.status.service_name:
+            return None
+        host = f"{autoscaler.status.service_name}.{autoscaler.namespace}.svc.{self._cluster_domain}"
+        return ProbeTarget(host, _H2C_PORT if autoscaler.spec.protocol_type == "h2c" else _HTTP_PORT)
+
+    async def _set_replicas(self, autoscaler: PodAutoscaler, revision: Revision, scale: int) -> bool:
+        """Make the Deployment's replicas `scale`; False when there is no Deployment."""
+        name = autoscaler.spec.scale_target_ref.name
+        deployment = self._deployments.get(autoscaler.namespace, name)
+        if deployment is None:
+            self._log.warning("scale_target_missing", namespace=autoscaler.namespace, deployment=name)
+            return False
+        before = 1 if deployment.spec.replicas is None else deployment.spec.replicas
+        # The informer may not have seen our own patch yet: the same one again would be noise.
+        applied = (deployment.metadata.resource_version, scale)
+        if before == scale or self._applied.get(revision.key) == applied:
+            return True
+        await self._client.patch_scale(Deployment, name, autoscaler.namespace, scale)
+        self._applied[revision.key] = applied
+        self._log.info(
+            "scale_applied",
+            namespace=revision.key[0],
+            revision=revision.key[1],
+            **{"from": before, "to": scale},
+            stat_received=revision.poked_s,
+            decided=revision.decided_s,
+            patched=self._clock(),
+        )
+        return True
+
+    # Proxy or serve.
+
+    async def _route(
+        self,
+        autoscaler: PodAutoscaler,
+        settings: RevisionSettings,
+        revision: Revision,
+        want: int,
+        pods: PodCounts,
+        conditions: Conditions,
+    ) -> ServerlessService:
+        """Put activators before the revision when it is at zero or short of burst capacity, else take them away."""
+        is_inactive = conditions.is_false("Active")
+        excess = revision.excess_burst_capacity
+        serves = want != 0 and excess >= 0 and not (want == UNKNOWN_SCALE and is_inactive)
+        mode = SERVE if serves else PROXY
+        activators = activator_count(pods.ready, settings.decider)
+        service, before = await self._owned.serverless_service(autoscaler, mode, activators)
+        if before != mode:
+            self._log.info(
+                "mode_changed",
+                namespace=revision.key[0],
+                revision=revision.key[1],
+                mode=mode.lower(),
+                want=want,
+                excess_burst_capacity=excess,
+                activators=activators,
+            )
+        return service
+
+
+def _situation(desired: int, conditions: Conditions, service: ServerlessService, now_s: float) -> Situation:
+    active = conditions.status("Active")
+    proxied = CONDITIONS.manage(service.status.conditions, now_s)
+    return Situation(
+        desired=desired,
+        active=active,
+        active_status_for_s=conditions.in_status_for_s("Active", active, now_s),
+        is_initialized=conditions.is_true("ScaleTargetInitialized"),
+        is_proxied=service.spec.mode == PROXY,
+        proxied_for_s=max(0.0, proxied.in_status_for_s("ActivatorEndpointsPopulated", "True", now_s)),
+    )
+
+
+def _report_service(service: ServerlessService, conditions: Conditions) -> None:
+    ready = next((c for c in service.status.conditions if c.type == "Ready"), None)
+    is_current = service.status.observed_generation == service.metadata.generation
+    if ready is not None and ready.status == "True" and is_current:
+        conditions.mark_true("SKSReady")
+    else:
+        conditions.mark_unknown("SKSReady", "NotReady", ready.message if ready is not None else "")
+
+
+def _report(
+    status: PodAutoscalerStatus, conditions: Conditions, settings: RevisionSettings, want: int, pods: PodCounts
+) -> None:
+    """Status figures, and the conditions Active and ScaleTargetInitialized."""
+    status.actual_scale = pods.ready
+    # An unknown wish does not wipe out a known one.
+    if want != UNKNOWN_SCALE or status.desired_scale is None or status.desired_scale < 0:
+        status.desired_scale = want
+    activity = next_activity(
+        active=conditions.status("Active"),
+        is_initialized=conditions.is_true("ScaleTargetInitialized"),
+        has_service=bool(status.service_name),
+        want=want,
+        ready=pods.ready,
+        min_scale=settings.min_scale,
+        initial_scale=settings.initial_scale,
+    )
+    if activity.becomes_initialized:
+        conditions.mark_true("ScaleTargetInitialized")
+    mark = activity.active
+    if mark is None:
+        return
+    if mark.status == "True":
+        conditions.mark_true("Active")
+    elif mark.status == "Unknown":
+        conditions.mark_unknown("Active", mark.reason, mark.message)
+    else:
+        conditions.mark_false("Active", mark.reason, mark.message)
+
+
+def _settled(before: list[Condition], after: list[Condition]) -> list[Condition]:
+    """`after`, where a condition that ended up as it was keeps the time of its last real transition."""
+    held = {condition.type: condition for condition in before}
+    return [old if (old := held.get(new.type)) is not None and _same(old, new) else new for new in after]
+
+
+def _same(old: Condition, new: Condition) -> bool:
+    return (old.status, old.reason, old.message, old.severity) == (new.status, new.reason, new.message, new.severity)

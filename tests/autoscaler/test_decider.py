@@ -1,0 +1,123 @@
+"""`autoscaler.decider`: worked examples (spec autoscaler.md 5.4) and laws that hold for any load."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoscaler.decider import Decider, DeciderSpec
+
+T0 = 1_785_542_400.0
+SPEC = DeciderSpec(
+    scaling_metric="concurrency",
+    target_value=70,
+    total_value=100,
+    target_burst_capacity=211,
+    activator_capacity=100,
+    panic_threshold=2,
+    stable_window_s=60,
+    scale_down_delay_s=0,
+    max_scale_up_rate=1000,
+    max_scale_down_rate=2,
+    initial_scale=1,
+    reachable=True,
+    activation_scale=0,
+)
+SMALL = replace(SPEC, target_value=10, total_value=10 / 0.75, max_scale_up_rate=10, max_scale_down_rate=10)
+
+
+@pytest.mark.parametrize(
+    ("ready", "stable", "panic", "panics", "desired", "excess"),
+    [
+        (4, 250, 250, False, 4, -61),
+        (5, 250, 250, False, 4, 39),
+        (1, 70, 70, False, 1, -181),
+        (1, 71, 71, True, 2, -182),
+        (0, 71, 71, True, 2, -282),
+        (10, 1, 1, False, 5, 788),
+        (3, 0, 0, False, 1, 89),
+        (1, 0, 0, False, 0, -111),
+    ],
+)
+def test_worked_examples(ready: int, stable: float, panic: float, panics: bool, desired: int, excess: int) -> None:
+    decision = Decider(SPEC, now_s=T0, ready_pods=1).decide(T0 + 2, ready, stable, panic)
+    assert (decision.panicking, decision.desired, decision.excess_burst_capacity) == (panics, desired, excess)
+
+
+def test_29_a_small_rate_still_lets_the_revision_grow_by_one() -> None:
+    spec = replace(SMALL, target_value=1, max_scale_up_rate=1.1)
+    assert Decider(spec, now_s=T0, ready_pods=1).decide(T0, 2, 3, 3.1).desired == 3
+
+
+def test_30_an_unreachable_revision_shrinks_without_limit() -> None:
+    spec = replace(SMALL, target_value=1, max_scale_down_rate=1.1)
+    assert Decider(spec, now_s=T0, ready_pods=1).decide(T0, 100, 1, 1).desired == 90
+    gone = replace(spec, reachable=False)
+    assert Decider(gone, now_s=T0, ready_pods=1).decide(T0, 100, 1, 1).desired == 1
+
+
+def test_35_and_36_panic_holds_the_pods_until_a_stable_window_has_passed() -> None:
+    decider = Decider(SMALL, now_s=T0, ready_pods=1)
+    assert decider.decide(T0, 10, 10, 1000).desired == 100
+    assert decider.decide(T0 + 30, 100, 1, 1).desired == 100
+    assert decider.decide(T0 + 60, 100, 1, 1).panicking
+    last = decider.decide(T0 + 61, 10, 1, 1)
+    assert (last.panicking, last.desired) == (False, 1)
+
+
+def test_38_only_a_revision_of_several_ready_pods_starts_in_panic() -> None:
+    assert Decider(SPEC, now_s=T0, ready_pods=2).is_panicking
+    assert not Decider(SPEC, now_s=T0, ready_pods=1).is_panicking
+    assert not Decider(SPEC, now_s=T0, ready_pods=None).is_panicking
+
+
+def test_39_activation_scale_raises_any_demand_but_none() -> None:
+    decider = Decider(replace(SMALL, activation_scale=2), now_s=T0, ready_pods=0)
+    assert decider.decide(T0, 1, 0, 0).desired == 0
+    assert decider.decide(T0, 1, 1, 1).desired == 2
+
+
+def test_40_and_41_a_drop_waits_for_the_delay_unless_the_revision_is_unreachable() -> None:
+    # Panic would hold the scale, too; it is kept out of this.
+    decider = Decider(replace(SMALL, scale_down_delay_s=300, panic_threshold=1000), now_s=T0, ready_pods=0)
+    assert decider.decide(T0 + 2, 1, 40, 40).desired == 4
+    assert decider.decide(T0 + 300, 1, 0, 0).desired == 4
+    assert decider.decide(T0 + 302, 1, 0, 0).desired == 0
+    decider.decide(T0 + 304, 1, 40, 40)
+    decider.spec = replace(decider.spec, reachable=False)
+    assert decider.decide(T0 + 306, 1, 0, 0).desired == 0
+
+
+@pytest.mark.parametrize(("burst", "excess"), [(-1, -1), (0, 0), (50, 49)])
+def test_42_excess_burst_capacity(burst: float, excess: int) -> None:
+    decider = Decider(replace(SPEC, target_burst_capacity=burst), now_s=T0, ready_pods=1)
+    assert decider.decide(T0, 1, 0.5, 0.5).excess_burst_capacity == excess
+
+
+@given(
+    st.integers(0, 1000),
+    st.floats(0, allow_nan=False),
+    st.floats(0, allow_nan=False),
+    st.floats(-1, allow_nan=False, exclude_min=False),
+)
+def test_any_load_gives_a_scale_that_the_api_can_hold(ready: int, stable: float, panic: float, burst: float) -> None:
+    """Infinite and absurd figures included: the answer is a 32 bit count and never negative."""
+    decision = Decider(replace(SPEC, target_burst_capacity=burst), now_s=T0, ready_pods=1).decide(
+        T0, ready, stable, panic
+    )
+    assert 0 <= decision.desired < 1 << 31
+    assert -(1 << 31) < decision.excess_burst_capacity < 1 << 31
+
+
+@given(st.lists(st.floats(0, 5000), min_size=2, max_size=30))
+def test_in_panic_the_scale_never_falls(loads: list[float]) -> None:
+    decider = Decider(SMALL, now_s=T0, ready_pods=1)
+    before = 0
+    for tick, load in enumerate(loads):
+        decision = decider.decide(T0 + 2 * tick, 3, load, load)
+        if decision.panicking:
+            assert decision.desired >= before
+        before = decision.desired if decision.panicking else 0
+    assert not math.isnan(before)

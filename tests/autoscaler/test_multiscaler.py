@@ -1,0 +1,188 @@
+"""`autoscaler.multiscaler`: when revisions are decided, and who is told."""
+
+from dataclasses import replace
+
+from autoscaler.multiscaler import PHASE_S, PHASES, MultiScaler, Outcome, RevisionKey
+from autoscaler.settings import RevisionSettings, resolve
+from kube.autoscaling.config import AutoscalerConfig
+from proxies.wire.stat import Stat
+
+T0 = 1_785_542_400.0
+KEY: RevisionKey = ("default", "hello-00001")
+
+
+def settings(**annotations: str) -> RevisionSettings:
+    return resolve(
+        {f"autoscaling.knative.dev/{key.replace('_', '-')}": text for key, text in annotations.items()},
+        container_concurrency=0,
+        reachability="Reachable",
+        metrics_service="hello-00001-private",
+        config=AutoscalerConfig(),
+    )
+
+
+class Cluster:
+    """A MultiScaler under a stepped clock, with ready pods that a test sets."""
+
+    def __init__(self) -> None:
+        self.ready: dict[RevisionKey, int] = {}
+        self.scalers = MultiScaler(lambda key: self.ready.get(key, 0))
+        self.now_s = T0
+        self.phase = 0
+
+    def put(self, key: RevisionKey = KEY, **annotations: str) -> None:
+        wanted = settings(**annotations)
+        self.scalers.put(key, wanted.decider, wanted.metric, self.now_s, self.phase)
+
+    def stat(self, concurrency: float, key: RevisionKey = KEY) -> Outcome | None:
+        stat = Stat("activator", average_concurrent_requests=concurrency, request_count=concurrency)
+        return self.scalers.record(key, self.now_s, stat, self.now_s)
+
+    def run(self, seconds: float) -> list[tuple[float, Outcome]]:
+        outcomes = []
+        for _ in range(round(seconds / PHASE_S)):
+            self.phase += 1
+            self.now_s = T0 + self.phase / 10
+            outcomes += [(self.now_s - T0, outcome) for outcome in self.scalers.decide_phase(self.phase, self.now_s)]
+        return outcomes
+
+    def desired(self, key: RevisionKey = KEY) -> int:
+        revision = self.scalers.get(key)
+        assert revision is not None
+        return revision.desired
+
+    def at_zero(self) -> "Cluster":
+        """A revision that was decided to be at zero."""
+        self.put()
+        self.stat(0)
+        self.run(2)
+        assert self.desired() == 0
+        return self
+
+
+def test_33_and_46_without_a_load_nothing_is_decided() -> None:
+    cluster = Cluster()
+    cluster.put()
+    assert cluster.run(10) == []
+    assert cluster.desired() == -1
+
+
+def test_with_unlimited_burst_capacity_silence_is_no_load() -> None:
+    cluster = Cluster()
+    cluster.put(target_burst_capacity="-1")
+    cluster.run(2)
+    assert cluster.desired() == 0
+
+
+def test_49_a_stat_for_a_revision_at_zero_is_decided_at_once() -> None:
+    cluster = Cluster().at_zero()
+    cluster.run(0.7)
+    outcome = cluster.stat(1)
+    assert outcome is not None
+    assert outcome.is_worth_telling
+    assert cluster.desired() == 1
+    assert outcome.revision.poked_s == cluster.now_s
+
+
+def test_49_a_stat_without_concurrency_is_not_a_poke() -> None:
+    assert Cluster().at_zero().stat(0) is None
+
+
+def test_49_an_undecided_revision_is_not_poked() -> None:
+    cluster = Cluster()
+    cluster.put()
+    assert cluster.stat(1) is None
+    assert cluster.desired() == -1
+
+
+def test_a_revision_above_zero_waits_for_its_turn() -> None:
+    cluster = Cluster().at_zero()
+    cluster.stat(1)
+    assert cluster.stat(500) is None
+
+
+def test_stats_of_unknown_revisions_are_dropped() -> None:
+    assert Cluster().stat(5, ("default", "nobody")) is None
+
+
+def test_50_decisions_are_two_seconds_apart_and_the_first_comes_after_two() -> None:
+    cluster = Cluster()
+    cluster.run(0.6)
+    cluster.put()
+    decided = []
+    for _ in range(100):
+        cluster.stat(1)
+        decided += [round(at_s, 3) for at_s, _ in cluster.run(0.1)]
+    assert decided == [2.6, 4.6, 6.6, 8.6, 10.6]
+
+
+def test_ten_thousand_revisions_at_once_are_spread_over_the_tick() -> None:
+    cluster = Cluster()
+    keys = [("default", f"rev-{number}") for number in range(10_000)]
+    for key in keys:
+        cluster.put(key)
+        cluster.stat(1, key)
+    cluster.run(2)
+    per_phase: list[int] = []
+    decided: list[RevisionKey] = []
+    for _ in range(PHASES):
+        outcomes = cluster.run(PHASE_S)
+        per_phase.append(len(outcomes))
+        decided += [outcome.revision.key for _, outcome in outcomes]
+    assert sorted(decided) == sorted(keys)
+    assert max(per_phase) < 10_000 / PHASES * 1.5
+
+
+def test_48_the_owner_is_told_of_a_new_scale_or_sign_only() -> None:
+    cluster = Cluster()
+    cluster.ready[KEY] = 1
+    cluster.put(target_burst_capacity="50")
+    told = []
+    for concurrency in (1, 1, 150, 1, 1):
+        for _ in range(2):
+            cluster.stat(concurrency)
+            outcomes = cluster.run(1)
+            told += [(outcome.decision.desired, outcome.is_worth_telling) for _, outcome in outcomes]
+    # Two seconds of 150 are still one pod's work on average, but leave too little room until the panic window is over.
+    assert [desired for desired, _ in told] == [1] * 5
+    assert [worth for _, worth in told] == [True, False, True, False, True]
+
+
+def test_a_changed_setting_keeps_the_state() -> None:
+    cluster = Cluster().at_zero()
+    cluster.put(target="1")
+    assert cluster.desired() == 0
+    # Nine within three seconds are three on average, where one pod aims at 0.7.
+    cluster.stat(9)
+    assert cluster.desired() == 5
+
+
+def test_a_deleted_revision_is_gone() -> None:
+    cluster = Cluster().at_zero()
+    cluster.scalers.delete(KEY)
+    cluster.scalers.delete(KEY)
+    assert cluster.scalers.get(KEY) is None
+    assert cluster.stat(1) is None
+    assert cluster.run(4) == []
+
+
+def test_panic_is_reported_when_it_begins_and_ends() -> None:
+    cluster = Cluster()
+    cluster.ready[KEY] = 1
+    cluster.put(target="1")
+    changes = []
+    for second in range(90):
+        cluster.stat(10 if second < 4 else 0.5)
+        changes += [outcome.panic_became for _, outcome in cluster.run(1)]
+    assert [change for change in changes if change is not None] == [True, False]
+
+
+def test_the_specs_of_two_revisions_do_not_mix() -> None:
+    cluster = Cluster()
+    other = ("default", "other")
+    cluster.put()
+    cluster.put(other, target="1")
+    first, second = cluster.scalers.get(KEY), cluster.scalers.get(other)
+    assert first is not None
+    assert second is not None
+    assert replace(first.decider.spec, target_value=0.7, total_value=1.0) == second.decider.spec

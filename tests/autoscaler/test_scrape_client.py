@@ -1,0 +1,111 @@
+"""`autoscaler.scrape_client` against a real endpoint, and what a scraper asks for."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from unittest import mock
+
+import pytest
+
+from autoscaler import scrape_client
+from autoscaler.scrape_client import ScrapeClient, ScrapeTarget
+from autoscaler.scraper import FetchError
+from kube.client import Client
+from kube.config import ApiConfig
+from kube.resolve import Resolver
+from proxies.wire.stat import Stat, encode_stat
+
+TARGET = ScrapeTarget("default", "hello-00001-private")
+STAT = Stat("hello-00001-pod", average_concurrent_requests=3.25, request_count=12)
+
+
+class Endpoint:
+    """A metrics endpoint that answers with `body`; keeps the heads it received and counts connections."""
+
+    def __init__(self) -> None:
+        self.status = "200 OK"
+        self.content_type = "application/protobuf"
+        self.body = encode_stat(STAT)
+        self.heads: list[str] = []
+        self.connections = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                self.heads.append(head)
+                writer.write(
+                    f"HTTP/1.1 {self.status}\r\nContent-Type: {self.content_type}\r\n"
+                    f"Content-Length: {len(self.body)}\r\n\r\n".encode()
+                    + self.body
+                )
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+
+@pytest.fixture
+async def endpoint(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Endpoint]:
+    endpoint = Endpoint()
+    server = await asyncio.start_server(endpoint.serve, "127.0.0.1", 0)
+    monkeypatch.setattr(scrape_client, "METRICS_PORT", server.sockets[0].getsockname()[1])
+    yield endpoint
+    server.close()
+    await server.wait_closed()
+
+
+@asynccontextmanager
+async def opened(*, passthrough: bool = False) -> AsyncIterator[ScrapeClient]:
+    resolver = Resolver(Client(ApiConfig(server="")), by_endpoints=False)
+    client = ScrapeClient(resolver, cluster_domain="cluster.local", passthrough=passthrough)
+    await client.open()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def test_17_pods_are_asked_for_protobuf_over_one_connection(endpoint: Endpoint) -> None:
+    async with opened() as client:
+        for _ in range(3):
+            assert await client.fetch_pod(TARGET, "127.0.0.1") == STAT
+    assert endpoint.connections == 1
+    assert endpoint.heads[0].startswith("GET /metrics HTTP/1.1\r\n")
+    assert "Accept: application/protobuf\r\n" in endpoint.heads[0]
+    assert "Knative-Direct-Lb" not in endpoint.heads[0]
+
+
+async def test_passthrough_names_the_service(endpoint: Endpoint) -> None:
+    async with opened(passthrough=True) as client:
+        await client.fetch_pod(TARGET, "127.0.0.1")
+    assert "Host: hello-00001-private.default\r\n" in endpoint.heads[0]
+    assert "Knative-Direct-Lb: true\r\n" in endpoint.heads[0]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "mesh"),
+    [
+        (lambda e: setattr(e, "status", "503 Service Unavailable"), True),
+        (lambda e: setattr(e, "status", "500 Oops"), False),
+        (lambda e: setattr(e, "content_type", "application/protobuf; charset=utf-8"), False),
+        (lambda e: setattr(e, "body", b"\xff\xff"), False),
+        (lambda e: setattr(e, "body", encode_stat(Stat("x" * 400))), False),
+    ],
+    ids=["503", "500", "content type", "garbage", "too long"],
+)
+async def test_18_and_19_other_answers_are_errors(
+    endpoint: Endpoint, spoil: Callable[[Endpoint], None], mesh: bool
+) -> None:
+    spoil(endpoint)
+    async with opened() as client:
+        with pytest.raises(FetchError) as failed:
+            await client.fetch_pod(TARGET, "127.0.0.1")
+    assert failed.value.might_be_mesh is mesh
+
+
+async def test_19_a_refused_connection_does_not_look_like_a_mesh(endpoint: Endpoint) -> None:
+    async with opened() as client:
+        with mock.patch.object(scrape_client, "METRICS_PORT", 1), pytest.raises(FetchError) as failed:
+            await client.fetch_pod(TARGET, "127.0.0.1")
+    assert not failed.value.might_be_mesh
