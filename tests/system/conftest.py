@@ -30,7 +30,7 @@ class Output:
     err: str
 
 
-async def program(*command: str | Path, stdin: str | None = None, env: dict[str, str] | None = None) -> Output:
+async def program(*command: object, stdin: str | None = None, env: dict[str, str] | None = None) -> Output:
     """Run a program to its end; killed after a minute."""
     process = await asyncio.create_subprocess_exec(
         *map(str, command),

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.system, pytest.mark.xdist_group("stack-process")]
 
 
 def processes_of(state_dir: Path) -> list[tuple[int, str]]:
-    """Living processes that name the state directory in their environment or command line: the stack's and its pods'."""
+    """Living processes whose environment or command line names the state directory: the stack's and its pods'."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():

@@ -1,0 +1,153 @@
+"""The informer and the client against a real API server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from kube.client import Client
+from kube.errors import AlreadyExists, ApiUnreachable, Conflict, NotFound
+from kube.informer import Informer
+from kube.models.core import ConfigMap, Service
+from kube.models.meta import ObjectMeta
+from kube.resolve import Resolver, service_of_host
+from local_cluster.apiserver.server import ApiServer
+from tests.support.api import RunningApiServer, running_api_server
+
+
+def config_map(name: str, **data: str) -> ConfigMap:
+    return ConfigMap(metadata=ObjectMeta(name=name, namespace="default"), data=data)
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[RunningApiServer]:
+    async with running_api_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(api: RunningApiServer) -> AsyncIterator[Client]:
+    async with Client(api.config) as opened:
+        yield opened
+
+
+class Seen:
+    """What an informer reported, and a way to wait for it."""
+
+    def __init__(self, informer: Informer[ConfigMap]) -> None:
+        self.changes: list[tuple[str | None, str | None]] = []
+        self._more = asyncio.Event()
+        informer.on_change(self._note)
+
+    def _note(self, old: ConfigMap | None, new: ConfigMap | None) -> None:
+        self.changes.append((old and old.data.get("k"), new and new.data.get("k")))
+        self._more.set()
+
+    async def wait(self, count: int) -> list[tuple[str | None, str | None]]:
+        async with asyncio.timeout(10):
+            while len(self.changes) < count:
+                self._more.clear()
+                await self._more.wait()
+        return self.changes
+
+
+async def test_changes_arrive_in_order_with_old_and_new(client: Client) -> None:
+    await client.create(config_map("a", k="1"))
+    informer = Informer(client, ConfigMap)
+    seen = Seen(informer)
+    await informer.start()
+    assert seen.changes == [(None, "1")]
+    await client.patch(ConfigMap, "a", "default", {"data": {"k": "2"}})
+    await client.delete(ConfigMap, "a", "default")
+    assert await seen.wait(3) == [(None, "1"), ("1", "2"), ("2", None)]
+    assert informer.get("default", "a") is None
+    await informer.stop()
+
+
+async def test_an_index_follows_the_objects(client: Client) -> None:
+    informer = Informer(client, ConfigMap)
+    informer.add_index("k", lambda c: [c.data["k"]] if "k" in c.data else [])
+    seen = Seen(informer)
+    await informer.start()
+    await client.create(config_map("a", k="x"))
+    await client.create(config_map("b", k="x"))
+    await seen.wait(2)
+    assert sorted(c.name for c in informer.by_index("k", "x")) == ["a", "b"]
+    await client.patch(ConfigMap, "a", "default", {"data": {"k": "y"}})
+    await seen.wait(3)
+    assert [c.name for c in informer.by_index("k", "x")] == ["b"]
+    assert [c.name for c in informer.by_index("k", "y")] == ["a"]
+    await informer.stop()
+
+
+async def test_a_server_that_lost_its_state_is_listed_again_and_what_vanished_is_reported(
+    api: RunningApiServer,
+) -> None:
+    async with Client(api.config) as client:
+        await client.create(config_map("a", k="1"))
+        informer = Informer(client, ConfigMap)
+        seen = Seen(informer)
+        await informer.start()
+        await api.server.stop()
+        fresh = ApiServer(replace(api.server.config, port=api.server.port))
+        await fresh.start()
+        try:
+            assert await seen.wait(2) == [(None, "1"), ("1", None)]
+            await client.create(config_map("b", k="2"))
+            assert (await seen.wait(3))[2] == (None, "2")
+        finally:
+            await informer.stop()
+            await fresh.stop()
+
+
+async def test_errors_are_told_apart_by_class(client: Client) -> None:
+    with pytest.raises(NotFound, match="not found"):
+        await client.get(ConfigMap, "none", "default")
+    made = await client.create(config_map("a", k="1"))
+    with pytest.raises(AlreadyExists):
+        await client.create(config_map("a"))
+    await client.patch(ConfigMap, "a", "default", {"data": {"k": "2"}})
+    with pytest.raises(Conflict):
+        await client.patch(
+            ConfigMap, "a", "default", {"metadata": {"resourceVersion": made.metadata.resource_version}, "data": {}}
+        )
+    with pytest.raises(Conflict):
+        await client.delete(ConfigMap, "a", "default", uid="another")
+
+
+async def test_a_list_follows_pages_to_the_end(client: Client) -> None:
+    for index in range(7):
+        await client.create(config_map(f"c{index}"))
+    page = await client.list(ConfigMap, "default", page_size=3)
+    assert [c.name for c in page.items if c.name.startswith("c")] == [f"c{index}" for index in range(7)]
+
+
+async def test_a_closed_client_says_so(api: RunningApiServer) -> None:
+    client = Client(api.config)
+    with pytest.raises(ApiUnreachable, match="closed"):
+        await client.get(ConfigMap, "a", "default")
+
+
+async def test_cluster_names_resolve_through_endpoints_by_port_name(client: Client) -> None:
+    ports = [{"name": "http", "port": 80, "targetPort": 8012}, {"name": "other", "port": 81, "targetPort": 9}]
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": ports}}
+    subset = {"addresses": [{"ip": "127.9.0.1"}], "ports": [{"name": "http", "port": 8012}]}
+    endpoints = {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "s"}, "subsets": [subset]}
+    await client.raw("POST", Service.RESOURCE.path("default"), body=msgspec.json.encode(service))
+    await client.raw("POST", "/api/v1/namespaces/default/endpoints", body=msgspec.json.encode(endpoints))
+    resolver = Resolver(client, by_endpoints=True)
+    assert await resolver.resolve("s.default.svc.cluster.local", 80) == [("127.9.0.1", 8012)]
+    assert await resolver.resolve("s.default.svc", 81) == []
+    assert await resolver.resolve("none.default.svc", 80) == []
+    assert await resolver.resolve("example.com", 80) == [("example.com", 80)]
+    by_name = Resolver(client, by_endpoints=False)
+    assert await by_name.resolve("s.default.svc", 80) == [("s.default.svc", 80)]
+
+
+def test_which_hosts_are_services() -> None:
+    assert service_of_host("a.b.svc.cluster.local", "cluster.local") == ("b", "a")
+    assert service_of_host("a.b.svc.", "cluster.local") == ("b", "a")
+    assert service_of_host("a.b.svc.elsewhere", "cluster.local") is None
+    assert service_of_host("a.b", "cluster.local") is None
