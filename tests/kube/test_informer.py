@@ -42,7 +42,7 @@ class Seen:
         informer.on_change(self._note)
 
     def _note(self, old: ConfigMap | None, new: ConfigMap | None) -> None:
-        self.changes.append((old and old.data.get("k"), new and new.data.get("k")))
+        self.changes.append((old.data.get("k") if old else None, new.data.get("k") if new else None))
         self._more.set()
 
     async def wait(self, count: int) -> list[tuple[str | None, str | None]]:
