@@ -1,0 +1,115 @@
+"""The whole autoscaler against a real API server: 0 -> N -> 0, what it writes, and what it leaves alone."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from autoscaler import scrape_client
+from kube.models.autoscaling import Metric
+from kube.models.core import ConfigMap
+from tests.autoscaler.cluster import KEY, NAMESPACE, REVISION, Cluster, cluster, condition
+from tests.support.api import running_api_server
+
+FAST = {"stable-window": "6s", "panic-window-percentage": "50", "scale-to-zero-grace-period": "1s"}
+TARGET_10 = {"target": "10", "target-utilization-percentage": "100", "target-burst-capacity": "0", "max-scale": "10"}
+
+
+@pytest.fixture
+def log_lines() -> list[bytes]:
+    return []
+
+
+@pytest.fixture
+async def kn(log_lines: list[bytes], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
+    async with running_api_server() as api, cluster(api, log_lines) as kn:
+        await kn.create(FAST, TARGET_10)
+        async with kn.running():
+            # Set before the first scrape: pods appear only after the peers run.
+            monkeypatch.setattr(scrape_client, "METRICS_PORT", kn.metrics_port)
+            yield kn
+
+
+def events(log_lines: list[bytes], name: str) -> list[dict[str, Any]]:
+    return [line for line in map(json.loads, log_lines) if line["message"] == name]
+
+
+async def test_a_revision_goes_from_one_to_zero_to_six_and_back_to_zero(kn: Cluster, log_lines: list[bytes]) -> None:
+    await kn.until("active with its first pod", lambda pa: condition(pa, "Ready")[0] == "True", within_s=10)
+    idle = await kn.until("at zero without traffic", lambda pa: pa.status.actual_scale == 0, within_s=20)
+    assert condition(idle, "Active") == ("False", "NoTraffic")
+    assert condition(idle, "ScaleTargetInitialized")[0] == "True"
+    assert (kn.replicas, kn.modes[-1]) == ([1, 0], "Proxy")
+
+    await kn.first_request(60)
+    await kn.until("at six", lambda pa: pa.status.actual_scale == 6, within_s=10)
+    assert kn.replicas[:3] == [1, 0, 1]
+    busy = await kn.until("serving", lambda pa: kn.modes[-1] == "Serve", within_s=10)
+    assert condition(busy, "Active")[0] == "True"
+    assert max(kn.replicas) == 6
+
+    kn.concurrency = 0
+    gone = await kn.until("back at zero", lambda pa: kn.replicas[-1] == 0 and not kn.ready_pods(), within_s=30)
+    assert condition(gone, "Active") == ("False", "NoTraffic")
+    assert kn.modes[-1] == "Proxy"
+
+    applied = events(log_lines, "scale_applied")
+    assert [(line["from"], line["to"]) for line in applied] == list(zip(kn.replicas, kn.replicas[1:], strict=False))
+    poke = next(line for line in applied if line["from"] == 0)
+    assert poke["stat_received"] <= poke["decided"] <= poke["patched"]
+    assert (poke["namespace"], poke["revision"]) == KEY
+    assert [line["mode"] for line in events(log_lines, "mode_changed")][-1] == "proxy"
+    assert events(log_lines, "panic_began")
+
+
+async def test_what_is_written_for_a_revision(kn: Cluster) -> None:
+    await kn.until("ready", lambda pa: condition(pa, "Ready")[0] == "True", within_s=10)
+    autoscaler = await kn.until("metric", lambda pa: pa.status.metrics_service_name != "", within_s=5)
+    metric = await kn.client.get(Metric, REVISION, NAMESPACE)
+    assert metric.spec.stable_window == 6_000_000_000
+    assert metric.spec.panic_window == 3_000_000_000
+    assert metric.spec.scrape_target == f"{REVISION}-private"
+    assert metric.is_controlled_by(autoscaler)
+    assert autoscaler.status.service_name == REVISION
+    assert [c.type for c in autoscaler.status.conditions] == ["Active", "Ready", "SKSReady", "ScaleTargetInitialized"]
+
+
+async def test_a_changed_config_map_is_applied_live(kn: Cluster) -> None:
+    await kn.until("ready", lambda pa: condition(pa, "Ready")[0] == "True", within_s=10)
+    await kn.client.patch(ConfigMap, "config-autoscaler", "knative-serving", {"data": {"min-scale": "3"}})
+    await kn.until("three pods", lambda pa: pa.status.actual_scale == 3, within_s=10)
+
+
+async def test_a_metric_of_someone_else_is_left_alone(log_lines: list[bytes]) -> None:
+    async with running_api_server() as api, cluster(api, log_lines) as kn:
+        await kn.create(FAST, TARGET_10)
+        foreign = Metric()
+        foreign.metadata.name, foreign.metadata.namespace = REVISION, NAMESPACE
+        await kn.client.create(foreign)
+        async with kn.running():
+            await kn.until("refused", lambda pa: condition(pa, "Active") == ("False", "NotOwned"), within_s=10)
+    assert events(log_lines, "reconcile_failed")
+
+
+async def test_the_debug_listener_tells_every_revisions_figures(kn: Cluster) -> None:
+    await kn.until("ready", lambda pa: condition(pa, "Ready")[0] == "True", within_s=10)
+    reader, writer = await asyncio.open_connection("127.0.0.1", kn.app.debug_port)
+    writer.write(b"GET /debug/state HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    head, _, body = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    (revision,) = json.loads(body)["revisions"]
+    assert revision.keys() == {
+        "namespace",
+        "name",
+        "stable",
+        "panic",
+        "panicking",
+        "desired",
+        "ready",
+        "excess_burst_capacity",
+        "mode",
+    }
+    assert (revision["namespace"], revision["name"], revision["ready"]) == (*KEY, 1)
