@@ -59,6 +59,7 @@ class ReplicaSetStatus(Model, omit_defaults=False):
     available_replicas: int = 0
     fully_labeled_replicas: int = 0
     observed_generation: int = 0
+    conditions: list[Condition] = []
 
 
 class ReplicaSet(Resource):

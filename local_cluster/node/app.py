@@ -16,6 +16,7 @@ from kube.models.core import Node as NodeObject
 from kube.models.core import Pod
 from kube.models.meta import ObjectMeta
 from kube.timestamps import format_time
+from local_cluster.apiserver.errors import bad_request
 from local_cluster.events import EventRecorder
 from local_cluster.guardian import Guardian
 from local_cluster.node.config import NodeConfig
@@ -27,7 +28,7 @@ from local_cluster.node.network import AddressPool, PoolExhausted, PortPool
 from local_cluster.node.pod_runner import NodeServices, PodRunner
 from proxies.logs import Logger
 
-__all__ = ["LogsUnavailable", "Node", "NodeConfig"]
+__all__ = ["Node", "NodeConfig"]
 
 _STOP_S = 5.0
 _ADDRESS_RETRY_S = 1.0
@@ -96,30 +97,27 @@ class Node:
         self,
         namespace: str,
         pod: str,
-        container: str = "",
-        *,
+        container: str,
         follow: bool = False,
         tail_lines: int | None = None,
         since_s: float | None = None,
         timestamps: bool = False,
+        *,
         previous: bool = False,
     ) -> AsyncIterator[bytes]:
-        """A container's log in chunks. `since_s`: only lines of the last so many seconds.
+        """A container's log in chunks; `since_s`: only what was written in the last so many seconds.
 
-        Raises `LogsUnavailable`, before the first chunk, with a text for the person who asked.
+        This is the API server's `LogReader`. Raises a 400 `StatusError` when there is no such log.
         """
         runner = next((r for r in self._runners.values() if r.pod.key == (namespace, pod)), None)
         if runner is None:
-            raise LogsUnavailable(f'pod "{pod}" does not run on node {self._config.name}')
-        if not container:
-            names = runner.container_names
-            if len(names) != 1:
-                raise LogsUnavailable(f"a container name must be specified for pod {pod}, choose one of: {names}")
-            container = names[0]
-        log = runner.logs(container, previous=previous)
+            raise bad_request(f'pod "{pod}" does not run on node {self._config.name}')
+        try:
+            log = runner.logs(container, previous=previous)
+        except LogsUnavailable as error:
+            raise bad_request(str(error)) from error
         oldest_s = None if since_s is None else self._clock() - since_s
-        async for chunk in log.read(follow=follow, tail_lines=tail_lines, since_s=oldest_s, timestamps=timestamps):
-            yield chunk
+        return log.read(follow=follow, tail_lines=tail_lines, since_s=oldest_s, timestamps=timestamps)
 
     # Pods come and go.
 

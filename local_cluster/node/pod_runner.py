@@ -153,11 +153,6 @@ class PodRunner:
             raise LogsUnavailable(f"{where} is waiting to start: {record.reason or 'ContainerCreating'}")
         return logs[-1]
 
-    @property
-    def container_names(self) -> list[str]:
-        """The pod's containers, without init containers."""
-        return [c.name for c in self.pod.spec.containers]
-
     # From decisions to effects.
 
     def _do(self, actions: list[Action]) -> None:

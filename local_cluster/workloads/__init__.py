@@ -1,1 +1,1 @@
-"""The workload controllers of a cluster: Deployment to Pods, Endpoints and EndpointSlices, garbage collection."""
+"""The controllers of a cluster that the local stack needs: Deployments, ReplicaSets, Endpoints, scheduling."""
