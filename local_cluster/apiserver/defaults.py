@@ -8,6 +8,8 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
+from local_cluster.apiserver.crds import CRD_KEY, default_definition
+
 __all__ = ["DEFAULTS"]
 
 
@@ -220,5 +222,6 @@ DEFAULTS: dict[str, Callable[[dict[str, Any]], None]] = {
     "endpointslices.discovery.k8s.io": _endpoint_slice,
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": _webhooks,
     "validatingwebhookconfigurations.admissionregistration.k8s.io": _webhooks,
+    CRD_KEY: default_definition,
 }
 """By collection key."""

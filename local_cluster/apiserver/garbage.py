@@ -9,6 +9,7 @@ Source: Kubernetes documentation, "Garbage Collection"; api-clients statements 3
 import asyncio
 from collections import deque
 
+from local_cluster.apiserver.crds import CLEANUP, CRD_KEY
 from local_cluster.apiserver.objects import FOREGROUND, ORPHAN, DeleteOptions, Objects
 from local_cluster.apiserver.resources import Registry
 from local_cluster.apiserver.store import Change, Selection, Store, Stored
@@ -29,6 +30,8 @@ class GarbageCollector:
         self._objects = objects
         self._queue: deque[tuple[str, str]] = deque()
         self._queued: set[tuple[str, str]] = set()
+        self._ending_kinds: set[str] = set()
+        """Collections whose definition is being deleted."""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._logger = Logger("apiserver.garbage")
@@ -60,12 +63,17 @@ class GarbageCollector:
                 self._add("waiting", uid)
             if state.namespace and self._is_ending(state.namespace):
                 self._add("namespace", state.namespace)
+            if key in self._ending_kinds:
+                self._add("kind", key)
             return
         if state.owners and (change.previous is None or change.previous.owners != state.owners):
             self._add("dependent", state.uid)
         if b'"deletionTimestamp"' in state.data:
             if key == "namespaces.":
                 self._add("namespace", state.name)
+            elif key == CRD_KEY:
+                self._ending_kinds.add(state.name)
+                self._add("kind", state.name)
             self._add("waiting", state.uid)
 
     def _add(self, what: str, name: str) -> None:
@@ -102,6 +110,8 @@ class GarbageCollector:
                 self._release(name)
             case "namespace":
                 self._empty_namespace(name)
+            case "kind":
+                self._empty_kind(name)
 
     def _settle(self, key: str, dependent: Stored) -> None:
         """Delete a dependent without living owners, or take the dead ones from its references."""
@@ -146,7 +156,8 @@ class GarbageCollector:
             return
         key, owner = found
         obj = owner.load()
-        obj["metadata"]["finalizers"] = [name for name in obj["metadata"]["finalizers"] if name != finalizer]
+        finalizers = obj["metadata"].get("finalizers") or []
+        obj["metadata"]["finalizers"] = [name for name in finalizers if name != finalizer]
         self._rewrite(key, owner, obj)
 
     def _empty_namespace(self, name: str) -> None:
@@ -162,6 +173,19 @@ class GarbageCollector:
             left = left or bool(collection.select(Selection(namespace=name)))
         if not left and not (namespace.load()["metadata"].get("finalizers")):
             self._store.remove("namespaces.", namespace)
+
+    def _empty_kind(self, key: str) -> None:
+        """Delete the objects of a kind whose definition ends, and the definition when none is left."""
+        definition = self._store.collection(CRD_KEY).get("", key)
+        if definition is None:
+            self._ending_kinds.discard(key)
+            return
+        for stored in self._store.collection(key).select(Selection()):
+            if b'"deletionTimestamp"' not in stored.data:
+                self._delete(key, stored, "Background")
+        if not len(self._store.collection(key)):
+            self._ending_kinds.discard(key)
+            self._drop_finalizer(definition.uid, CLEANUP)
 
     def _is_ending(self, name: str) -> bool:
         namespace = self._store.collection("namespaces.").get("", name)

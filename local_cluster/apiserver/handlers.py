@@ -5,9 +5,9 @@ decides and commits → `Renderer` shows the result.
 """
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -41,7 +41,7 @@ from local_cluster.apiserver.strategic import strategic_patch
 from local_cluster.apiserver.table import Renderer
 from local_cluster.apiserver.watching import Watches
 
-__all__ = ["Answer", "Handlers", "Request"]
+__all__ = ["Answer", "Handlers", "Request", "Stream"]
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -63,13 +63,21 @@ class Request:
     identity: Identity
 
 
+class Stream(Protocol):
+    """Chunks of an answer that is not complete yet. `aclose` also ends a stream that was never read."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """A complete answer, or a stream of lines."""
 
     status: int = 200
     body: bytes = b""
-    stream: AsyncGenerator[bytes] | None = None
+    stream: Stream | None = None
     warnings: list[str] = field(default_factory=list)
     """Texts for `Warning` headers."""
     content_type: str = "application/json"

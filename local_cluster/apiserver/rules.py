@@ -100,6 +100,8 @@ def prepare_update(
     _check_type(kind, desired)
     metadata = _metadata(desired)
     _check_namespace(kind, metadata, namespace)
+    if "deletionTimestamp" in current["metadata"]:
+        _refuse_added_finalizers(kind, metadata, current["metadata"])
     if metadata.setdefault("name", name) != name:
         raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
     if subresource == "status":
@@ -123,6 +125,14 @@ def prepare_update(
         if "status" in current:
             desired["status"] = current["status"]
     return desired
+
+
+def _refuse_added_finalizers(kind: ResourceType, metadata: dict[str, Any], existing: dict[str, Any]) -> None:
+    added = set(metadata.get("finalizers") or ()) - set(existing.get("finalizers") or ())
+    if added:
+        message = f"Forbidden: no new finalizers can be added if the object is being deleted, found {sorted(added)}"
+        cause = Cause("metadata.finalizers", "FieldValueForbidden", message)
+        raise invalid(kind.group, kind.plural, kind.kind, existing["name"], [cause])
 
 
 def raise_generation(desired: dict[str, Any], current: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from local_cluster.apiserver import discovery
 from local_cluster.apiserver.admission import DEFAULT_NAME, Admission, AdmissionHook
 from local_cluster.apiserver.builtin import BuiltInPolicy
 from local_cluster.apiserver.certificates import CertificateAuthority
+from local_cluster.apiserver.crds import CustomKinds
 from local_cluster.apiserver.errors import (
     StatusError,
     bad_request,
@@ -30,7 +31,7 @@ from local_cluster.apiserver.errors import (
     unauthorized,
 )
 from local_cluster.apiserver.garbage import GarbageCollector
-from local_cluster.apiserver.handlers import Answer, Handlers, Request
+from local_cluster.apiserver.handlers import Answer, Handlers, Request, Stream
 from local_cluster.apiserver.kinds import BUILT_IN_KINDS, KNATIVE_KINDS
 from local_cluster.apiserver.knative_schemas import add_knative_schemas
 from local_cluster.apiserver.objects import Identity, Objects
@@ -103,6 +104,7 @@ class ApiServer:
         self.objects = Objects(
             self.store, self.registry, self._admission, BuiltInPolicy(self.store, config.service_cidr)
         )
+        CustomKinds(self.store, self.registry, self.schemas)
         self._garbage = GarbageCollector(self.store, self.registry, self.objects)
         self._watches = Watches(
             self.store, queue_max=config.watcher_queue_max, bookmark_interval_s=config.bookmark_interval_s
@@ -384,21 +386,22 @@ def _complete(answer: Answer) -> web.Response:
     response = web.Response(status=answer.status, body=answer.body)
     response.headers["Content-Type"] = answer.content_type
     for warning in answer.warnings:
-        quoted = warning.replace("\\", "\\\\").replace('"', '\\"')
+        printable = "".join(character if character.isprintable() else "?" for character in warning)
+        quoted = printable.replace("\\", "\\\\").replace('"', '\\"')
         response.headers.add("Warning", f'299 - "{quoted}"')
     return response
 
 
-async def _send_stream(request: web.BaseRequest, answer: Answer, chunks: AsyncGenerator[bytes]) -> web.StreamResponse:
+async def _send_stream(request: web.BaseRequest, answer: Answer, stream: Stream) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": answer.content_type})
     response.enable_chunked_encoding()
     try:
         await response.prepare(request)
-        async for chunk in chunks:
+        async for chunk in stream:
             await response.write(chunk)
         await response.write_eof()
     except ConnectionError:
         pass  # the client is gone; there is nobody to tell
     finally:
-        await chunks.aclose()
+        await stream.aclose()
     return response

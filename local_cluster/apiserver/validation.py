@@ -6,6 +6,7 @@ Each function returns the causes of a 422 answer. Source: Kubernetes API referen
 from collections.abc import Callable
 from typing import Any
 
+from local_cluster.apiserver.crds import CRD_KEY, definition_causes
 from local_cluster.apiserver.errors import Cause
 from local_cluster.apiserver.selectors import LabelSelector, SelectorError
 
@@ -163,5 +164,6 @@ VALIDATIONS: dict[str, Callable[[dict[str, Any], dict[str, Any] | None], list[Ca
     "statefulsets.apps": _workload,
     "daemonsets.apps": _workload,
     "jobs.batch": _job,
+    CRD_KEY: definition_causes,
 }
 """By collection key; the second argument is the stored object on update, None on create."""

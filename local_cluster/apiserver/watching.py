@@ -17,7 +17,7 @@ from local_cluster.apiserver.resources import ResourceType
 from local_cluster.apiserver.store import Bookmark, Seen, Selection, Store, Watcher
 from local_cluster.apiserver.table import Renderer
 
-__all__ = ["Watches"]
+__all__ = ["OpenWatch", "Watches"]
 
 INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 BOOKMARK_INTERVAL_S = 60.0
@@ -54,7 +54,7 @@ class Watches:
 
     def begin(
         self, kind: ResourceType, selection: Selection, query: Mapping[str, str], renderer: Renderer
-    ) -> AsyncGenerator[bytes]:
+    ) -> "OpenWatch":
         """Start a watch and return its stream of whole lines. Raises 410 for a version outside the history, 422 for
         parameters that contradict each other; both before anything is sent."""
         wants_bookmarks = flag(query, "allowWatchBookmarks")
@@ -77,10 +77,10 @@ class Watches:
                 seen = selection.sees(change)
                 if seen is not None:
                     initial.append(_render(renderer, seen))
-        collection.watchers.add(watcher)
-        self._open.add(watcher)
         timeout_s = min(whole_number(query, "timeoutSeconds"), WATCH_S_MAX)
         timeout_s = timeout_s or random.randint(WATCH_S_MIN, 2 * WATCH_S_MIN)
+        collection.watchers.add(watcher)
+        self._open.add(watcher)
         timer = asyncio.get_running_loop().call_later(timeout_s, watcher.close)
 
         def finish() -> None:
@@ -88,7 +88,7 @@ class Watches:
             collection.watchers.discard(watcher)
             self._open.discard(watcher)
 
-        return _stream(watcher, initial, renderer, finish)
+        return OpenWatch(watcher, initial, renderer, finish)
 
     def _bookmark(self) -> None:
         for watcher in self._open:
@@ -96,20 +96,29 @@ class Watches:
         self.start()
 
 
-async def _stream(
-    watcher: Watcher, initial: Iterable[bytes], renderer: Renderer, finish: Callable[[], None]
-) -> AsyncGenerator[bytes]:
-    try:
-        for chunk in _chunks(initial):
+class OpenWatch:
+    """One watch on its way to a client: iterate over the chunks, then `aclose`."""
+
+    def __init__(self, watcher: Watcher, initial: list[bytes], renderer: Renderer, finish: Callable[[], None]) -> None:
+        self._watcher = watcher
+        self._initial = initial
+        self._renderer = renderer
+        self._finish = finish
+
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
+        for chunk in _chunks(self._initial):
             yield chunk
-        while events := await watcher.take():
-            for chunk in _chunks(_render(renderer, event) for event in events):
+        self._initial = []
+        while events := await self._watcher.take():
+            for chunk in _chunks(_render(self._renderer, event) for event in events):
                 yield chunk
-        if watcher.overflowed:
+        if self._watcher.overflowed:
             error = expired("the watch fell behind by too many events and was closed")
             yield _line("ERROR", orjson.dumps(error.status()))
-    finally:
-        finish()
+
+    async def aclose(self) -> None:
+        """Forget the watcher, however far the stream got."""
+        self._finish()
 
 
 def _chunks(lines: Iterable[bytes]) -> Iterable[bytes]:
