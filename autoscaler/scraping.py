@@ -77,10 +77,10 @@ class Scraping:
 
     def _start(self, revision: Revision) -> None:
         service = revision.collection.spec.scrape_target
-        if not service:
+        if not service or not self._ready_pods(revision.key):
+            # Nothing to ask is no error; no task is needed to find that out.
             self._note(revision.key, None)
-        elif revision.key not in self._running and self._ready_pods(revision.key):
-            # Without ready pods a scrape gives nothing; no task is needed to find that out.
+        elif revision.key not in self._running:
             scraper = self._scraper(revision.key, ScrapeTarget(revision.key[0], service))
             task = asyncio.get_running_loop().create_task(self._scrape(revision, scraper), name=f"scrape {service}")
             self._running[revision.key] = task
