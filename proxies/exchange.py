@@ -16,17 +16,27 @@ and hears exactly once that it is over:
                                   +-- client left, timer fired: cancelled -+
 
 Everything runs on the loop's thread, in callbacks; no call of this interface awaits or raises for what a peer did.
+
+An exchange knows neither sockets nor HTTP versions. It stands between a `Downstream` and an `Upstream`, the two halves
+that a connection (or a stream of one) offers it, and goes through these phases:
+
+    HELD --forward--> SENT --head of the response--> RESPONDING --last byte--> ENDED
+      |                 |                                                        ^
+      +-----------------+--101--> TUNNEL ----------------------------------------+
+
+Every way out ends in `_end`, which runs once: the upstream half is given back or abandoned, the policy told, and the
+downstream half released, in this order.
 """
 
+from collections.abc import Callable
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxies.headers import HeadEdits
-from proxies.messages import Answer, RequestHead
-from proxies.timeouts import TimeoutLimits, Timer
-from proxies.upstream import Endpoint
+from proxies.messages import Answer, RequestHead, ResponseHead
+from proxies.timeouts import TimeoutLimits, Timeouts, Timer
 
-__all__ = ["Exchange", "Outcome", "Policy"]
+__all__ = ["Downstream", "Ending", "Exchange", "Outcome", "Policy", "Target", "Upstream"]
 
 
 class Outcome(Enum):
@@ -43,7 +53,7 @@ class Outcome(Enum):
     UNREACHABLE = "unreachable"
     """The upstream refused, broke or talked nonsense before its response began; the client got 502."""
     ABORTED = "aborted"
-    """The upstream, or the client's framing, broke while the response was under way; the client saw it cut off."""
+    """The upstream, or the client's framing, broke while the exchange was under way; it was cut off."""
 
 
 class Policy(Protocol):
@@ -70,43 +80,425 @@ class Policy(Protocol):
         """
 
 
+class Ending:
+    """The last bytes of a response that is ended before its end."""
+
+    __slots__ = ("data", "is_whole")
+
+    def __init__(self, data: bytes, *, is_whole: bool) -> None:
+        self.data = data
+        self.is_whole = is_whole
+        """With `data` the body is well formed to its end; otherwise the client has to see that it is not."""
+
+
+class Downstream(Protocol):
+    """The half towards the client: one HTTP/1 connection, or one stream of a later version."""
+
+    def inform(self, head: ResponseHead) -> None:
+        """Relay an informational response."""
+
+    def respond(self, head: ResponseHead, data: bytes, is_done: bool) -> None:
+        """Relay the final head and the first bytes of the body; `is_done`: they are all."""
+
+    def respond_data(self, data: bytes, is_done: bool) -> None:
+        """Relay bytes of the body."""
+
+    def respond_tunnel(self, head: ResponseHead, data: bytes) -> None:
+        """Relay the 101 and the first bytes behind it; everything after it is tunnelled."""
+
+    def tunnel_data(self, data: bytes) -> None:
+        """Relay bytes of a tunnel."""
+
+    def tunnel_eof(self) -> None:
+        """The upstream will send no more bytes."""
+
+    def give_answer(self, answer: Answer) -> None:
+        """Send an answer of our own: the whole response."""
+
+    def cut_short(self, ending: "Ending") -> None:
+        """End a response under way before its end."""
+
+    def abort(self) -> None:
+        """End it so that the client sees that the response is not whole."""
+
+    def wake_at(self, due_s: float) -> None:
+        """Call `Exchange.check_timers` at this time, or soon after it."""
+
+    def pause_request(self) -> None:
+        """Read no more of the request for now."""
+
+    def resume_request(self) -> None:
+        """Read on."""
+
+    def release(self, exchange: "Exchange") -> None:
+        """The exchange is over."""
+
+
+class Upstream(Protocol):
+    """The half towards the peer: one connection in use by one exchange, or one stream."""
+
+    is_reused: bool
+    """The connection carried an exchange before, so the peer may have closed it unseen."""
+
+    def send(self, data: bytes, is_done: bool) -> None:
+        """Send on bytes of the request's body; in a tunnel, of the tunnel."""
+
+    def send_eof(self) -> None:
+        """The client will send no more bytes (tunnel)."""
+
+    def abandon(self) -> None:
+        """The exchange is over before its response was: close."""
+
+    def pause_response(self) -> None:
+        """Read no more of the response for now."""
+
+    def resume_response(self) -> None:
+        """Read on."""
+
+    def ending(self, text: bytes) -> "Ending":
+        """Return how to end the response under way with `text`, as far as its framing has room for that."""
+
+
+class Target(Protocol):
+    """Where exchanges are forwarded to: `upstream.Endpoint`."""
+
+    def carry(self, exchange: "Exchange") -> None:
+        """Send the exchange's request, with `exchange.take_body()`, over a connection of this target.
+
+        Calls `exchange.connected` with the half that carries it, or `exchange.unreachable`, at once or later.
+        """
+
+
+class _Phase(Enum):
+    HELD = "held"
+    SENT = "sent"
+    RESPONDING = "responding"
+    TUNNEL = "tunnel"
+    ENDED = "ended"
+
+
+# Members as globals: the hot path looks them up a dozen times per exchange.
+_HELD: Final = _Phase.HELD
+_SENT: Final = _Phase.SENT
+_RESPONDING: Final = _Phase.RESPONDING
+_TUNNEL: Final = _Phase.TUNNEL
+_ENDED: Final = _Phase.ENDED
+
+_REPLAYABLE_METHODS: Final = frozenset([b"GET", b"HEAD", b"OPTIONS", b"TRACE"])
+
+
 class Exchange:
     """One request and its response. Created by the server; a policy may keep it until `Policy.ended`."""
 
-    request: RequestHead
-    """The request's head as received. Shared between equal requests: never changed."""
-    peer: bytes
-    """Address of the client's end of the connection, without port; empty for a unix socket."""
-    arrived_s: float
-    """Loop time at which the request's head was complete."""
-    context: object
-    """The policy's own; None at first."""
-    status: int
-    """Final status that the client was sent; 0 before that."""
-    outcome: Outcome | None
-    """None until the exchange ends."""
-    timer: Timer | None
-    """The timer that ended the exchange, if one did."""
+    __slots__ = (
+        "_downstream",
+        "_is_request_paused",
+        "_is_response_paused",
+        "_pending",
+        "_phase",
+        "_policy",
+        "_replays_left",
+        "_request_done",
+        "_target",
+        "_timeouts",
+        "_upstream",
+        "arrived_s",
+        "clock",
+        "context",
+        "edits",
+        "outcome",
+        "peer",
+        "request",
+        "status",
+        "timer",
+    )
+
+    def __init__(
+        self,
+        downstream: Downstream,
+        policy: Policy,
+        request: RequestHead,
+        *,
+        peer: bytes,
+        clock: Callable[[], float],
+        data: bytes,
+        request_done: bool,
+    ) -> None:
+        """`data`: first bytes of the body; `request_done`: they are all of it."""
+        self._downstream = downstream
+        self._policy = policy
+        self._phase = _HELD
+        self._pending = data
+        self._request_done = request_done
+        self._timeouts: Timeouts | None = None
+        self._target: Target | None = None
+        self._upstream: Upstream | None = None
+        self._replays_left = 1
+        self._is_request_paused = False
+        self._is_response_paused = False
+        self.clock = clock
+        self.request = request
+        """The request's head as received. Shared between equal requests: never changed."""
+        self.peer = peer
+        """Address of the client's end of the connection, without port; empty for a unix socket."""
+        self.arrived_s = clock()
+        """Monotonic time at which the request's head was complete."""
+        self.context: object = None
+        """The policy's own; None at first."""
+        self.edits: HeadEdits | None = None
+        """How the head is edited; None before `forward`."""
+        self.status = 0
+        """Final status that the client was sent; 0 before that."""
+        self.outcome: Outcome | None = None
+        """None until the exchange ends."""
+        self.timer: Timer | None = None
+        """The timer that ended the exchange, if one did."""
+
+    # What a policy calls.
 
     def limit(self, limits: TimeoutLimits) -> None:
         """Start the timers of `limits`; once, in `Policy.admit`.
 
         Max duration counts from `arrived_s`; response start and idle from `forward`, so waiting does not consume them.
         """
-        raise NotImplementedError
+        self._timeouts = Timeouts(limits, self.arrived_s)
+        self._downstream.wake_at(self.arrived_s + limits.max_duration_s)
 
     def answer(self, answer: Answer) -> None:
         """Give the client `answer` and end the exchange. Body that the client still sends is dropped."""
-        raise NotImplementedError
+        assert self._phase is _HELD, "only a held exchange can be answered"
+        self.status = answer.status
+        self._downstream.give_answer(answer)
+        self._end(Outcome.ANSWERED)
 
-    def forward(self, endpoint: Endpoint, edits: HeadEdits) -> None:
-        """Send the request to `endpoint` with its head edited by `edits`, and relay the response.
+    def forward(self, target: Target, edits: HeadEdits) -> None:
+        """Send the request to `target` with its head edited by `edits`, and relay the response.
 
-        A pooled connection is used when there is one. When the endpoint cannot be reached the client gets 502.
+        A pooled connection is used when there is one. When the target cannot be reached the client gets 502.
         """
-        raise NotImplementedError
+        assert self._phase is _HELD, "only a held exchange can be forwarded"
+        self._phase = _SENT
+        self._target = target
+        self.edits = edits
+        timeouts = self._timeouts
+        if timeouts is not None and timeouts.limits.has_peer_limits:
+            timeouts.hand_over(self.clock())
+            self._downstream.wake_at(timeouts.due_s)
+        target.carry(self)
 
     @property
     def is_held(self) -> bool:
         """Neither answered nor forwarded nor ended."""
-        raise NotImplementedError
+        return self._phase is _HELD
+
+    @property
+    def is_tunnel(self) -> bool:
+        """The peer accepted an upgrade; bytes go both ways until one side ends it."""
+        return self._phase is _TUNNEL
+
+    # What the downstream half calls.
+
+    @property
+    def request_done(self) -> bool:
+        """The whole request was received."""
+        return self._request_done
+
+    def request_data(self, data: bytes, is_done: bool) -> None:
+        """More of the request's body; `is_done`: the last of it."""
+        self._request_done = is_done
+        upstream = self._upstream
+        if upstream is not None:
+            upstream.send(data, is_done)
+            return
+        self._pending += data
+        if self._pending and not self._is_request_paused:
+            self._is_request_paused = True
+            self._downstream.pause_request()
+
+    def tunnel_request_data(self, data: bytes) -> None:
+        """Bytes of a tunnel from the client."""
+        assert self._upstream is not None
+        self._note_write()
+        self._upstream.send(data, False)
+
+    def client_eof(self) -> bool:
+        """The client will send no more. True when the connection stays open for the other direction (tunnel)."""
+        if self._phase is _TUNNEL and self._upstream is not None:
+            self._upstream.send_eof()
+            return True
+        return False
+
+    def client_gone(self) -> None:
+        """The client's connection is lost."""
+        self._end(Outcome.COMPLETE if self._phase is _TUNNEL else Outcome.CLIENT_GONE)
+
+    def client_broke_framing(self, answer: Answer) -> None:
+        """The request's body is malformed; what was sent on of it is incomplete for the peer, too."""
+        if self._phase is _RESPONDING:
+            self._downstream.abort()
+        else:
+            self.status = answer.status
+            self._downstream.give_answer(answer)
+        self._end(Outcome.ABORTED)
+
+    def downstream_is_full(self) -> None:
+        """The client reads slowly: read no more of the response."""
+        self._is_response_paused = True
+        if self._upstream is not None:
+            self._upstream.pause_response()
+
+    def downstream_has_room(self) -> None:
+        """The client took what was waiting."""
+        self._is_response_paused = False
+        if self._upstream is not None:
+            self._upstream.resume_response()
+
+    def check_timers(self, now_s: float) -> float | None:
+        """End the exchange if a timer has fired; return when to call this again, or None."""
+        timeouts = self._timeouts
+        if timeouts is None or self._phase is _ENDED:
+            return None
+        timer = timeouts.fired(now_s)
+        if timer is None:
+            return timeouts.due_s
+        self._time_out(timer, timeouts.limits)
+        return None
+
+    # What the target and the upstream half call.
+
+    def take_body(self) -> bytes:
+        """Return the bytes of the body that came before there was a connection; `request_done` says if they are all."""
+        data = self._pending
+        if data:
+            self._pending = b""
+        return data
+
+    def connected(self, upstream: Upstream) -> None:
+        """The request's head and `take_body` were sent over `upstream`."""
+        self._upstream = upstream
+        if self._is_response_paused:
+            upstream.pause_response()
+        if self._is_request_paused:
+            self._is_request_paused = False
+            self._downstream.resume_request()
+
+    @property
+    def is_over(self) -> bool:
+        """Nobody waits for a connection or for bytes any more."""
+        return self._phase is _ENDED
+
+    def unreachable(self, reason: str) -> None:
+        """The target could not be connected to, or broke before its response began: 502 with `reason`."""
+        self.status = 502
+        self._downstream.give_answer(Answer.error(502, reason))
+        self._end(Outcome.UNREACHABLE)
+
+    def upstream_lost(self, reason: str, *, is_stale: bool) -> None:
+        """The upstream's connection ended, or its framing broke, before the response did.
+
+        `is_stale`: it was a pooled connection on which no byte came. The request is then sent once more, if it may be.
+        """
+        self._upstream = None
+        if self._phase is _TUNNEL:
+            self._end(Outcome.COMPLETE)
+        elif self._phase is _RESPONDING:
+            self._downstream.abort()
+            self._end(Outcome.ABORTED)
+        elif is_stale and self._replays_left and self._may_replay():
+            self._replays_left -= 1
+            assert self._target is not None
+            self._target.carry(self)
+        else:
+            self.unreachable(reason)
+
+    def informational(self, head: ResponseHead) -> None:
+        """A response with a status below 200, other than 101."""
+        self._downstream.inform(head)
+
+    def response(self, head: ResponseHead, data: bytes, is_done: bool) -> None:
+        """The final head and the first bytes of the body; with `is_done` the upstream half has released itself."""
+        self.status = head.status
+        if is_done:
+            self._upstream = None
+            self._downstream.respond(head, data, True)
+            self._end(Outcome.COMPLETE)
+            return
+        self._phase = _RESPONDING
+        self._note_write()
+        self._downstream.respond(head, data, False)
+
+    def response_data(self, data: bytes, is_done: bool) -> None:
+        """More of the body; with `is_done` the upstream half has released itself."""
+        if is_done:
+            self._upstream = None
+            self._downstream.respond_data(data, True)
+            self._end(Outcome.COMPLETE)
+            return
+        self._note_write()
+        self._downstream.respond_data(data, False)
+
+    def upgraded(self, head: ResponseHead, data: bytes) -> None:
+        """The peer switched protocols as the client asked."""
+        self._phase = _TUNNEL
+        self.status = 101
+        self._note_write()
+        self._downstream.respond_tunnel(head, data)
+
+    def tunnel_response_data(self, data: bytes) -> None:
+        """Bytes of a tunnel from the peer."""
+        self._note_write()
+        self._downstream.tunnel_data(data)
+
+    def tunnel_response_eof(self) -> None:
+        """The peer will send no more."""
+        self._downstream.tunnel_eof()
+
+    def upstream_is_full(self) -> None:
+        """The peer reads slowly: read no more of the request."""
+        if not self._is_request_paused:
+            self._is_request_paused = True
+            self._downstream.pause_request()
+
+    def upstream_has_room(self) -> None:
+        """The peer took what was waiting."""
+        if self._is_request_paused:
+            self._is_request_paused = False
+            self._downstream.resume_request()
+
+    # Inside.
+
+    def _note_write(self) -> None:
+        timeouts = self._timeouts
+        if timeouts is not None and timeouts.limits.has_peer_limits:
+            timeouts.wrote(self.clock())
+
+    def _may_replay(self) -> bool:
+        """The request may be sent twice: nothing of a body is lost and the method promises it (RFC 9110 9.2.2)."""
+        return not self.request.has_body and self.request.method in _REPLAYABLE_METHODS
+
+    def _time_out(self, timer: Timer, limits: TimeoutLimits) -> None:
+        self.timer = timer
+        if self._phase is _RESPONDING:
+            assert self._upstream is not None
+            self._downstream.cut_short(self._upstream.ending(limits.text))
+        elif self._phase is not _TUNNEL:
+            answer = limits.answer(timer)
+            self.status = answer.status
+            self._downstream.give_answer(answer)
+        self._end(Outcome.TIMED_OUT)
+
+    def _end(self, outcome: Outcome) -> None:
+        phase = self._phase
+        if phase is _ENDED:
+            return
+        self._phase = _ENDED
+        self.outcome = outcome
+        self._pending = b""
+        upstream = self._upstream
+        if upstream is not None:
+            self._upstream = None
+            upstream.abandon()
+        if phase is _HELD and outcome is not Outcome.ANSWERED:
+            self._policy.cancelled(self)
+        self._policy.ended(self)
+        self._downstream.release(self)

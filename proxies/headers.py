@@ -6,13 +6,14 @@ distinct editing (per service, or per target) and use it again.
 Source: spec queue-proxy.md 7, activator.md 7.2; RFC 9110 section 7.6.1.
 """
 
+import time
 from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import Final
 
 from proxies.messages import RequestHead, ResponseHead
 
-__all__ = ["HeadEdits", "HostRule", "forwarded_value", "relayed_head"]
+__all__ = ["DateLine", "HeadEdits", "HostRule", "forwarded_value", "relayed_head", "unchunked_head"]
 
 # Lower-case names, as `RequestHead.get` wants them.
 USER_AGENT: Final = b"user-agent"
@@ -146,15 +147,32 @@ class HeadEdits:
         return b"\r\n".join(lines)
 
 
-def relayed_head(head: ResponseHead) -> list[bytes]:
-    """Return the lines of a response's head as they are relayed: hop-by-hop headers gone, framing left as it is.
+def relayed_head(head: ResponseHead) -> bytes:
+    """Return a response's head as it is relayed: hop-by-hop headers gone, the framing left as it is.
 
-    The connection adds `Date` where it is missing, `Connection` where it ends, and the closing empty line.
+    The connection appends `Date` where it is missing, `Connection` where it ends, and the empty line.
     """
-    drop = _RESPONSE_DROP | head.connection_options if head.connection_options else _RESPONSE_DROP
+    if not head.rendered:
+        head.rendered = _render_response(head, _RESPONSE_DROP)
+    return head.rendered
+
+
+def unchunked_head(head: ResponseHead) -> bytes:
+    """Return `relayed_head` for a client that does not know chunks: the body ends with the connection."""
+    return _render_response(head, HOP_BY_HOP)
+
+
+def _render_response(head: ResponseHead, drop: frozenset[bytes]) -> bytes:
+    if head.connection_options:
+        drop = drop | head.connection_options
+    if head.status == 204 or head.status < 200:
+        drop = drop | {b"content-length", b"transfer-encoding"}
     lines = [b"HTTP/1.1 %d %s" % (head.status, head.reason)]
     lines.extend(field.line for field in head.fields if field.name not in drop)
-    return lines
+    if head.status == 101:
+        lines.append(b"Connection: Upgrade\r\nUpgrade: " + head.upgrade)
+    lines.append(b"")
+    return b"\r\n".join(lines)
 
 
 # The body is spliced, so the headers that frame and announce it stay with it.
@@ -187,3 +205,27 @@ def _forwarded_node(node: bytes) -> bytes:
 
 def _has_token(value: bytes, token: bytes) -> bool:
     return any(part.strip().lower() == token for part in value.split(b","))
+
+
+class DateLine:
+    """The `Date` of our answers, made once a second."""
+
+    __slots__ = ("_line", "_second")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._line = b""
+
+    def at(self, now_unix_s: float) -> bytes:
+        """Return the line with its end, for a time in Unix seconds."""
+        second = int(now_unix_s)
+        if second != self._second:
+            self._second = second
+            t = time.gmtime(second)
+            date = f"{_DAYS[t.tm_wday]}, {t.tm_mday:02} {_MONTHS[t.tm_mon - 1]} {t.tm_year}"
+            self._line = f"Date: {date} {t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} GMT\r\n".encode()
+        return self._line
+
+
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

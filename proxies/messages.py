@@ -135,6 +135,7 @@ class ResponseHead:
         "content_length",
         "fields",
         "is_chunked",
+        "is_dated",
         "keep_alive",
         "minor",
         "reason",
@@ -166,7 +167,8 @@ class ResponseHead:
         self.keep_alive = keep_alive
         self.connection_options = connection_options
         self.upgrade = upgrade
-        self.rendered: bytes = b""
+        self.is_dated = any(field.name == b"date" for field in fields)
+        self.rendered = b""
         """The head as it is relayed; kept by `headers.relayed_head`."""
 
     def get(self, name: bytes) -> bytes:
@@ -200,15 +202,11 @@ class Answer:
             fields=((b"X-Content-Type-Options", b"nosniff"),),
         )
 
-    def head(self, date: bytes, *, close: bool) -> bytes:
-        """Return the head in HTTP/1.1; `date` in HTTP's format, `close` when the connection ends with this answer."""
+    def head(self) -> bytes:
+        """Return the head in HTTP/1.1 up to where the connection appends `Date`, `Connection` and the empty line."""
         lines = [b"HTTP/1.1 %d %s" % (self.status, REASONS.get(self.status, b"Unknown"))]
         lines.extend(b"%s: %s" % field for field in self.fields)
-        lines.append(b"Date: " + date)
-        lines.append(b"Content-Length: %d" % len(self.body))
-        if close:
-            lines.append(b"Connection: close")
-        lines.append(b"\r\n")
+        lines.append(b"Content-Length: %d\r\n" % len(self.body))
         return b"\r\n".join(lines)
 
     def __repr__(self) -> str:

@@ -46,6 +46,11 @@ class TimeoutLimits:
     text: bytes = b"request timeout"
     """Body of the 504, and what is appended to a response under way. No newline."""
 
+    @property
+    def has_peer_limits(self) -> bool:
+        """A timer other than max duration is on, so that writes matter."""
+        return self.response_start_s != 0.0 or self.idle_s != 0.0
+
     def answer(self, timer: Timer) -> Answer:
         """Return the 504 that names `timer`."""
         return Answer(

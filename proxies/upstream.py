@@ -1,25 +1,42 @@
 """Connections towards the peers that requests are forwarded to: a bounded keep-alive pool for each.
 
 A service makes one `Pool`, asks it for an `Endpoint` per peer address, keeps that, and names it in `Exchange.forward`.
+An endpoint gives an exchange its most recently used idle connection, or dials one.
+
+Dialling follows the original (spec queue-proxy.md 8): a first attempt of 50 ms, then longer ones after a short random
+pause, about 20 s in all; what is refused fails at once.
 """
 
 import asyncio
-from typing import Final
+import os
+import random
+import socket
+from collections.abc import Coroutine
+from typing import Final, cast
+
+from proxies.exchange import Ending, Exchange
+from proxies.http1 import (
+    HEAD_BYTES_MAX,
+    BodyReader,
+    ChunkedBody,
+    HttpError,
+    LengthBody,
+    ResponseError,
+    UntilCloseBody,
+    response_head,
+)
+from proxies.messages import ResponseHead
 
 __all__ = ["Endpoint", "Pool"]
 
 _IDLE_S: Final = 90.0
-
-
-class Endpoint:
-    """One peer address and its idle connections. Made by `Pool.endpoint`; keep it as long as the peer is wanted."""
-
-    host: str
-    port: int
-
-    def close(self) -> None:
-        """The peer is not wanted any more: close what is idle; connections in use close after their exchange."""
-        raise NotImplementedError
+_DIAL_GIVE_UP_S: Final = 20.0
+_DIAL_TIMEOUT_S: Final = 0.05
+_DIAL_FACTOR: Final = 1.4
+_DIAL_PAUSE_S: Final = (0.03, 0.06)
+_KEEPALIVE_S: Final = 5
+_WRITE_HIGH_BYTES: Final = 64 * 1024
+_SWITCHES: Final = 101
 
 
 class Pool:
@@ -34,12 +51,418 @@ class Pool:
         idle_s: float = _IDLE_S,
     ) -> None:
         """`idle_max`, `idle_per_endpoint_max`: idle connections kept at most; `idle_s`: for how long each is kept."""
-        raise NotImplementedError
+        self.loop = loop
+        self.idle_max = idle_max
+        self.idle_per_endpoint_max = idle_per_endpoint_max
+        self.idle_s = idle_s
+        self.idle_count = 0
+        """Idle connections of all endpoints."""
+        self.connections: set[UpstreamConnection] = set()
+        """Every open connection, idle or in use."""
+        self._endpoints: set[Endpoint] = set()
+        self._dials: set[asyncio.Task[None]] = set()
+        self._sweep: asyncio.TimerHandle | None = None
 
-    def endpoint(self, host: str, port: int) -> Endpoint:
+    def endpoint(self, host: str, port: int) -> "Endpoint":
         """Return a new endpoint. `host` is an address, never a name: nothing is resolved here."""
-        raise NotImplementedError
+        endpoint = Endpoint(self, host, port)
+        self._endpoints.add(endpoint)
+        return endpoint
 
     async def close(self) -> None:
         """Close every connection."""
-        raise NotImplementedError
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for endpoint in list(self._endpoints):
+            endpoint.close()
+        dials = list(self._dials)
+        for dial in dials:
+            dial.cancel()
+        await asyncio.gather(*dials, return_exceptions=True)
+        for connection in list(self.connections):
+            connection.close()
+
+    # What endpoints call.
+
+    def spawn(self, dial: Coroutine[None, None, None]) -> None:
+        """Run a dial; it ends with the pool."""
+        task = self.loop.create_task(dial)
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    def watch_idle(self) -> None:
+        """A connection became idle: see to it that it does not stay for ever."""
+        if self._sweep is None:
+            self._sweep = self.loop.call_later(self.idle_s / 4, self._expire)
+
+    def forget(self, endpoint: "Endpoint") -> None:
+        """The endpoint is closed."""
+        self._endpoints.discard(endpoint)
+
+    def _expire(self) -> None:
+        self._sweep = None
+        oldest_s = self.loop.time() - self.idle_s
+        for endpoint in self._endpoints:
+            for connection in endpoint.expire(oldest_s):
+                connection.close()
+        if self.idle_count:
+            self.watch_idle()
+
+
+class Endpoint:
+    """One peer address and its idle connections. Made by `Pool.endpoint`; keep it as long as the peer is wanted."""
+
+    __slots__ = ("_idle", "_is_closed", "_pool", "address", "host", "port")
+
+    def __init__(self, pool: Pool, host: str, port: int) -> None:
+        self.host = host
+        self.port = port
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._pool = pool
+        self._idle: list[UpstreamConnection] = []
+        self._is_closed = False
+
+    def close(self) -> None:
+        """The peer is not wanted any more: close what is idle; connections in use close after their exchange."""
+        self._is_closed = True
+        self._pool.forget(self)
+        for connection in self._take_idle(len(self._idle)):
+            connection.close()
+
+    def carry(self, exchange: Exchange) -> None:
+        """Send the exchange's request over the idle connection that was used last, or over one of its own."""
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            self._pool.idle_count -= 1
+            if not connection.is_closing:
+                connection.start(exchange)
+                return
+        self._pool.spawn(self._dial(exchange))
+
+    # What connections call.
+
+    def release(self, connection: "UpstreamConnection") -> bool:
+        """Keep a connection for the next exchange; False when it is not wanted."""
+        pool = self._pool
+        if self._is_closed or len(self._idle) >= pool.idle_per_endpoint_max or pool.idle_count >= pool.idle_max:
+            return False
+        self._idle.append(connection)
+        pool.idle_count += 1
+        connection.idle_since_s = pool.loop.time()
+        pool.watch_idle()
+        return True
+
+    def lost(self, connection: "UpstreamConnection") -> None:
+        """A connection is closed."""
+        self._pool.connections.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+            self._pool.idle_count -= 1
+
+    def expire(self, oldest_s: float) -> list["UpstreamConnection"]:
+        """Take out and return the connections that are idle since `oldest_s` or longer. They stand in that order."""
+        count = 0
+        while count < len(self._idle) and self._idle[count].idle_since_s <= oldest_s:
+            count += 1
+        return self._take_idle(count)
+
+    def _take_idle(self, count: int) -> list["UpstreamConnection"]:
+        taken, self._idle[:count] = self._idle[:count], []
+        self._pool.idle_count -= len(taken)
+        return taken
+
+    async def _dial(self, exchange: Exchange) -> None:
+        """Connect and let the connection carry `exchange`, or keep it for another one if this has ended meanwhile."""
+        loop = self._pool.loop
+        started_s = loop.time()
+        timeout_s = _DIAL_TIMEOUT_S
+        connection: UpstreamConnection | None = None
+        while connection is None and not exchange.is_over:
+            try:
+                connection = await asyncio.wait_for(self._connect(), timeout_s)
+            except TimeoutError:
+                if loop.time() - started_s > _DIAL_GIVE_UP_S:
+                    exchange.unreachable(f"timed out dialing {self.address} after {loop.time() - started_s:.2f}s")
+                    return
+                await asyncio.sleep(random.uniform(*_DIAL_PAUSE_S))
+                timeout_s *= _DIAL_FACTOR * random.uniform(1.0, 1.1)
+            except OSError as error:
+                exchange.unreachable(f"dial tcp {self.address}: connect: {_reason(error)}")
+                return
+        if connection is None:
+            return
+        if not exchange.is_over:
+            connection.start(exchange)
+        elif not self.release(connection):
+            connection.close()
+
+    async def _connect(self) -> "UpstreamConnection":
+        _, connection = await self._pool.loop.create_connection(
+            lambda: UpstreamConnection(self, self._pool), self.host, self.port
+        )
+        return connection
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One HTTP/1.1 connection to a peer: carries one exchange at a time."""
+
+    __slots__ = (
+        "_body",
+        "_endpoint",
+        "_exchange",
+        "_has_bytes",
+        "_head_done",
+        "_is_paused",
+        "_is_tunnel",
+        "_keep_alive",
+        "_partial",
+        "_payload_only",
+        "_pool",
+        "_request_done",
+        "_transport",
+        "idle_since_s",
+        "is_reused",
+    )
+
+    def __init__(self, endpoint: Endpoint, pool: Pool) -> None:
+        self._endpoint = endpoint
+        self._pool = pool
+        self._transport: asyncio.Transport
+        self._exchange: Exchange | None = None
+        self._body: BodyReader | None = None
+        self._partial = b""
+        self._head_done = False
+        self._has_bytes = False
+        self._is_paused = False
+        self._keep_alive = False
+        self._is_tunnel = False
+        self._payload_only = False
+        self._request_done = True
+        self.is_reused = False
+        self.idle_since_s = 0.0
+
+    # What the endpoint and the exchange call.
+
+    @property
+    def is_closing(self) -> bool:
+        """The connection cannot carry another exchange."""
+        return self._transport.is_closing()
+
+    def start(self, exchange: Exchange) -> None:
+        """Carry `exchange`: send its head and what there is of its body in one write."""
+        self._exchange = exchange
+        self._has_bytes = False
+        self._head_done = False
+        edits = exchange.edits
+        assert edits is not None
+        head = edits.apply(exchange.request, exchange.peer)
+        data = exchange.take_body()
+        self._request_done = exchange.request_done
+        exchange.connected(self)
+        self._transport.write(head + data if data else head)
+
+    def send(self, data: bytes, is_done: bool) -> None:
+        """Send on bytes of the request's body or of the tunnel."""
+        self._request_done = is_done
+        if data:
+            self._transport.write(data)
+
+    def send_eof(self) -> None:
+        """The client will send no more bytes (tunnel)."""
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def abandon(self) -> None:
+        """The exchange is over before its response was."""
+        self._exchange = None
+        if self._is_tunnel:
+            # What the client sent last shall still arrive.
+            self._transport.close()
+        else:
+            self._transport.abort()
+
+    def close(self) -> None:
+        """Close a connection that is idle or not wanted."""
+        self._transport.close()
+
+    def pause_response(self) -> None:
+        """Read no more for now."""
+        if not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def resume_response(self) -> None:
+        """Read on."""
+        if self._is_paused:
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    def ending(self, text: bytes) -> Ending:
+        """Return how to end the response under way with `text` (spec queue-proxy.md 10)."""
+        body = self._body
+        if isinstance(body, LengthBody):
+            return Ending(text if body.remaining >= len(text) else b"", is_whole=body.remaining == len(text))
+        if isinstance(body, ChunkedBody) and not self._payload_only:
+            data = body.closing(text)
+            return Ending(data or b"", is_whole=data is not None)
+        return Ending(text, is_whole=True)
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports offer the interface without being registered for it.
+        self._transport = transport = cast("asyncio.Transport", transport)
+        self._pool.connections.add(self)
+        transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_S)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_S)
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            # Bytes that nobody asked for: the next response would be mistaken for them.
+            self._transport.abort()
+            return
+        self._has_bytes = True
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
+        try:
+            if self._is_tunnel:
+                exchange.tunnel_response_data(data)
+            elif self._head_done:
+                self._body_received(exchange, data)
+            else:
+                self._head_received(exchange, data)
+        except HttpError as error:
+            self._broken(exchange, f"malformed HTTP response from {self._endpoint.address}: {error}")
+
+    def eof_received(self) -> bool:
+        exchange = self._exchange
+        if self._is_tunnel and exchange is not None:
+            exchange.tunnel_response_eof()
+            return True
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._endpoint.lost(self)
+        exchange = self._exchange
+        if exchange is None or exchange.is_over:
+            return
+        self._exchange = None
+        if isinstance(self._body, UntilCloseBody) and error is None:
+            exchange.response_data(b"", True)
+            return
+        what = _reason(error) if isinstance(error, OSError) else "EOF"
+        is_stale = self.is_reused and not self._has_bytes
+        exchange.upstream_lost(f"read tcp {self._endpoint.address}: {what}", is_stale=is_stale)
+
+    def pause_writing(self) -> None:
+        if self._exchange is not None:
+            self._exchange.upstream_is_full()
+
+    def resume_writing(self) -> None:
+        if self._exchange is not None:
+            self._exchange.upstream_has_room()
+
+    # Inside.
+
+    def _head_received(self, exchange: Exchange, data: bytes) -> None:
+        end = data.find(b"\r\n\r\n")
+        if end < 0 or end > HEAD_BYTES_MAX:
+            self._keep_partial_head(data)
+            return
+        head = response_head(data[:end])
+        data = data[end + 4 :]
+        while head.status < 200:
+            if self._interim_received(exchange, head, data):
+                return
+            end = data.find(b"\r\n\r\n")
+            if end < 0:
+                self._keep_partial_head(data)
+                return
+            head = response_head(data[:end])
+            data = data[end + 4 :]
+        self._head_done = True
+        is_bodiless = exchange.request.method == b"HEAD" or head.status == 204 or head.status == 304
+        length = 0 if is_bodiless else head.content_length
+        if length == len(data):
+            self._finish(head.keep_alive)
+            exchange.response(head, data, True)
+            return
+        if length >= 0:
+            body: BodyReader = LengthBody(length)
+        elif head.is_chunked:
+            body = ChunkedBody()
+            self._payload_only = exchange.request.minor == 0
+        else:
+            body = UntilCloseBody()
+        self._body = body
+        self._keep_alive = head.keep_alive
+        taken, is_done, rest = self._scan(body, data)
+        if is_done:
+            self._finish(head.keep_alive and not rest)
+        else:
+            self._partial = rest
+        exchange.response(head, taken, is_done)
+
+    def _interim_received(self, exchange: Exchange, head: ResponseHead, data: bytes) -> bool:
+        """An informational response; or, then True, the switch of protocols that the client asked for."""
+        if head.status == _SWITCHES:
+            if not exchange.request.upgrade or head.upgrade.lower() != exchange.request.upgrade.lower():
+                raise ResponseError(f"expected an upgrade to {exchange.request.upgrade!r}, got {head.upgrade!r}")
+            self._is_tunnel = True
+            exchange.upgraded(head, data)
+            return True
+        exchange.informational(head)
+        return False
+
+    def _body_received(self, exchange: Exchange, data: bytes) -> None:
+        body = self._body
+        assert body is not None
+        taken, is_done, rest = self._scan(body, data)
+        if is_done:
+            self._finish(self._keep_alive and not rest)
+        else:
+            self._partial = rest
+        if taken or is_done:
+            exchange.response_data(taken, is_done)
+
+    def _scan(self, body: BodyReader, data: bytes) -> tuple[bytes, bool, bytes]:
+        """Return (bytes to relay, whether the body is complete, bytes that it did not take)."""
+        took = body.scan(data)
+        if self._payload_only and isinstance(body, ChunkedBody):
+            return b"".join(data[begin:end] for begin, end in body.spans), body.is_done, data[took:]
+        if took == len(data):
+            return data, body.is_done, b""
+        return data[:took], body.is_done, data[took:]
+
+    def _finish(self, keep: bool) -> None:
+        """The response is whole: give the connection back before the exchange ends; the next one may have it."""
+        self._exchange = None
+        self._body = None
+        self._payload_only = False
+        self.resume_response()
+        self.is_reused = True
+        if not keep or not self._request_done or not self._endpoint.release(self):
+            self._transport.close()
+
+    def _keep_partial_head(self, data: bytes) -> None:
+        if len(data) > HEAD_BYTES_MAX:
+            raise ResponseError(f"expected a head of at most {HEAD_BYTES_MAX} bytes")
+        if data.count(b"\n") != data.count(b"\r\n"):
+            raise ResponseError("expected lines to end with CRLF, got a bare LF")
+        self._partial = data
+
+    def _broken(self, exchange: Exchange, reason: str) -> None:
+        self._exchange = None
+        self._transport.abort()
+        exchange.upstream_lost(reason, is_stale=False)
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno).lower() if error.errno else str(error)

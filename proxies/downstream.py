@@ -1,0 +1,442 @@
+"""One HTTP/1.1 connection from a client: reads requests, one exchange at a time, and writes their responses.
+
+A pipelined request waits in the buffer until the response before it is written. What is read ahead is bounded: reading
+stops while bytes wait that nobody can take yet.
+
+    reading heads --> exchange under way --> reading heads ...
+                        |                |
+                        +--> tunnel      +--> lingering (the rest of an unwanted body is dropped) --> closed
+"""
+
+import asyncio
+import socket
+import struct
+import time
+from typing import TYPE_CHECKING, Final, cast
+
+from proxies.exchange import Ending, Exchange, Policy
+from proxies.headers import DateLine, relayed_head, unchunked_head
+from proxies.http1 import HEAD_BYTES_MAX, BodyReader, ChunkedBody, HttpError, LengthBody, RequestError, request_head
+from proxies.messages import REASONS, Answer, RequestHead, ResponseHead
+from proxies.timers import Timer
+
+if TYPE_CHECKING:
+    from proxies.server import Server
+
+__all__ = ["DownstreamConnection"]
+
+_HEAD_TIMEOUT_S: Final = 60.0
+_LINGER_S: Final = 2.0
+"""How long an unwanted rest of a request is dropped before the connection is cut: closing at once would make the
+client's system throw away the answer that it has not read yet (RFC 9112 9.6)."""
+_LINGER_BYTES_MAX: Final = 256 * 1024
+_WRITE_HIGH_BYTES: Final = 64 * 1024
+_RESET: Final = struct.pack("ii", 1, 0)
+
+_CLOSE: Final = b"Connection: close\r\n\r\n"
+_KEEP_ALIVE: Final = b"Connection: keep-alive\r\n\r\n"
+_BLANK: Final = b"\r\n"
+
+
+class _EnginePolicy:
+    """Answers what no service decides about (spec queue-proxy.md 3.1, 4)."""
+
+    def admit(self, exchange: Exchange) -> None:
+        exchange.answer(_CONNECT_ANSWER if exchange.request.method == b"CONNECT" else _OPTIONS_ANSWER)
+
+    def cancelled(self, exchange: Exchange) -> None:
+        """Nothing is held."""
+
+    def ended(self, exchange: Exchange) -> None:
+        """Nothing was taken."""
+
+
+_CONNECT_ANSWER: Final = Answer.error(502, "client sent unsupported CONNECT request")
+_OPTIONS_ANSWER: Final = Answer(200)
+_ENGINE_POLICY: Final = _EnginePolicy()
+
+
+class DownstreamConnection(asyncio.Protocol, Timer):
+    """One connection from a client."""
+
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_close_after",
+        "_date",
+        "_exchange",
+        "_head_due_s",
+        "_is_lingering",
+        "_is_reading_heads",
+        "_is_reading_paused",
+        "_is_tunnel",
+        "_is_until_close",
+        "_is_write_paused",
+        "_linger_bytes",
+        "_partial",
+        "_peer",
+        "_policy",
+        "_server",
+        "_transport",
+    )
+
+    def __init__(self, server: "Server", policy: Policy, date: DateLine) -> None:
+        super().__init__()
+        self._server = server
+        self._policy = policy
+        self._date = date
+        self._transport: asyncio.Transport
+        self._peer = b""
+        self._exchange: Exchange | None = None
+        self._body: BodyReader | None = None
+        self._buffer = b""
+        self._partial = bytearray()
+        self._head_due_s = 0.0
+        self._close_after = False
+        self._is_reading_heads = False
+        self._is_reading_paused = False
+        self._is_write_paused = False
+        self._is_tunnel = False
+        self._is_until_close = False
+        self._is_lingering = False
+        self._linger_bytes = 0
+
+    # What the transport and the timers call.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports offer the interface without being registered for it.
+        self._transport = transport = cast("asyncio.Transport", transport)
+        transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
+        name = transport.get_extra_info("peername")
+        if isinstance(name, tuple):
+            self._peer = name[0].removeprefix("::ffff:").encode()
+        self._server.opened(self)
+        self._head_due_s = time.monotonic() + _HEAD_TIMEOUT_S
+        self._server.timers.arm(self, self._head_due_s)
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            if self._is_lingering:
+                self._drop(data)
+            else:
+                self._read_heads(data)
+        elif self._is_tunnel:
+            exchange.tunnel_request_data(data)
+        elif self._body is not None:
+            self._body_received(exchange, self._body, data)
+        else:
+            self._buffer += data
+            self._pause_reading()
+
+    def eof_received(self) -> bool:
+        return self._exchange is not None and self._exchange.client_eof()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._server.closed(self)
+        self._server.timers.disarm(self)
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.client_gone()
+
+    def pause_writing(self) -> None:
+        self._is_write_paused = True
+        if self._exchange is not None:
+            self._exchange.downstream_is_full()
+
+    def resume_writing(self) -> None:
+        self._is_write_paused = False
+        if self._exchange is not None:
+            self._exchange.downstream_has_room()
+        elif self._buffer and not self._is_reading_heads:
+            self._read_on()
+
+    def on_timer(self, now_s: float) -> None:
+        if self._exchange is not None:
+            due_s = self._exchange.check_timers(now_s)
+            if due_s is not None:
+                self._server.timers.arm(self, due_s)
+        elif self._is_lingering:
+            self._transport.abort()
+        elif self._head_due_s:
+            if self._head_due_s <= now_s:
+                self._transport.close()
+            else:
+                self._server.timers.arm(self, self._head_due_s)
+
+    # What the server calls.
+
+    @property
+    def is_idle(self) -> bool:
+        """No exchange is under way."""
+        return self._exchange is None
+
+    def close(self) -> None:
+        """Close a connection that is idle, or cut one that is not."""
+        self._transport.close()
+
+    # What the exchange calls.
+
+    def wake_at(self, due_s: float) -> None:
+        """Call `Exchange.check_timers` then."""
+        self._server.timers.arm(self, due_s)
+
+    def inform(self, head: ResponseHead) -> None:
+        """Relay an informational response; HTTP/1.0 has none."""
+        exchange = self._exchange
+        if exchange is not None and exchange.request.minor:
+            self._transport.write(relayed_head(head) + _BLANK)
+
+    def respond(self, head: ResponseHead, data: bytes, is_done: bool) -> None:
+        """Relay the final head and the first bytes of the body in one write."""
+        exchange = self._exchange
+        assert exchange is not None
+        request = exchange.request
+        if not request.minor:
+            self._respond_1_0(request, head, data)
+            return
+        rendered = head.rendered or relayed_head(head)
+        if head.content_length < 0 and not head.is_chunked:
+            self._is_until_close = request.method != b"HEAD" and head.status != 204 and head.status != 304
+        self._close_after = (
+            self._is_until_close or not request.keep_alive or self._server.is_stopping or not exchange.request_done
+        )
+        if not head.is_dated:
+            rendered += self._date.at(time.time())
+        self._transport.write(rendered + (_CLOSE if self._close_after else _BLANK) + data)
+
+    def respond_data(self, data: bytes, is_done: bool) -> None:
+        """Relay bytes of the body."""
+        if data:
+            self._transport.write(data)
+
+    def respond_tunnel(self, head: ResponseHead, data: bytes) -> None:
+        """Relay the 101 and the first bytes behind it."""
+        self._is_tunnel = True
+        self._server.tunnels += 1
+        self._transport.write(relayed_head(head) + _BLANK + data)
+        if self._buffer and self._exchange is not None:
+            data, self._buffer = self._buffer, b""
+            self._exchange.tunnel_request_data(data)
+            self.resume_request()
+
+    def tunnel_data(self, data: bytes) -> None:
+        """Relay bytes of a tunnel."""
+        self._transport.write(data)
+
+    def tunnel_eof(self) -> None:
+        """The upstream will send no more bytes."""
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def give_answer(self, answer: Answer) -> None:
+        """Send an answer of our own in one write."""
+        exchange = self._exchange
+        assert exchange is not None
+        request = exchange.request
+        self._close_after = not request.keep_alive or self._server.is_stopping or not exchange.request_done
+        self._write_answer(answer, without_body=request.method == b"HEAD", minor=request.minor)
+
+    def cut_short(self, ending: Ending) -> None:
+        """End a response under way before its end."""
+        if ending.data:
+            self._transport.write(ending.data)
+        if not ending.is_whole:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """End it so that the client sees that the response is not whole."""
+        if self._is_until_close:
+            # An orderly end of the connection would say that the body is complete; only a reset does not.
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    def pause_request(self) -> None:
+        """Read no more of the request for now."""
+        self._pause_reading()
+
+    def resume_request(self) -> None:
+        """Read on."""
+        if self._is_reading_paused:
+            self._is_reading_paused = False
+            self._transport.resume_reading()
+
+    def release(self, exchange: Exchange) -> None:
+        """The exchange is over: go on with the next request, or close."""
+        self._exchange = None
+        self._server.ended(is_tunnel=self._is_tunnel)
+        if self._is_reading_heads or self._transport.is_closing():
+            return
+        if self._is_tunnel or self._close_after or not exchange.request_done:
+            self._finish(exchange)
+        elif self._server.is_stopping:
+            self._transport.close()
+        elif self._buffer:
+            if not self._is_write_paused:
+                self._read_on()
+        elif self._is_reading_paused:
+            self.resume_request()
+
+    # Inside.
+
+    def _read_on(self) -> None:
+        """Take up the requests that came while an exchange was under way."""
+        data, self._buffer = self._buffer, b""
+        self._read_heads(data)
+        if not self._buffer:
+            self.resume_request()
+
+    def _read_heads(self, data: bytes) -> None:
+        """Start one exchange after another, as long as each is over at once and bytes are left.
+
+        A loop, not a recursion through `release`: a client may send thousands of requests at a time.
+        """
+        self._is_reading_heads = True
+        try:
+            while data and not self._transport.is_closing():
+                exchange = self._read_head(data)
+                if exchange is None or self._exchange is not None:
+                    return
+                if self._close_after or not exchange.request_done:
+                    self._finish(exchange)
+                    return
+                if self._is_write_paused:
+                    self._pause_reading()
+                    return
+                data, self._buffer = self._buffer, b""
+        finally:
+            self._is_reading_heads = False
+
+    def _read_head(self, data: bytes) -> Exchange | None:
+        """Start the exchange whose request begins `data`; None when the head is not whole or not good."""
+        partial = self._partial
+        if partial:
+            partial += data
+            end = partial.find(b"\r\n\r\n", max(0, len(partial) - len(data) - 3))
+            if end >= 0:
+                data = bytes(partial)
+                self._partial = bytearray()
+        else:
+            end = data.find(b"\r\n\r\n")
+        if end > 0 and data[:2] == b"\r\n":
+            # RFC 9112 2.2: an empty line before a request is to be ignored.
+            data = data[2:]
+            end -= 2
+        try:
+            if end < 0:
+                self._keep_partial_head(data)
+                return None
+            if end > HEAD_BYTES_MAX:
+                raise RequestError(431, "the head is too large")
+            return self._start(request_head(data[:end]), data[end + 4 :])
+        except HttpError as error:
+            self._refuse(error)
+            return None
+
+    def _start(self, request: RequestHead, rest: bytes) -> Exchange:
+        """Start the exchange of a request; `rest`: what came behind its head. Raises `HttpError` for its body."""
+        self._head_due_s = 0.0
+        is_done = request.content_length == 0
+        data = b""
+        if is_done:
+            self._buffer = rest
+        else:
+            body = ChunkedBody() if request.is_chunked else LengthBody(request.content_length)
+            data, is_done = self._scan(body, rest)
+        is_ours = request.method == b"CONNECT" or request.target == b"*"
+        policy = _ENGINE_POLICY if is_ours else self._policy
+        exchange = self._exchange = Exchange(
+            self, policy, request, peer=self._peer, clock=time.monotonic, data=data, request_done=is_done
+        )
+        self._server.active += 1
+        policy.admit(exchange)
+        if data and not is_done and exchange.is_held:
+            self._pause_reading()
+        return exchange
+
+    def _scan(self, body: BodyReader, data: bytes) -> tuple[bytes, bool]:
+        """Return (bytes of the body, whether they are the last); the rest stays in the buffer."""
+        took = body.scan(data)
+        self._body = None if body.is_done else body
+        self._buffer = data[took:]
+        return data[:took], body.is_done
+
+    def _body_received(self, exchange: Exchange, body: BodyReader, data: bytes) -> None:
+        if self._buffer:
+            data = self._buffer + data
+        try:
+            data, is_done = self._scan(body, data)
+        except HttpError as error:
+            self._close_after = True
+            self._body = None
+            self._buffer = b""
+            exchange.client_broke_framing(_refusal(400, str(error)))
+            return
+        if data or is_done:
+            exchange.request_data(data, is_done)
+
+    def _keep_partial_head(self, data: bytes) -> None:
+        if not self._partial:
+            self._partial = bytearray(data)
+            self._head_due_s = time.monotonic() + _HEAD_TIMEOUT_S
+            self._server.timers.arm(self, self._head_due_s)
+        partial = self._partial
+        if len(partial) > HEAD_BYTES_MAX:
+            raise RequestError(431, "the head is too large")
+        tail = partial[-len(data) - 1 :]
+        if tail.count(b"\n", 1) != tail.count(b"\r\n") or partial[:1] == b"\n":
+            raise RequestError(400, "expected lines to end with CRLF, got a bare LF")
+
+    def _refuse(self, error: HttpError) -> None:
+        """Answer a request that cannot be taken; the connection ends, for nobody knows where the next one begins."""
+        self._partial = bytearray()
+        self._close_after = True
+        status = error.status if isinstance(error, RequestError) else 400
+        self._write_answer(_refusal(status, str(error)), without_body=False, minor=1)
+        self._linger()
+
+    def _respond_1_0(self, request: RequestHead, head: ResponseHead, data: bytes) -> None:
+        """Relay a head to a client that knows neither chunks nor connections that stay open unasked."""
+        is_bodiless = request.method == b"HEAD" or head.status == 204 or head.status == 304
+        self._is_until_close = head.content_length < 0 and not is_bodiless
+        self._close_after = self._is_until_close or not request.keep_alive or self._server.is_stopping
+        date = b"" if head.is_dated else self._date.at(time.time())
+        self._transport.write(unchunked_head(head) + date + (_CLOSE if self._close_after else _KEEP_ALIVE) + data)
+
+    def _write_answer(self, answer: Answer, *, without_body: bool, minor: int) -> None:
+        end = _CLOSE if self._close_after else (_BLANK if minor else _KEEP_ALIVE)
+        body = b"" if without_body else answer.body
+        self._transport.write(answer.head() + self._date.at(time.time()) + end + body)
+
+    def _finish(self, exchange: Exchange) -> None:
+        """Close the connection behind its last exchange, so that the client can still read what was written."""
+        if exchange.request_done or self._is_tunnel:
+            self._transport.close()
+        else:
+            self._linger()
+
+    def _linger(self) -> None:
+        self._is_lingering = True
+        self._body = None
+        self._buffer = b""
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._server.timers.arm(self, time.monotonic() + _LINGER_S)
+        self.resume_request()
+
+    def _drop(self, data: bytes) -> None:
+        self._linger_bytes += len(data)
+        if self._linger_bytes > _LINGER_BYTES_MAX:
+            self._transport.close()
+
+    def _pause_reading(self) -> None:
+        if not self._is_reading_paused:
+            self._is_reading_paused = True
+            self._transport.pause_reading()
+
+
+def _refusal(status: int, text: str) -> Answer:
+    reason = f"{status} {REASONS[status].decode()}"
+    return Answer(status, f"{reason}: {text}".encode(), content_type=b"text/plain; charset=utf-8")

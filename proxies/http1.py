@@ -1,0 +1,404 @@
+"""HTTP/1.1 without I/O: heads from bytes, and where a message's body ends. Strict by RFC 9112.
+
+Whatever two parsers might read differently is an error and never forwarded: both framings at once, a repeated or odd
+`Content-Length`, a bad chunk, bare CR or LF, white space around a field name, folded lines, NUL, no or two hosts.
+
+Heads: `request_head` and `response_head` take the bytes before the empty line. Equal bytes give the same object from a
+bounded memo, and lines that are seen often are kept parsed; `parse_request` and `parse_response` are the plain versions
+that the memo stands before, and a property test holds them equal.
+
+Bodies are spliced, not decoded: a body reader's `scan` says how many of the bytes at hand belong to the message and are
+well formed, and those are handed on as they are. What `scan` leaves (part of a chunk's size line, say) is to be given
+again with the bytes that follow it.
+"""
+
+import re
+from enum import Enum
+from typing import Final, TypeAlias
+
+from proxies.messages import Field, RequestHead, ResponseHead
+
+__all__ = [
+    "HEAD_BYTES_MAX",
+    "BodyReader",
+    "ChunkedBody",
+    "HttpError",
+    "LengthBody",
+    "RequestError",
+    "ResponseError",
+    "UntilCloseBody",
+    "parse_request",
+    "parse_response",
+    "request_head",
+    "response_head",
+]
+
+HEAD_BYTES_MAX: Final = (1 << 20) + 4096
+"""Go's default limit with its slack (spec queue-proxy.md 3.2)."""
+
+_CHUNK_LINE_BYTES_MAX: Final = 4096
+_TRAILER_BYTES_MAX: Final = 64 * 1024
+
+# A memo of heads pays when clients repeat themselves; beyond these bounds it is emptied and filled anew.
+_HEADS_MAX: Final = 512
+_HEAD_MEMO_BYTES_MAX: Final = 4096
+_LINES_MAX: Final = 2048
+_LINE_MEMO_BYTES_MAX: Final = 256
+
+
+class HttpError(Exception):
+    """A peer broke the protocol."""
+
+
+class RequestError(HttpError):
+    """The client's message cannot be taken. `status` is the answer; the connection ends with it."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class ResponseError(HttpError):
+    """The upstream's message cannot be relayed: 502 if nothing was sent yet, else the response is cut off."""
+
+
+# RFC 9110 5.6.2: token; 5.5: field-value without the obs-fold of RFC 9112 5.2. Latin-1 bytes are allowed as obs-text.
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_FIELD: Final = re.compile(rb"(" + _TOKEN + rb"):([\t\x20-\x7e\x80-\xff]*)")
+_REQUEST_LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
+_ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
+# RFC 3986 3.2.2 loosely: what cannot stand in a host or port at all is refused, names are not judged.
+_HOST: Final = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=%:\[\]]*")
+# 18 digits fit any counter; more is an attempt to overflow one.
+_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+_CHUNK_SIZE: Final = re.compile(
+    rb"([0-9A-Fa-f]{1,15})(?:;"
+    + _TOKEN
+    + rb"(?:=(?:"
+    + _TOKEN
+    + rb'|"(?:[\t \x21\x23-\x5b\x5d-\x7e]|\\[\t -~])*"))?)*\r\n'
+)
+
+_FORBIDDEN_TRAILERS: Final = frozenset(
+    [b"content-length", b"transfer-encoding", b"host", b"trailer", b"connection", b"upgrade", b"te", b"expect"]
+)
+
+_NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
+
+
+class _Framing:
+    """The lines of a head that decide about its framing and its connection, gathered in one pass."""
+
+    __slots__ = ("connection", "expect", "hosts", "lengths", "transfer_encodings", "upgrade")
+
+    def __init__(self, fields: tuple[Field, ...]) -> None:
+        self.lengths: list[bytes] = []
+        self.transfer_encodings: list[bytes] = []
+        self.hosts: list[bytes] = []
+        self.connection: frozenset[bytes] = _NO_OPTIONS
+        self.upgrade = b""
+        self.expect = b""
+        for field in fields:
+            name = field.name
+            if name not in _FRAMING_NAMES:
+                continue
+            if name == b"host":
+                self.hosts.append(field.value)
+            elif name == b"content-length":
+                self.lengths.append(field.value)
+            elif name == b"transfer-encoding":
+                self.transfer_encodings.append(field.value)
+            elif name == b"connection":
+                options = (option.strip(b" \t").lower() for option in field.value.split(b","))
+                self.connection |= frozenset(option for option in options if option)
+            elif name == b"upgrade":
+                self.upgrade = field.value
+            else:
+                self.expect = field.value
+
+
+_FRAMING_NAMES: Final = frozenset(
+    [b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"]
+)
+
+_requests: dict[bytes, RequestHead] = {}
+_responses: dict[bytes, ResponseHead] = {}
+_lines: dict[bytes, Field] = {}
+
+
+def request_head(head: bytes) -> RequestHead:
+    """Return the head of a request, from the memo when equal bytes were seen. Raises `RequestError`."""
+    request = _requests.get(head)
+    if request is None:
+        request = parse_request(head)
+        if len(head) <= _HEAD_MEMO_BYTES_MAX:
+            if len(_requests) >= _HEADS_MAX:
+                _requests.clear()
+            _requests[head] = request
+    return request
+
+
+def response_head(head: bytes) -> ResponseHead:
+    """Return the head of a response, from the memo when equal bytes were seen. Raises `ResponseError`."""
+    response = _responses.get(head)
+    if response is None:
+        response = parse_response(head)
+        if len(head) <= _HEAD_MEMO_BYTES_MAX:
+            if len(_responses) >= _HEADS_MAX:
+                _responses.clear()
+            _responses[head] = response
+    return response
+
+
+def parse_request(head: bytes) -> RequestHead:
+    """Return the head of a request from its bytes, without the empty line that ends it. Raises `RequestError`."""
+    lines = head.split(b"\r\n")
+    match = _REQUEST_LINE.fullmatch(lines[0])
+    if match is None:
+        raise RequestError(400, f"expected a request line, got {lines[0][:64]!r}")
+    method, target, major, minor = match.groups()
+    if major != b"1":
+        raise RequestError(505, f"expected HTTP/1.x, got HTTP/{major.decode()}.{minor.decode()}")
+    try:
+        fields = _fields(lines)
+    except ValueError as error:
+        raise RequestError(400, str(error)) from None
+    framing = _Framing(fields)
+    is_1_0 = minor == b"0"
+    if len(framing.hosts) != 1 and (framing.hosts or not is_1_0):
+        raise RequestError(400, f"expected one Host, got {len(framing.hosts)}")
+    if framing.hosts and _HOST.fullmatch(framing.hosts[0]) is None:
+        raise RequestError(400, f"expected a host, got {framing.hosts[0][:64]!r}")
+    target, fields = _origin_form(method, target, fields)
+    content_length, is_chunked = _request_framing(framing, is_1_0=is_1_0)
+    options = framing.connection
+    wants_upgrade = not is_1_0 and b"upgrade" in options
+    return RequestHead(
+        method=method,
+        target=target,
+        minor=0 if is_1_0 else 1,
+        fields=fields,
+        content_length=content_length,
+        is_chunked=is_chunked,
+        keep_alive=b"close" not in options and (not is_1_0 or b"keep-alive" in options),
+        connection_options=options,
+        upgrade=framing.upgrade if wants_upgrade else b"",
+        expects_continue=not is_1_0 and framing.expect.lower() == b"100-continue",
+    )
+
+
+def parse_response(head: bytes) -> ResponseHead:
+    """Return the head of a response from its bytes, without the empty line that ends it. Raises `ResponseError`."""
+    lines = head.split(b"\r\n")
+    match = _STATUS_LINE.fullmatch(lines[0])
+    if match is None:
+        raise ResponseError(f"expected a status line, got {lines[0][:64]!r}")
+    minor, status, reason = match.groups()
+    try:
+        fields = _fields(lines)
+    except ValueError as error:
+        raise ResponseError(str(error)) from None
+    framing = _Framing(fields)
+    is_1_0 = minor == b"0"
+    is_chunked = bool(framing.transfer_encodings)
+    if is_chunked and (framing.lengths or is_1_0 or not _is_chunked(framing.transfer_encodings)):
+        raise ResponseError(f"conflicting framing: Transfer-Encoding {framing.transfer_encodings!r}")
+    if len(framing.lengths) > 1 or (framing.lengths and _LENGTH.fullmatch(framing.lengths[0]) is None):
+        raise ResponseError(f"expected one Content-Length, got {framing.lengths!r}")
+    options = framing.connection
+    return ResponseHead(
+        status=int(status),
+        reason=reason or b"",
+        minor=0 if is_1_0 else 1,
+        fields=fields,
+        content_length=int(framing.lengths[0]) if framing.lengths else -1,
+        is_chunked=is_chunked,
+        keep_alive=b"close" not in options and (not is_1_0 or b"keep-alive" in options),
+        connection_options=options,
+        upgrade=framing.upgrade,
+    )
+
+
+def _fields(lines: list[bytes]) -> tuple[Field, ...]:
+    """Return the fields of a head, whose first line is the start line. Raises `ValueError`."""
+    fields: list[Field] = []
+    memo = _lines
+    for index in range(1, len(lines)):
+        line = lines[index]
+        field = memo.get(line)
+        fields.append(_field(line) if field is None else field)
+    return tuple(fields)
+
+
+def _field(line: bytes) -> Field:
+    match = _FIELD.fullmatch(line)
+    if match is None:
+        raise ValueError(f"expected a header line, got {line[:64]!r}")
+    name, value = match.groups()
+    field = Field(name.lower(), value.strip(b" \t"), line)
+    if len(line) <= _LINE_MEMO_BYTES_MAX:
+        if len(_lines) >= _LINES_MAX:
+            _lines.clear()
+        _lines[line] = field
+    return field
+
+
+def _origin_form(method: bytes, target: bytes, fields: tuple[Field, ...]) -> tuple[bytes, tuple[Field, ...]]:
+    """Return target and fields with an absolute target taken apart: its authority is the host (RFC 9112 3.2.2)."""
+    if target.startswith(b"/") or method == b"CONNECT" or (target == b"*" and method == b"OPTIONS"):
+        return target, fields
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        raise RequestError(400, f"expected a path or an absolute URL, got {target[:64]!r}")
+    authority, rest = match.groups()
+    if not authority or b"@" in authority or _HOST.fullmatch(authority) is None:
+        raise RequestError(400, f"expected a host in the target, got {target[:64]!r}")
+    host = Field(b"host", authority, b"Host: " + authority)
+    return (
+        rest if rest.startswith(b"/") else b"/" + rest,
+        (host, *(field for field in fields if field.name != b"host")),
+    )
+
+
+def _request_framing(framing: _Framing, *, is_1_0: bool) -> tuple[int, bool]:
+    """Return (content length or -1, is chunked) of a request (RFC 9112 6.3)."""
+    lengths = framing.lengths
+    if framing.transfer_encodings:
+        if lengths:
+            raise RequestError(400, "expected one framing, got Content-Length and Transfer-Encoding")
+        if is_1_0:
+            raise RequestError(400, "expected no Transfer-Encoding in HTTP/1.0")
+        if not _is_chunked(framing.transfer_encodings):
+            raise RequestError(501, f"expected Transfer-Encoding chunked, got {framing.transfer_encodings!r}")
+        return -1, True
+    if not lengths:
+        return 0, False
+    if len(lengths) > 1 or _LENGTH.fullmatch(lengths[0]) is None:
+        raise RequestError(400, f"expected one Content-Length, got {lengths!r}")
+    return int(lengths[0]), False
+
+
+def _is_chunked(transfer_encodings: list[bytes]) -> bool:
+    return len(transfer_encodings) == 1 and transfer_encodings[0].lower() == b"chunked"
+
+
+class LengthBody:
+    """A body of a declared length."""
+
+    __slots__ = ("is_done", "remaining")
+
+    def __init__(self, length: int) -> None:
+        self.remaining = length
+        self.is_done = length == 0
+
+    def scan(self, data: bytes) -> int:
+        """Return how many bytes of `data` belong to the body."""
+        take = min(len(data), self.remaining)
+        self.remaining -= take
+        self.is_done = self.remaining == 0
+        return take
+
+
+class UntilCloseBody:
+    """A body that ends with its connection."""
+
+    __slots__ = ("is_done",)
+
+    def __init__(self) -> None:
+        self.is_done = False
+
+    def scan(self, data: bytes) -> int:
+        """Return how many bytes of `data` belong to the body: all of them."""
+        return len(data)
+
+
+class _Expect(Enum):
+    """What a chunked body goes on with."""
+
+    SIZE = "size line"
+    DATA = "chunk data"
+    DATA_END = "line end behind chunk data"
+    TRAILER = "trailer line or the empty line"
+
+
+class ChunkedBody:
+    """A chunked body (RFC 9112 7.1), trailers included.
+
+    After each `scan`, `spans` holds the (begin, end) of payload within the bytes that it took.
+    """
+
+    __slots__ = ("_expect", "_left", "_trailer_bytes", "is_done", "spans")
+
+    def __init__(self) -> None:
+        self._expect = _Expect.SIZE
+        self._left = 0
+        self._trailer_bytes = 0
+        self.is_done = False
+        self.spans: list[tuple[int, int]] = []
+
+    def scan(self, data: bytes) -> int:
+        """Return how many bytes of `data` are well-formed and belong to the body; give the rest again with more.
+
+        Raises `HttpError`. What was left is at most one line: bounded.
+        """
+        self.spans = []
+        position = 0
+        while not self.is_done and position < len(data):
+            if self._expect is _Expect.DATA:
+                end = min(position + self._left, len(data))
+                self.spans.append((position, end))
+                self._left -= end - position
+                position = end
+                if not self._left:
+                    self._expect = _Expect.DATA_END
+                continue
+            end = data.find(b"\n", position) + 1
+            if not end:
+                self._check_partial_line(data, position)
+                break
+            self._line(data[position:end])
+            position = end
+        return position
+
+    def closing(self, text: bytes) -> bytes | None:
+        """Return bytes that append `text` to what was taken and end the body well, or None in the middle of a chunk."""
+        if self._expect is _Expect.SIZE or self._expect is _Expect.DATA_END:
+            end = b"\r\n" if self._expect is _Expect.DATA_END else b""
+            return b"%s%x\r\n%s\r\n0\r\n\r\n" % (end, len(text), text)
+        return None
+
+    def _line(self, line: bytes) -> None:
+        """Take a whole line with its end."""
+        if self._expect is _Expect.SIZE:
+            match = _CHUNK_SIZE.fullmatch(line) if len(line) <= _CHUNK_LINE_BYTES_MAX else None
+            if match is None:
+                raise HttpError(f"expected a chunk size, got {line[:64]!r}")
+            self._left = int(match[1], 16)
+            self._expect = _Expect.DATA if self._left else _Expect.TRAILER
+        elif self._expect is _Expect.DATA_END:
+            if line != b"\r\n":
+                raise HttpError(f"expected a line end behind a chunk, got {line[:64]!r}")
+            self._expect = _Expect.SIZE
+        elif line == b"\r\n":
+            self.is_done = True
+        else:
+            self._trailer(line)
+
+    def _trailer(self, line: bytes) -> None:
+        self._trailer_bytes += len(line)
+        if self._trailer_bytes > _TRAILER_BYTES_MAX:
+            raise HttpError(f"expected at most {_TRAILER_BYTES_MAX} bytes of trailers")
+        match = _FIELD.fullmatch(line[:-2]) if line.endswith(b"\r\n") else None
+        if match is None or match[1].lower() in _FORBIDDEN_TRAILERS:
+            raise HttpError(f"expected a trailer that may stand there, got {line[:64]!r}")
+
+    def _check_partial_line(self, data: bytes, position: int) -> None:
+        limit = _TRAILER_BYTES_MAX if self._expect is _Expect.TRAILER else _CHUNK_LINE_BYTES_MAX
+        if len(data) - position > limit:
+            raise HttpError(f"expected a {self._expect.value} of at most {limit} bytes")
+        if self._expect is _Expect.DATA_END and not b"\r\n".startswith(data[position:]):
+            raise HttpError(f"expected a line end behind a chunk, got {data[position : position + 64]!r}")
+
+
+BodyReader: TypeAlias = LengthBody | ChunkedBody | UntilCloseBody
