@@ -1,8 +1,8 @@
 """Create, read, update and delete: the semantics of the API, without HTTP.
 
 Every write goes the same way: *produce the desired object → rules → defaults → admission → check → commit*. Admission
-may await, so an update remembers the version it started from; when another write came between, an unconditional update
-starts over and a conditional one is refused. The commit itself never awaits.
+may await, so an update remembers the version it started from and starts over when another write came between; one that
+insists on a version is refused then. The commit itself never awaits.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from local_cluster.apiserver.errors import (
 from local_cluster.apiserver.resources import Registry, ResourceType
 from local_cluster.apiserver.rules import (
     check_metadata,
-    expected_version,
+    check_version,
     finish_create,
     generate_name,
     is_same,
@@ -162,7 +162,7 @@ class Objects:
             stored = self.get(kind, namespace, name)
             current = kind.shown(stored.load())
             desired = produce(kind.shown(stored.load()))
-            insisted = expected_version(kind, desired, current)
+            check_version(kind, desired, current)
             desired = prepare_update(kind, desired, current, namespace, name, subresource)
             if not subresource:
                 self._policy.default(kind, desired, current)
@@ -172,9 +172,7 @@ class Objects:
             if not subresource:
                 raise_generation(desired, current)
             if self.store.collection(kind.key).get(namespace, name) is not stored:
-                if insisted:
-                    raise conflict(kind.group, kind.plural, name, "the object has been modified")
-                continue
+                continue  # producing anew finds out whether the writer insists on what is gone
             self._policy.place(kind, desired, current, dry_run=caller.dry_run)
             return self._commit(kind, stored, desired, current, caller)
         raise conflict(kind.group, kind.plural, name, "the object is being modified too often; please try again")

@@ -49,7 +49,7 @@ def parse_path(raw_path: str) -> Target:
     # `namespaces/{name}` and its subresources are the kind Namespace; anything deeper is a kind inside one.
     if len(rest) >= 3 and rest[0] == "namespaces" and not (group == "" and rest[2] in ("status", "finalize")):
         namespace, rest = rest[1], rest[2:]
-    if len(rest) > 3 or any(part in ("", ".", "..") or "/" in part for part in (namespace or "-", *rest)):
+    if len(rest) > 3 or any(segment in ("", ".", "..") or "/" in segment for segment in segments):
         raise page_not_found()
     plural, name, subresource = (*rest, "", "", "")[:3]
     return Target(group, version, namespace, plural, name, subresource)

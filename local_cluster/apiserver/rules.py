@@ -15,7 +15,7 @@ from local_cluster.apiserver.selectors import label_errors
 
 __all__ = [
     "check_metadata",
-    "expected_version",
+    "check_version",
     "finish_create",
     "generate_name",
     "is_same",
@@ -78,8 +78,8 @@ def finish_create(obj: dict[str, Any]) -> None:
     metadata["generation"] = 1
 
 
-def expected_version(kind: ResourceType, obj: dict[str, Any], current: dict[str, Any]) -> str:
-    """The resourceVersion that the writer insists on, or "". Raises 409 when it or the UID is not the current one."""
+def check_version(kind: ResourceType, obj: dict[str, Any], current: dict[str, Any]) -> None:
+    """Raise 409 when the desired `obj` names a resourceVersion or UID that is not the current one."""
     metadata, existing = _metadata(obj), current["metadata"]
     name = existing["name"]
     uid = metadata.get("uid")
@@ -90,7 +90,6 @@ def expected_version(kind: ResourceType, obj: dict[str, Any], current: dict[str,
     if version and version != "0" and version != existing["resourceVersion"]:
         why = "the object has been modified; please apply your changes to the latest version and try again"
         raise conflict(kind.group, kind.plural, name, why)
-    return version
 
 
 def prepare_update(

@@ -1,6 +1,7 @@
 """Requests as a raw client makes them, and manifests to make them with."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -84,7 +85,7 @@ class Api:
         if data is not None:
             sent.setdefault("Content-Type", content_type)
         async with self._session.request(
-            method, self._server + path, data=data, headers=sent, params=params
+            method, self._server + path, data=None if data is None else io.BytesIO(data), headers=sent, params=params
         ) as response:
             text = await response.read()
             is_json = response.content_type == "application/json"
