@@ -20,9 +20,11 @@ _HEAD_BYTES_MAX: Final = 64 * 1024
 class ProbeResult:
     """What a probe learnt."""
 
-    __slots__ = ("body", "error", "head", "status")
+    __slots__ = ("body", "error", "head", "is_refused", "status")
 
-    def __init__(self, *, head: ResponseHead | None = None, body: bytes = b"", error: str = "") -> None:
+    def __init__(
+        self, *, head: ResponseHead | None = None, body: bytes = b"", error: str = "", is_refused: bool = False
+    ) -> None:
         self.head = head
         """Head of the final response; None when there was none, and for TCP."""
         self.status = head.status if head is not None else 0
@@ -31,6 +33,8 @@ class ProbeResult:
         """Beginning of the body, at most `body_bytes_max`."""
         self.error = error
         """Why there is no whole response; empty when there is one, for TCP when the connection was made."""
+        self.is_refused = is_refused
+        """The error is that nobody listens there."""
 
     def __repr__(self) -> str:
         return f"ProbeResult(status={self.status}, body={self.body!r}, error={self.error!r})"
@@ -71,7 +75,8 @@ class Probe:
         except TimeoutError:
             result = ProbeResult(error=f"no result within {self._timeout_s:g} s")
         except OSError as error:
-            result = ProbeResult(error=os.strerror(error.errno).lower() if error.errno else str(error))
+            text = os.strerror(error.errno).lower() if error.errno else str(error)
+            result = ProbeResult(error=text, is_refused=isinstance(error, ConnectionRefusedError))
         if self._done is not None:
             self._done(result)
 

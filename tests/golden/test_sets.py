@@ -7,17 +7,14 @@ import pytest
 # Sets whose component is not complete: `tests/golden` knows them and replays them when it is.
 AWAITED = frozenset(
     [
-        "activator_stats",
         "config_defaults",
         "kubernetes_protobuf",
-        "lb_policy",
         "queue_env",
         "queue_headers",
         "queue_http",
         "readiness",
         "rollout",
         "service",
-        "throttler",
         "traffic",
     ]
 )

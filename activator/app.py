@@ -1,0 +1,163 @@
+"""The activator put together: revisions from the API, the stat push, the HTTP engine with its policy on two ports.
+
+The way of a cold start: `ActivatorPolicy.admit` counts the request and holds it -> `StatReporter.push` tells the
+autoscaler -> the private Endpoints appear, `Revisions.refresh` -> `PodProber` finds the pod healthy ->
+`ActiveRevision.update` replaces the snapshot and forwards what waits. No timer and no queue with a delay lies on it,
+but for the probe of a pod that does not listen yet.
+"""
+
+import asyncio
+import gc
+
+from activator.config import PORTS, Config
+from activator.loads import FIRST_CONCURRENCY, FIRST_COUNT, Load, Loads
+from activator.network_config import NAME, NetworkConfig
+from activator.pod_states import ProbeSettings
+from activator.policy import ActivatorPolicy
+from activator.revisions import ActiveRevision, Revisions
+from activator.stat_reporter import StatReporter
+from kube.client import Client
+from kube.errors import ApiUnreachable, NotFound
+from kube.models.core import ConfigMap
+from kube.resolve import Resolver
+from proxies.environment import ConfigError
+from proxies.logs import Logger
+from proxies.messages import Answer
+from proxies.server import Server
+from proxies.upstream import Pool
+from proxies.wire.stat import Stat, StatMessage
+
+__all__ = ["App"]
+
+_REPORT_S = 1.0
+_API_RETRY_S = 1.0
+_API_ATTEMPTS = 60
+"""The original waits so long for an API server at start (spec 4)."""
+
+_HEALTHY = Answer(200)
+_DRAINING = Answer.error(500, "received SIGTERM from kubelet")
+_NOT_CONNECTED = Answer.error(500, "connection has not yet been established")
+
+
+class App:
+    """One activator. `start` returns when it listens; `ConfigError`, `OSError` or an API error says why it cannot."""
+
+    def __init__(self, config: Config, log: Logger | None = None) -> None:
+        self.config = config
+        self._log = log or Logger("activator", fields={"pod": config.pod_name})
+        self._client = Client(config.api, user_agent="knuv-activator")
+        self._loads = Loads()
+        self._is_draining = False
+        self._reporter: StatReporter | None = None
+        self._revisions: Revisions | None = None
+        self._server: Server | None = None
+        self._pool: Pool | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Learn what exists, then listen: whoever can connect meets someone who knows the revisions."""
+        loop = asyncio.get_running_loop()
+        config = self.config
+        await self._client.open()
+        network = await self._network_config()
+        self._pool = Pool(
+            loop,
+            idle_max=config.idle_connections_max,
+            idle_per_endpoint_max=config.idle_connections_per_pod_max,
+        )
+        self._revisions = Revisions(
+            loop,
+            self._client,
+            self._pool,
+            own_address=config.pod_ip,
+            probe_settings=ProbeSettings(
+                mesh_mode=network.mesh_mode, passthrough=network.passthrough, frequency_s=config.probe_frequency_s
+            ),
+            probe_timeout_s=config.probe_timeout_s,
+            held_max=config.held_requests_max,
+            log=self._log,
+        )
+        await self._revisions.start()
+        resolver = Resolver(
+            self._client, by_endpoints=config.resolves_by_endpoints, cluster_domain=config.cluster_domain
+        )
+        host = f"autoscaler.{config.system_namespace}.svc.{config.cluster_domain}"
+        self._reporter = StatReporter(resolver, host, self._log)
+        self._reporter.start()
+        self._tick_timer = loop.call_later(_REPORT_S, self._tick)
+        policy = ActivatorPolicy(
+            self._revisions.by_key,
+            self._loads,
+            cluster_domain=config.cluster_domain,
+            report_first=self._report_first,
+            health=self._health,
+        )
+        self._server = Server(loop, policy)
+        for port in PORTS:
+            await self._server.listen(config.bind_address, port)
+        gc.freeze()
+        self._log.info("activator_started", ports=list(PORTS), revisions=len(self._revisions.by_key))
+
+    async def drain(self) -> None:
+        """Fail the kubelet's probe and serve on for the drain time, while ingresses turn away from us."""
+        self._is_draining = True
+        self._log.info("draining", for_s=self.config.drain_s)
+        await asyncio.sleep(self.config.drain_s)
+
+    async def stop(self) -> None:
+        """Stop listening, let running requests finish, then end everything; in any state."""
+        if self._server is not None:
+            # Tunnels are not waited for, as in the original.
+            await self._server.stop(tunnel_grace_s=0.0)
+        if self._tick_timer is not None:
+            self._tick_timer.cancel()
+        if self._reporter is not None:
+            await self._reporter.stop()
+        if self._revisions is not None:
+            await self._revisions.stop()
+        if self._pool is not None:
+            await self._pool.close()
+        await self._client.close()
+
+    async def _network_config(self) -> NetworkConfig:
+        for attempt in range(_API_ATTEMPTS):
+            try:
+                found = await self._client.get(ConfigMap, NAME, self.config.system_namespace)
+            except NotFound as error:
+                raise ConfigError([f"ConfigMap {self.config.system_namespace}/{NAME} does not exist"]) from error
+            except ApiUnreachable as error:
+                if attempt == _API_ATTEMPTS - 1:
+                    raise
+                self._log.warning("api_unreachable", error=str(error))
+                await asyncio.sleep(_API_RETRY_S)
+            else:
+                return NetworkConfig.from_data(found.data)
+        raise AssertionError("unreachable")
+
+    def _health(self) -> Answer:
+        if self._is_draining:
+            return _DRAINING
+        if self._reporter is None or not self._reporter.is_connected:
+            return _NOT_CONNECTED
+        return _HEALTHY
+
+    def _report_first(self, revision: ActiveRevision) -> None:
+        assert self._reporter is not None
+        load = Load(revision.key, FIRST_CONCURRENCY, FIRST_COUNT)
+        revision.first_push = self._reporter.push([self._message(load)])
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        assert self._reporter is not None
+        self._tick_timer = loop.call_later(_REPORT_S, self._tick)
+        loads = self._loads.report(loop.time())
+        if loads:
+            self._reporter.push([self._message(load) for load in loads])
+
+    def _message(self, load: Load) -> StatMessage:
+        stat = Stat(
+            pod_name=self.config.pod_name,
+            average_concurrent_requests=load.concurrency,
+            request_count=load.request_count,
+        )
+        return StatMessage(load.key.namespace.decode(), load.key.name.decode(), stat)

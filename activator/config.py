@@ -1,0 +1,114 @@
+"""What one activator is told at start."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kube.config import ApiConfig
+from proxies.environment import ConfigError, Environment
+from proxies.gotext import parse_duration_s, parse_int
+
+__all__ = ["Config"]
+
+PORTS = (8012, 8013)
+"""HTTP/1.1 and h2c by name; both serve both, part of the contract."""
+
+_DRAIN_S = 45.0
+"""`knative.dev/pkg/network`: long enough for every ingress to have heard that we leave."""
+_HELD_REQUESTS_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Read once, from the environment; mesh settings come from ConfigMap `config-network`."""
+
+    api: ApiConfig
+    """The Kubernetes API. `KUBECONFIG`, or the in-cluster files."""
+    system_namespace: str
+    """Where the ConfigMaps and the autoscaler are. `SYSTEM_NAMESPACE`."""
+    pod_name: str
+    """Identity in stats. `POD_NAME`."""
+    pod_ip: str
+    """Our address as Endpoints list it, textually the same. `POD_IP`."""
+    cluster_domain: str = "cluster.local"
+    """Suffix of cluster host names. `CLUSTER_DOMAIN`."""
+    idle_connections_max: int = 1000
+    """Idle connections to pods kept in all. `MAX_IDLE_PROXY_CONNS`."""
+    idle_connections_per_pod_max: int = 100
+    """The same per pod. `MAX_IDLE_PROXY_CONNS_PER_HOST`."""
+    probe_timeout_s: float = 0.3
+    """Longest wait for one probe's answer. `PROBE_TIMEOUT`."""
+    probe_frequency_s: float = 0.2
+    """Between two probes of a pod that is not usable yet. `PROBE_FREQUENCY`."""
+    held_requests_max: int = _HELD_REQUESTS_MAX
+    """Requests of one revision that wait for capacity at most; beyond it 503. `KNUV_HELD_REQUESTS_MAX`."""
+    drain_s: float = _DRAIN_S
+    """After SIGTERM requests are served for this long while the kubelet's probe fails. `KNUV_DRAIN_SECONDS`."""
+    bind_address: str | None = None
+    """Address of both ports; None: all. `KNUV_BIND_ADDRESS`."""
+    resolves_by_endpoints: bool = False
+    """Service names lead through the API's Endpoints instead of DNS. `KNUV_SERVICE_RESOLUTION` (dns or endpoints)."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Config":
+        """Read the environment. Raises `ConfigError` with everything that is wrong."""
+        reading = Environment(environ)
+        api = ApiConfig(server="")
+        try:
+            api = ApiConfig.from_env(environ)
+        except ConfigError as error:
+            for problem in error.problems:
+                reading.refuse(problem)
+        config = cls(
+            api=api,
+            system_namespace=reading.parsed("SYSTEM_NAMESPACE", _not_empty, None, ""),
+            pod_name=reading.parsed("POD_NAME", _not_empty, None, ""),
+            pod_ip=reading.parsed("POD_IP", _not_empty, None, ""),
+            cluster_domain=reading.text("CLUSTER_DOMAIN", "cluster.local"),
+            idle_connections_max=reading.parsed("MAX_IDLE_PROXY_CONNS", _count, 1000, 0),
+            idle_connections_per_pod_max=reading.parsed("MAX_IDLE_PROXY_CONNS_PER_HOST", _count, 100, 0),
+            probe_timeout_s=reading.parsed("PROBE_TIMEOUT", _positive_duration_s, 0.3, 0.0),
+            probe_frequency_s=reading.parsed("PROBE_FREQUENCY", _positive_duration_s, 0.2, 0.0),
+            held_requests_max=reading.parsed("KNUV_HELD_REQUESTS_MAX", _count, _HELD_REQUESTS_MAX, 0),
+            drain_s=reading.parsed("KNUV_DRAIN_SECONDS", _seconds, _DRAIN_S, 0.0),
+            bind_address=environ.get("KNUV_BIND_ADDRESS") or None,
+            resolves_by_endpoints=reading.parsed("KNUV_SERVICE_RESOLUTION", _by_endpoints, False, False),
+        )
+        reading.finish()
+        return config
+
+
+def _not_empty(text: str) -> str:
+    if not text:
+        raise ValueError("expected a value")
+    return text
+
+
+def _count(text: str) -> int:
+    value = parse_int(text, prefixes=True)
+    if value < 0:
+        raise ValueError("expected 0 or more")
+    return value
+
+
+def _positive_duration_s(text: str) -> float:
+    seconds = parse_duration_s(text)
+    if seconds <= 0:
+        raise ValueError("expected a duration above 0")
+    return seconds
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    # Written so that NaN is refused, too.
+    if not 0 <= seconds < float("inf"):
+        raise ValueError("expected a number of seconds, 0 or more")
+    return seconds
+
+
+def _by_endpoints(text: str) -> bool:
+    if text not in ("dns", "endpoints"):
+        raise ValueError("expected dns or endpoints")
+    return text == "endpoints"

@@ -1,0 +1,112 @@
+"""What the activator reads from a revision's objects: addresses, our place among the activators, the cluster address.
+
+Pure. Source: knative/serving `pkg/activator/net/{helpers,throttler}.go`; spec activator.md 8.6 and 9.1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from activator.throttler import Snapshot, index_among
+from kube.models.core import Endpoints, Service
+from kube.models.serving import Revision
+from kube.names import child_name
+
+__all__ = [
+    "Addresses",
+    "activator_addresses",
+    "activators_changed",
+    "addresses_of",
+    "cluster_address_of",
+    "join_address",
+    "port_name_of",
+    "private_service_name",
+    "split_address",
+    "trusts_not_ready",
+]
+
+
+class Addresses(NamedTuple):
+    """Pods of a revision as `ip:port`, by what Kubernetes says of them."""
+
+    ready: frozenset[str] = frozenset()
+    not_ready: frozenset[str] = frozenset()
+
+
+def port_name_of(revision: Revision) -> str:
+    """Return the name of the port that leads to the revision's pods; ports are found by name, never by number."""
+    return "http2" if revision.protocol == "h2c" else "http"
+
+
+def addresses_of(endpoints: Endpoints | None, port_name: str) -> Addresses:
+    """Return the addresses behind the port of that name. An address in both lists is ready."""
+    ready: set[str] = set()
+    not_ready: set[str] = set()
+    for subset in endpoints.subsets if endpoints is not None else ():
+        for port in subset.ports:
+            if port.name == port_name:
+                ready.update(join_address(address.ip, port.port) for address in subset.addresses)
+                not_ready.update(join_address(address.ip, port.port) for address in subset.not_ready_addresses)
+                break
+    return Addresses(frozenset(ready), frozenset(not_ready - ready))
+
+
+def activators_changed(snapshot: Snapshot, activators: Sequence[str], own: str) -> Snapshot:
+    """Return `snapshot` with our place among `activators`, their addresses in any order.
+
+    While we are not among them nothing changes, not even what is out of date: that is also the case while the public
+    Endpoints list pods.
+    """
+    index = index_among(sorted(activators), own)
+    if index < 0:
+        return snapshot
+    return replace(snapshot, activator_index=index, activator_count=len(activators))
+
+
+def activator_addresses(endpoints: Endpoints, port_name: str) -> list[str]:
+    """Return the ready addresses of the public Endpoints, without ports."""
+    return [
+        address.ip
+        for subset in endpoints.subsets
+        if any(port.name == port_name for port in subset.ports)
+        for address in subset.addresses
+    ]
+
+
+def cluster_address_of(service: Service | None, port_name: str) -> str:
+    """Return the `ip:port` of the private Service; empty when there is none."""
+    if service is None or service.spec.cluster_ip in ("", "None"):
+        return ""
+    port = next((port.port for port in service.spec.ports if port.name == port_name), None)
+    return "" if port is None else join_address(service.spec.cluster_ip, port)
+
+
+def private_service_name(revision: str) -> str:
+    """Return the name of the Service that leads to the revision's pods and nowhere else."""
+    return child_name(revision, "-private")
+
+
+def trusts_not_ready(revision: Revision) -> bool:
+    """Whether a passed probe is enough for a pod that Kubernetes does not call ready.
+
+    It is, unless there are checks that queue-proxy does not make: an exec readiness probe of the serving container, or
+    a startup probe of any (spec 9.4).
+    """
+    containers: list[dict[str, Any]] = revision.spec.get("containers") or []
+    if any(container.get("startupProbe") for container in containers):
+        return False
+    serving = next((container for container in containers if container.get("ports")), None)
+    if serving is None and len(containers) == 1:
+        serving = containers[0]
+    return serving is None or not (serving.get("readinessProbe") or {}).get("exec")
+
+
+def join_address(host: str, port: int) -> str:
+    """Return `host:port`, IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Undo `join_address`."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)

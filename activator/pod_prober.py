@@ -1,0 +1,150 @@
+"""Probes the pods of all revisions and says where requests may go; `pod_states` decides, this connects it to the loop.
+
+A revision has a timer only while something of it is unsettled. Source: spec activator.md 9.2.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple
+
+from activator.endpoints import Addresses, split_address
+from activator.pod_states import Backends, PodStates, ProbeOutcome, ProbeSettings
+from proxies.headers import ACTIVATOR_AGENT
+from proxies.probe import Probe, ProbeResult, http_request, probe_http
+
+__all__ = ["Observation", "PodProber", "judge"]
+
+Key = tuple[str, str]
+"""Namespace and name of a revision."""
+
+_TARGET: Final = b"/healthz"
+_HEALTHY_BODY: Final = b"queue"
+_MESH_STATUSES: Final = (502, 503)
+
+
+def judge(result: ProbeResult) -> ProbeOutcome:
+    """Return what a probe's result says (spec 9.2): a pass is 200 with exactly the body that queue-proxy gives."""
+    if result.error:
+        return ProbeOutcome.REFUSED if result.is_refused else ProbeOutcome.SILENT
+    if result.status == 200 and result.body == _HEALTHY_BODY:
+        return ProbeOutcome.PASSED
+    return ProbeOutcome.MAYBE_MESH if result.status in _MESH_STATUSES else ProbeOutcome.NOT_MESH
+
+
+class Observation(NamedTuple):
+    """What Kubernetes says of a revision's pods."""
+
+    addresses: Addresses
+    cluster_address: str
+    """The private Service's `ip:port`; empty when it has none."""
+    trusts_not_ready: bool
+    """Taken when the revision is first observed."""
+    passthrough_host: bytes
+    """`Host` that a mesh passes requests for single pods on under."""
+
+
+class _Watch:
+    """One revision."""
+
+    __slots__ = ("cluster_probe", "key", "passthrough_host", "probes", "published", "states", "timer")
+
+    def __init__(self, key: Key, states: PodStates, passthrough_host: bytes) -> None:
+        self.key = key
+        self.states = states
+        self.passthrough_host = passthrough_host
+        self.published = Backends()
+        self.probes: dict[str, Probe] = {}
+        self.cluster_probe: Probe | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class PodProber:
+    """Follows the pods of revisions. `publish(key, backends)` is called when the backends of a revision change."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        settings: ProbeSettings,
+        *,
+        timeout_s: float,
+        publish: Callable[[Key, Backends], None],
+    ) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._timeout_s = timeout_s
+        self._publish = publish
+        self._watches: dict[Key, _Watch] = {}
+
+    def observe(self, key: Key, observation: Observation) -> None:
+        """Kubernetes lists these pods for the revision; what is new is probed at once."""
+        watch = self._watches.get(key)
+        if watch is None:
+            states = PodStates(self._settings, trusts_not_ready=observation.trusts_not_ready)
+            watch = self._watches[key] = _Watch(key, states, observation.passthrough_host)
+        watch.states.observe(observation.addresses, observation.cluster_address, self._loop.time())
+        self._go_on(watch)
+
+    def forget(self, key: Key) -> None:
+        """The revision's Endpoints are gone: nothing is healthy, and everything is found out anew when they return."""
+        watch = self._watches.pop(key, None)
+        if watch is None:
+            return
+        self._end(watch)
+        if watch.published != Backends():
+            self._publish(key, Backends())
+
+    def close(self) -> None:
+        """Stop probing."""
+        for watch in self._watches.values():
+            self._end(watch)
+        self._watches.clear()
+
+    def _go_on(self, watch: _Watch) -> None:
+        """Publish what changed, stop probes that nobody wants any more, probe what is due, wake up when more is."""
+        states = watch.states
+        backends = states.backends
+        if backends != watch.published:
+            watch.published = backends
+            self._publish(watch.key, backends)
+        for address in [address for address in watch.probes if not states.is_wanted(address)]:
+            watch.probes.pop(address).cancel()
+        now_s = self._loop.time()
+        for address in states.take_due(now_s):
+            watch.probes[address] = self._probe(watch, address, partial(self._probed, watch, address))
+        cluster_address = states.take_cluster_due(now_s)
+        if cluster_address:
+            done = partial(self._cluster_probed, watch, cluster_address)
+            watch.cluster_probe = self._probe(watch, cluster_address, done)
+        if watch.timer is not None:
+            watch.timer.cancel()
+        next_s = states.next_s
+        watch.timer = None if next_s is None else self._loop.call_at(next_s, self._go_on, watch)
+
+    def _probe(self, watch: _Watch, address: str, done: Callable[[ProbeResult], None]) -> Probe:
+        host, port = split_address(address)
+        fields = [(b"User-Agent", ACTIVATOR_AGENT), (b"K-Network-Probe", b"queue")]
+        host_header = address.encode()
+        if self._settings.passthrough:
+            host_header = watch.passthrough_host
+            fields.append((b"K-Passthrough-Lb", b"true"))
+        request = http_request(_TARGET, host_header, fields)
+        return probe_http(self._loop, host, port, request=request, timeout_s=self._timeout_s, done=done)
+
+    def _probed(self, watch: _Watch, address: str, result: ProbeResult) -> None:
+        del watch.probes[address]
+        watch.states.probed(address, judge(result), self._loop.time())
+        self._go_on(watch)
+
+    def _cluster_probed(self, watch: _Watch, address: str, result: ProbeResult) -> None:
+        watch.cluster_probe = None
+        watch.states.cluster_probed(address, judge(result), self._loop.time())
+        self._go_on(watch)
+
+    def _end(self, watch: _Watch) -> None:
+        if watch.timer is not None:
+            watch.timer.cancel()
+        for probe in watch.probes.values():
+            probe.cancel()
+        if watch.cluster_probe is not None:
+            watch.cluster_probe.cancel()

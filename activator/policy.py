@@ -1,0 +1,102 @@
+"""What the activator does with a request, top to bottom: probe? -> revision -> count -> hold or forward -> count.
+
+    admit   head -> plan (kept with the head)
+              Answer, KubeletProbe                     answered here
+              RevisionKey -> unknown                   404
+              RevisionKey -> ActiveRevision            counted in; the first one is reported at once
+                 throttler: a target                   forwarded
+                            waits                      held, body unread
+                            refused                    503
+    ended   counted out; the place goes to the request that waits longest, which is forwarded
+
+Source: spec activator.md 5 to 8.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from activator.classification import Classifier, KubeletProbe, not_found
+from activator.load_balancing import Target
+from activator.loads import Loads, RevisionKey
+from activator.revisions import ActiveRevision
+from activator.throttler import Verdict
+from proxies.exchange import Exchange, Outcome
+from proxies.messages import Answer
+
+__all__ = ["ActivatorPolicy"]
+
+_RETRY_AFTER_S: Final = b"1"
+_QUEUE_FULL: Final = Answer(
+    503,
+    b"pending request queue full\n",
+    content_type=b"text/plain; charset=utf-8",
+    fields=((b"X-Content-Type-Options", b"nosniff"), (b"Retry-After", _RETRY_AFTER_S)),
+)
+_UNSUPPORTED_CONNECT: Final = Answer.error(502, "client sent unsupported CONNECT request")
+
+
+class ActivatorPolicy:
+    """One for all connections. An exchange's context is its revision from the moment when it was counted in."""
+
+    def __init__(
+        self,
+        revisions: dict[RevisionKey, ActiveRevision],
+        loads: Loads,
+        *,
+        cluster_domain: str,
+        report_first: Callable[[ActiveRevision], None],
+        health: Callable[[], Answer],
+    ) -> None:
+        """`report_first`: tell the autoscaler of a first request; `health`: the answer to the kubelet."""
+        self._revisions = revisions
+        self._loads = loads
+        self._classifier = Classifier(cluster_domain)
+        self._report_first = report_first
+        self._health = health
+
+    def admit(self, exchange: Exchange) -> None:
+        """A request is here."""
+        head = exchange.request
+        plan = head.plan
+        if plan is None:
+            plan = head.plan = self._classifier.classify(head)
+        if not isinstance(plan, RevisionKey):
+            exchange.answer(self._health() if isinstance(plan, KubeletProbe) else _as_answer(plan))
+            return
+        revision = self._revisions.get(plan)
+        if revision is None:
+            exchange.answer(not_found(plan))
+            return
+        if head.method == b"CONNECT":
+            exchange.answer(_UNSUPPORTED_CONNECT)
+            return
+        exchange.context = revision
+        exchange.limit(revision.limits)
+        if self._loads.request_in(revision.key, exchange.arrived_s):
+            self._report_first(revision)
+        place = revision.throttler.admit(exchange)
+        if isinstance(place, Target):
+            revision.forward(exchange, place)
+        elif place is Verdict.REFUSED:
+            exchange.answer(_QUEUE_FULL)
+
+    def cancelled(self, exchange: Exchange) -> None:
+        """A held request's client left, or its time is up. `ended` follows and takes it out of the throttler."""
+
+    def ended(self, exchange: Exchange) -> None:
+        """A request is over, however it ended."""
+        revision = exchange.context
+        if not isinstance(revision, ActiveRevision):
+            return
+        self._loads.request_out(revision.key, exchange.clock())
+        if exchange.outcome is Outcome.ANSWERED:
+            # Refused: it was never inside the throttler.
+            return
+        passed = revision.throttler.leave(exchange)
+        if passed is not None:
+            revision.forward(passed.request, passed.target)
+
+
+def _as_answer(plan: object) -> Answer:
+    assert isinstance(plan, Answer), plan
+    return plan

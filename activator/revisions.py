@@ -1,0 +1,260 @@
+"""The revisions that exist, each with its throttler and its ways to pods, kept current from the API and from probes.
+
+Every event names a revision, and `Revisions.refresh` then looks at all of its objects anew; which of them arrived first
+does not matter. What follows from them goes into one snapshot, which replaces the throttler's.
+"""
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import Final
+
+from activator.endpoints import (
+    activator_addresses,
+    activators_changed,
+    addresses_of,
+    cluster_address_of,
+    port_name_of,
+    private_service_name,
+    split_address,
+    trusts_not_ready,
+)
+from activator.load_balancing import Target
+from activator.loads import RevisionKey
+from activator.pod_prober import Observation, PodProber
+from activator.pod_states import Backends, ProbeSettings
+from activator.stat_reporter import Push
+from activator.throttler import Snapshot, Throttler
+from kube.client import Client
+from kube.informer import Informer
+from kube.models.core import Endpoints, Service
+from kube.models.meta import Resource
+from kube.models.serving import Revision
+from proxies import headers
+from proxies.exchange import Exchange
+from proxies.headers import HeadEdits, HostRule
+from proxies.logs import Logger
+from proxies.timeouts import TimeoutLimits
+from proxies.upstream import Endpoint, Pool
+
+__all__ = ["ActiveRevision", "Revisions"]
+
+REVISION_LABEL: Final = "serving.knative.dev/revision"
+_SERVICE_TYPE: Final = "networking.internal.knative.dev/serviceType"
+_PRIVATE: Final = f"serving.knative.dev/revisionUID,{_SERVICE_TYPE}=Private"
+_PUBLIC: Final = f"{_SERVICE_TYPE}=Public"
+_BY_REVISION: Final = "revision"
+
+_TIMEOUT_S: Final = 300.0
+"""Knative's default of `timeoutSeconds`, for a Revision that defaulting never saw."""
+_TIMEOUT_TEXT: Final = b"activator request timeout"
+_REMOVED: Final = (headers.REVISION, headers.NAMESPACE, headers.PROBE_HASH)
+
+
+class _Route:
+    """The way to one pod: its connections, and how heads are edited on it."""
+
+    __slots__ = ("edits", "endpoint")
+
+    def __init__(self, endpoint: Endpoint, edits: HeadEdits) -> None:
+        self.endpoint = endpoint
+        self.edits = edits
+
+
+class ActiveRevision:
+    """One revision that requests may name."""
+
+    __slots__ = ("_log", "_passthrough_host", "_pool", "_routes", "first_push", "key", "limits", "throttler", "uid")
+
+    def __init__(self, revision: Revision, *, pool: Pool, held_max: int, passthrough_host: bytes, log: Logger) -> None:
+        """`passthrough_host`: `Host` of every request, where a mesh passes them on to single pods; else empty."""
+        namespace, name = revision.key
+        self.key = RevisionKey(namespace.encode(), name.encode())
+        self.uid = revision.metadata.uid
+        self.limits = TimeoutLimits(
+            max_duration_s=revision.timeout_s or _TIMEOUT_S,
+            response_start_s=revision.response_start_timeout_s,
+            idle_s=revision.idle_timeout_s,
+            text=_TIMEOUT_TEXT,
+        )
+        self.first_push: Push | None = None
+        """The message about the first request, the last time that there was one."""
+        snapshot = Snapshot(container_concurrency=revision.container_concurrency)
+        self.throttler: Throttler[Exchange] = Throttler(snapshot, waiting_max=held_max)
+        self._pool = pool
+        self._passthrough_host = passthrough_host
+        self._routes: dict[str, _Route] = {}
+        self._log = log
+
+    def forward(self, exchange: Exchange, target: Target) -> None:
+        """Send an exchange that has a place on `target` there."""
+        route = self._routes.get(target.address) or self._open(target.address)
+        exchange.forward(route.endpoint, route.edits)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Replace the throttler's snapshot and send on what may run."""
+        throttler = self.throttler
+        if snapshot == throttler.snapshot:
+            return
+        had_capacity = throttler.snapshot.capacity > 0
+        changed_at = time.time()
+        passed = throttler.update(snapshot)
+        for request, target in passed:
+            self.forward(request, target)
+        targets = {target.address for target in throttler.targets}
+        for address in self._routes.keys() - targets:
+            self._routes.pop(address).endpoint.close()
+        if passed and not had_capacity:
+            first = passed[0].request
+            self._log.info(
+                "cold_start_released",
+                namespace=self.key.namespace.decode(),
+                revision=self.key.name.decode(),
+                first_arrived=round(changed_at - (first.clock() - first.arrived_s), 6),
+                stat_sent=self.first_push.sent_at if self.first_push is not None else None,
+                capacity_at=changed_at,
+                released=len(passed),
+            )
+
+    def retire(self) -> None:
+        """The revision was deleted: keep no connections. Requests inside go on; who waits may use what frees up."""
+        for route in self._routes.values():
+            route.endpoint.close()
+
+    def _open(self, address: str) -> _Route:
+        edits = {b"K-Proxy-Request": b"activator"}
+        if self._passthrough_host:
+            edits[b"K-Passthrough-Lb"] = b"true"
+        route = self._routes[address] = _Route(
+            self._pool.endpoint(*split_address(address)),
+            HeadEdits(
+                remove=_REMOVED,
+                set=edits,
+                host=self._passthrough_host or address.encode(),
+                host_rule=HostRule.SAVE,
+            ),
+        )
+        return route
+
+
+class Revisions:
+    """All revisions of the cluster. `start` returns when it has seen them."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        client: Client,
+        pool: Pool,
+        *,
+        own_address: str,
+        probe_settings: ProbeSettings,
+        probe_timeout_s: float,
+        held_max: int,
+        log: Logger,
+    ) -> None:
+        """`own_address`: as the public Endpoints list it. `held_max`: requests that wait per revision at most."""
+        self.by_key: dict[RevisionKey, ActiveRevision] = {}
+        """For the request path: one look-up."""
+        self._pool = pool
+        self._own_address = own_address
+        self._passthrough = probe_settings.passthrough
+        self._held_max = held_max
+        self._log = log
+        self._prober = PodProber(loop, probe_settings, timeout_s=probe_timeout_s, publish=self._publish)
+        self._revisions = Informer(client, Revision, log=log)
+        self._private = Informer(client, Endpoints, label_selector=_PRIVATE, log=log)
+        self._public = Informer(client, Endpoints, label_selector=_PUBLIC, log=log)
+        self._services = Informer(client, Service, log=log)
+
+    async def start(self) -> None:
+        """List everything, then follow it."""
+        for informer in (self._private, self._public):
+            informer.add_index(_BY_REVISION, _revision_of)
+            informer.on_change(self._labelled_changed)
+        self._services.on_change(self._labelled_changed)
+        self._revisions.on_change(self._revision_changed)
+        await asyncio.gather(
+            self._revisions.start(), self._private.start(), self._public.start(), self._services.start()
+        )
+
+    async def stop(self) -> None:
+        """Follow nothing any more."""
+        self._prober.close()
+        for informer in (self._revisions, self._private, self._public, self._services):
+            await informer.stop()
+
+    def refresh(self, namespace: str, name: str) -> None:
+        """Look at a revision's objects and let everything that follows from them follow."""
+        key = RevisionKey(namespace.encode(), name.encode())
+        revision = self._revisions.get(namespace, name)
+        active = self.by_key.get(key)
+        if active is not None and (revision is None or revision.metadata.uid != active.uid):
+            # First out of sight, so that what the prober says of its end reaches nobody.
+            del self.by_key[key]
+            self._prober.forget((namespace, name))
+            active.retire()
+            active = None
+        if revision is None:
+            return
+        if active is None:
+            active = self.by_key[key] = self._create(revision)
+        port_name = port_name_of(revision)
+        for public in self._public.by_index(_BY_REVISION, f"{namespace}/{name}"):
+            activators = activator_addresses(public, port_name)
+            active.update(activators_changed(active.throttler.snapshot, activators, self._own_address))
+        private = next(iter(self._private.by_index(_BY_REVISION, f"{namespace}/{name}")), None)
+        if private is None:
+            self._prober.forget((namespace, name))
+            return
+        service = self._services.get(namespace, private_service_name(name))
+        observation = Observation(
+            addresses=addresses_of(private, port_name),
+            cluster_address=cluster_address_of(service, port_name),
+            trusts_not_ready=trusts_not_ready(revision),
+            passthrough_host=_passthrough_host(revision),
+        )
+        self._prober.observe((namespace, name), observation)
+
+    def _create(self, revision: Revision) -> ActiveRevision:
+        return ActiveRevision(
+            revision,
+            pool=self._pool,
+            held_max=self._held_max,
+            passthrough_host=_passthrough_host(revision) if self._passthrough else b"",
+            log=self._log,
+        )
+
+    def _publish(self, key: tuple[str, str], backends: Backends) -> None:
+        """The prober found other backends."""
+        active = self.by_key.get(RevisionKey(key[0].encode(), key[1].encode()))
+        if active is None:
+            return
+        active.update(
+            replace(
+                active.throttler.snapshot,
+                pods=backends.pods,
+                cluster_address=backends.cluster_address,
+                ready_count=backends.ready_count,
+            )
+        )
+
+    def _revision_changed(self, old: Revision | None, new: Revision | None) -> None:
+        changed = new or old
+        assert changed is not None
+        self.refresh(*changed.key)
+
+    def _labelled_changed(self, old: Resource | None, new: Resource | None) -> None:
+        changed = new or old
+        assert changed is not None
+        name = changed.metadata.labels.get(REVISION_LABEL)
+        if name:
+            self.refresh(changed.namespace, name)
+
+
+def _revision_of(endpoints: Endpoints) -> list[str]:
+    name = endpoints.metadata.labels.get(REVISION_LABEL)
+    return [f"{endpoints.namespace}/{name}"] if name else []
+
+
+def _passthrough_host(revision: Revision) -> bytes:
+    return f"{private_service_name(revision.name)}.{revision.namespace}".encode()
