@@ -1,0 +1,139 @@
+"""What all reconcilers share: the kinds they read and write, the settings in force, the clock."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from controller import keys
+from controller.collection import Collection
+from controller.settings import InvalidConfig, Settings
+from kube.client import Client
+from kube.models import core, serving
+from kube.models.apps import Deployment
+from kube.models.autoscaling import PodAutoscaler
+from kube.models.meta import Resource
+from kube.models.networking import Ingress, ServerlessService
+from proxies.logs import Logger
+
+__all__ = ["Cluster"]
+
+ACTIVATOR_SERVICE = "activator-service"
+CONFIGURATION_INDEX = "configuration"
+TARGET_INDEX = "target"
+LABEL_INDEX = "route"
+POD_INDEX = "revision"
+
+
+class Cluster:
+    """Local copies of every kind involved, and the settings. `start` returns when all copies are complete."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        system_namespace: str = "knative-serving",
+        cluster_domain: str = "cluster.local",
+        log: Logger | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.system_namespace = system_namespace
+        self.cluster_domain = cluster_domain
+        self.log = log or Logger("controller")
+        self.now_s = clock
+        self.services = Collection(client, serving.Service)
+        self.configurations = Collection(client, serving.Configuration)
+        self.revisions = Collection(client, serving.Revision)
+        self.routes = Collection(client, serving.Route)
+        self.deployments = Collection(client, Deployment, label_selector=keys.REVISION_UID)
+        self.pods = Collection(client, core.Pod, label_selector=keys.REVISION_UID)
+        self.pod_autoscalers = Collection(client, PodAutoscaler)
+        self.serverless_services = Collection(client, ServerlessService)
+        self.ingresses = Collection(client, Ingress)
+        self.core_services = Collection(client, core.Service)
+        self.endpoints = Collection(client, core.Endpoints)
+        self.config_maps = Collection(client, core.ConfigMap, namespace=system_namespace)
+        self._settings: Settings | None = None
+        self._on_settings: list[Callable[[], None]] = []
+        self.revisions.informer.add_index(CONFIGURATION_INDEX, _configuration_of)
+        self.routes.informer.add_index(TARGET_INDEX, _targets_of)
+        self.core_services.informer.add_index(LABEL_INDEX, _route_of)
+        self.pods.informer.add_index(POD_INDEX, _revision_uid_of)
+        self.config_maps.informer.on_change(self._config_map_changed)
+
+    @property
+    def settings(self) -> Settings:
+        """What is in force. Only after `start`."""
+        assert self._settings is not None
+        return self._settings
+
+    def on_settings(self, callback: Callable[[], None]) -> None:
+        """Call when any setting changed."""
+        self._on_settings.append(callback)
+
+    async def start(self) -> None:
+        """Read everything. Raises `InvalidConfig` when a ConfigMap cannot be used."""
+        await self.config_maps.informer.start()
+        self._settings = Settings.from_maps(self._config_data(), self.cluster_domain)
+        await asyncio.gather(*(collection.informer.start() for collection in self._collections()))
+
+    async def stop(self) -> None:
+        """End all watches."""
+        await asyncio.gather(
+            self.config_maps.informer.stop(), *(collection.informer.stop() for collection in self._collections())
+        )
+
+    def _collections(self) -> list[Collection[Any]]:
+        return [
+            self.services,
+            self.configurations,
+            self.revisions,
+            self.routes,
+            self.deployments,
+            self.pods,
+            self.pod_autoscalers,
+            self.serverless_services,
+            self.ingresses,
+            self.core_services,
+            self.endpoints,
+        ]
+
+    def _config_data(self) -> dict[str, Mapping[str, str]]:
+        return {config_map.name: config_map.data for config_map in self.config_maps.informer.list()}
+
+    def _config_map_changed(self, old: core.ConfigMap | None, new: core.ConfigMap | None) -> None:
+        name = (new or old or core.ConfigMap()).name
+        if self._settings is None or name not in Settings.names() or (old and new and old.data == new.data):
+            return
+        try:
+            # A map that cannot be read leaves what was in force before.
+            self._settings = Settings.from_maps(self._config_data(), self.cluster_domain)
+        except InvalidConfig as error:
+            self.log.error("settings_refused", config_map=name, error=str(error))
+            return
+        self.log.info("settings_changed", config_map=name)
+        for callback in self._on_settings:
+            callback()
+
+
+def _configuration_of(revision: serving.Revision) -> list[str]:
+    return [f"{revision.namespace}/{revision.metadata.labels.get(keys.CONFIGURATION, '')}"]
+
+
+def _targets_of(route: serving.Route) -> list[str]:
+    """`kind:namespace/name` of everything that the Route's traffic names, now or wanted."""
+    return [
+        f"{kind}:{route.namespace}/{name}"
+        for target in (*route.spec.traffic, *route.status.traffic)
+        for kind, name in (("Configuration", target.configuration_name), ("Revision", target.revision_name))
+        if name
+    ]
+
+
+def _route_of(service: Resource) -> list[str]:
+    name = service.metadata.labels.get(keys.ROUTE)
+    return [f"{service.namespace}/{name}"] if name else []
+
+
+def _revision_uid_of(pod: core.Pod) -> list[str]:
+    return [pod.metadata.labels.get(keys.REVISION_UID, "")]
