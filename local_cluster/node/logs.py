@@ -40,6 +40,7 @@ class ContainerLog:
         self._tail = b""
         self._waiters: list[asyncio.Future[None]] = []
         self.is_closed = False
+        self._is_discarded = False
 
     # Writing.
 
@@ -72,7 +73,7 @@ class ContainerLog:
 
     def discard(self) -> None:
         """Nobody will ask for it any more."""
-        self.is_closed = True
+        self.is_closed = self._is_discarded = True
         self._file.close()
         self._wake()
         self.path.unlink(missing_ok=True)
@@ -118,18 +119,18 @@ class ContainerLog:
         reader = _Reader(since_s, timestamps)
         rotations, position = self._rotations, self._size
         files = [_aside(self.path)] if rotations else []
+        file = self.path.open("rb") if follow and not self._is_discarded else None
         yield await asyncio.to_thread(reader.collect, [*files, self.path], position, tail_lines)
-        if not follow:
+        if file is None:
             return
-        file = self.path.open("rb")
         try:
-            file.seek(position if rotations == self._rotations else 0)
-            opened = self._rotations
+            file.seek(position)
+            opened = rotations
             while True:
                 chunk = file.read(1 << 16)
                 if chunk:
                     yield reader.convert(chunk)
-                elif opened != self._rotations:
+                elif opened != self._rotations and not self._is_discarded:
                     file.close()
                     file = self.path.open("rb")
                     opened = self._rotations
@@ -170,8 +171,8 @@ class _Reader:
         return b"".join(self._one(line) for line in lines)
 
     def _lines(self, file: BinaryIO, size: int) -> Iterator[bytes]:
-        for line in file.read(size).splitlines():
-            text = self._one(line)
+        for line in file.read(size).split(b"\n"):
+            text = self._one(line) if line else b""
             if text:
                 yield text
 

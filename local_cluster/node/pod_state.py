@@ -304,7 +304,7 @@ class PodMachine:
     def has_failed_init(self) -> bool:
         """Whether an init container ended for good without success."""
         return any(
-            r.state is State.ENDED and r.termination is not None and r.termination.exit_code != 0
+            r.state is State.ENDED and not r.is_sidecar and r.termination is not None and r.termination.exit_code != 0
             for r in self.init_containers
         )
 
