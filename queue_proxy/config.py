@@ -1,0 +1,133 @@
+"""What one queue-proxy is told at start: the environment that the controller writes, read once.
+
+Source: spec queue-proxy.md 2; golden set `queue_env`.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from proxies.environment import Environment
+from queue_proxy.readiness import ProbeSpec, decode_probes
+
+__all__ = ["Config"]
+
+QUEUE_DEPTH_FACTOR: Final = 10
+"""Requests that may wait for each that may run (spec queue-proxy.md 9.1)."""
+
+STAT_PORT: Final = 9090
+ADMIN_PORT: Final = 8022
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The settings of one queue-proxy. A text may be empty where its variable may be."""
+
+    container_concurrency: int
+    """Requests inside the user container at once. 0 or less: unlimited, and no breaker. `CONTAINER_CONCURRENCY`."""
+    queue_serving_port: str
+    """Port of the main listener. `QUEUE_SERVING_PORT`."""
+    queue_serving_tls_port: str
+    """Port of the TLS listener. `QUEUE_SERVING_TLS_PORT`."""
+    user_port: str
+    """Port of the user container on loopback. `USER_PORT`."""
+    revision_timeout_seconds: int
+    """Longest exchange, in seconds; 0 fires at once. `REVISION_TIMEOUT_SECONDS`."""
+    revision_response_start_timeout_seconds: int = 0
+    """Longest wait for the first response byte, in seconds; 0: no limit. `REVISION_RESPONSE_START_TIMEOUT_SECONDS`."""
+    revision_idle_timeout_seconds: int = 0
+    """Longest gap between response writes, in seconds; 0: no limit. `REVISION_IDLE_TIMEOUT_SECONDS`."""
+    serving_readiness_probe: str = ""
+    """The user container's probe as JSON; empty: always ready. `SERVING_READINESS_PROBE`."""
+    readiness_probes: tuple[ProbeSpec, ...] = ()
+    """The same, decoded."""
+    enable_http_full_duplex: bool = False
+    """Accepted for compatibility: every exchange is full duplex. `ENABLE_HTTP_FULL_DUPLEX`."""
+    enable_http2_auto_detection: bool = False
+    """The readiness probe tries h2c first. `ENABLE_HTTP2_AUTO_DETECTION`."""
+    enable_multi_container_probes: bool = False
+    """The readiness JSON is a list. `ENABLE_MULTI_CONTAINER_PROBES`."""
+    serving_logging_config: str
+    """zap's JSON; its `level` is used. Empty or invalid: the default. `SERVING_LOGGING_CONFIG`."""
+    serving_logging_level: str
+    """Overrides the level; empty: does not. `SERVING_LOGGING_LEVEL`."""
+    serving_namespace: str
+    """Namespace of the revision. `SERVING_NAMESPACE`."""
+    serving_service: str = ""
+    """Name of the Knative Service, if there is one. `SERVING_SERVICE`."""
+    serving_configuration: str
+    """Name of the Configuration. `SERVING_CONFIGURATION`."""
+    serving_revision: str
+    """Name of the Revision. `SERVING_REVISION`."""
+    serving_pod: str
+    """Name of the pod: the identity of its stats. `SERVING_POD`."""
+    serving_pod_ip: str
+    """Address of the pod, for request logs. `SERVING_POD_IP`."""
+    bind_address: str = ""
+    """Address that every listener binds; empty: all addresses, as the original. `KNUV_BIND_ADDRESS`."""
+
+    @property
+    def queue_depth(self) -> int:
+        """Requests that may wait; meaningless without a limit."""
+        return QUEUE_DEPTH_FACTOR * self.container_concurrency
+
+    @property
+    def log_level(self) -> str:
+        """The least severity to be logged, by its zap name."""
+        if self.serving_logging_level:
+            return self.serving_logging_level
+        try:
+            zap = json.loads(self.serving_logging_config)
+        except ValueError:
+            return "info"
+        level = zap.get("level") if isinstance(zap, dict) else None
+        return level if isinstance(level, str) else "info"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Config":
+        """Read `environ`. Raises `ConfigError` with everything that is wrong."""
+        env = Environment(environ)
+        is_list = env.boolean("ENABLE_MULTI_CONTAINER_PROBES", False)
+        probe_text = env.text("SERVING_READINESS_PROBE", "")
+        config = cls(
+            container_concurrency=env.integer("CONTAINER_CONCURRENCY"),
+            queue_serving_port=env.text("QUEUE_SERVING_PORT"),
+            queue_serving_tls_port=env.text("QUEUE_SERVING_TLS_PORT"),
+            user_port=env.text("USER_PORT"),
+            revision_timeout_seconds=env.integer("REVISION_TIMEOUT_SECONDS"),
+            revision_response_start_timeout_seconds=env.integer("REVISION_RESPONSE_START_TIMEOUT_SECONDS", 0),
+            revision_idle_timeout_seconds=env.integer("REVISION_IDLE_TIMEOUT_SECONDS", 0),
+            serving_readiness_probe=probe_text,
+            readiness_probes=env.parsed("SERVING_READINESS_PROBE", _probes(is_list), (), ()),
+            enable_http_full_duplex=env.boolean("ENABLE_HTTP_FULL_DUPLEX", False),
+            enable_http2_auto_detection=env.boolean("ENABLE_HTTP2_AUTO_DETECTION", False),
+            enable_multi_container_probes=is_list,
+            serving_logging_config=env.text("SERVING_LOGGING_CONFIG"),
+            serving_logging_level=env.text("SERVING_LOGGING_LEVEL"),
+            serving_namespace=env.text("SERVING_NAMESPACE"),
+            serving_service=env.text("SERVING_SERVICE", ""),
+            serving_configuration=env.text("SERVING_CONFIGURATION"),
+            serving_revision=env.text("SERVING_REVISION"),
+            serving_pod=env.text("SERVING_POD"),
+            serving_pod_ip=env.text("SERVING_POD_IP"),
+            bind_address=env.text("KNUV_BIND_ADDRESS", ""),
+        )
+        env.parsed("OBSERVABILITY_CONFIG", _observability, {}, dict[str, object]())
+        env.finish()
+        return config
+
+
+def _probes(is_list: bool) -> Callable[[str], tuple[ProbeSpec, ...]]:
+    return lambda text: decode_probes(text, is_list=is_list) if text else ()
+
+
+def _observability(text: str) -> dict[str, object]:
+    """`OBSERVABILITY_CONFIG` is a JSON object whose sections are objects; what is unknown is left alone (spec 2.3)."""
+    settings = json.loads(text) if text else {}
+    if not isinstance(settings, dict):
+        raise ValueError("expected a JSON object")
+    for section in ("tracing", "metrics", "runtime", "requestMetrics"):
+        if not isinstance(settings.get(section) or {}, dict):
+            raise ValueError(f"{section}: expected a JSON object")
+    return settings

@@ -1,0 +1,308 @@
+"""Whether the user container is ready: the probes that the controller hands over, run on behalf of whoever asks.
+
+A run asks all probes side by side and is ready only if all of them are. One run goes on at a time; those who ask
+meanwhile get its verdict, and nobody's leaving ends it. Nothing is kept between runs but the count of successes of an
+aggressive probe.
+
+    aggressive (period 0)  attempts of 100 ms until the success threshold is reached in a row, for 10 s at most
+    standard               one attempt with the probe's own timeout
+
+The original repeats aggressive attempts every 50 ms. Here the first pauses are shorter, 5 ms doubling up to 50 ms: a
+few refused connections cost microseconds, and the wait would be part of a user's cold start.
+
+Source: spec queue-proxy.md 13; golden set `readiness`.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from proxies.logs import Logger
+from proxies.probe import ProbeResult, http_request, probe_http, probe_tcp
+
+__all__ = ["HttpGet", "ProbeKind", "ProbeSpec", "Readiness", "decode_probes"]
+
+AGENT: Final = b"kube-probe//"
+"""The version parts of kubelet's agent are empty in the original."""
+
+_AGGRESSIVE_S: Final = 10.0
+_ATTEMPT_S: Final = 0.1
+_PAUSE_MIN_S: Final = 0.005
+_PAUSE_MAX_S: Final = 0.05
+_REDIRECTS_MAX: Final = 10
+_INT32: Final = 1 << 31
+
+
+class ProbeKind(Enum):
+    """How a probe asks."""
+
+    HTTP_GET = "httpGet"
+    TCP_SOCKET = "tcpSocket"
+    GRPC = "grpc"
+    EXEC = "exec"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpGet:
+    """The request of an HTTP probe, as given."""
+
+    path: str
+    scheme: str
+    headers: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeSpec:
+    """One Kubernetes `Probe`, as given."""
+
+    kind: ProbeKind
+    host: str = ""
+    port: str = ""
+    """A number or a name, as text; empty for kinds without one."""
+    http_get: HttpGet | None = None
+    grpc_service: str = ""
+    timeout_s: int = 0
+    period_s: int = 0
+    success_threshold: int = 0
+    failure_threshold: int = 0
+    initial_delay_s: int = 0
+
+    @property
+    def is_aggressive(self) -> bool:
+        """Repeated until it succeeds."""
+        return self.period_s == 0
+
+
+def decode_probes(text: str, *, is_list: bool) -> tuple[ProbeSpec, ...]:
+    """Return the probes in `text`: one JSON object, or a list of them. Raises `ValueError`.
+
+    As Go decodes them: key names in any case, `null` as absent, unknown keys ignored, whole numbers of 32 bits.
+    """
+    data = json.loads(text, parse_constant=_refuse_constant)
+    if is_list:
+        if data is None:
+            return ()
+        if not isinstance(data, list):
+            raise ValueError("expected a list of probes")
+        return tuple(_probe(_Object(each, "probe")) for each in data)
+    return (_probe(_Object(data, "probe")),)
+
+
+class Readiness:
+    """Runs the probes of one pod."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, probes: Sequence[ProbeSpec], logger: Logger) -> None:
+        self._loop = loop
+        self._logger = logger
+        self._was_ready = False
+        self._probes = [_RunningProbe(loop, spec) for spec in probes]
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """A run is under way; its verdict is for everybody who asks now."""
+        return self._task is not None
+
+    @property
+    def has_probes(self) -> bool:
+        """Without a probe the user container counts as ready."""
+        return bool(self._probes)
+
+    def run(self, done: Callable[[bool], None]) -> None:
+        """Start a run; `done(is_ready)` is called once. Not while one is under way."""
+        assert self._task is None, "one run at a time"
+        self._task = self._loop.create_task(self._run(done))
+
+    def close(self) -> None:
+        """End the run; its `done` is not called."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _run(self, done: Callable[[bool], None]) -> None:
+        reasons = await asyncio.gather(*(probe.run() for probe in self._probes))
+        self._task = None
+        failed = [reason for reason in reasons if reason]
+        done(not failed)
+        if not failed and not self._was_ready:
+            self._was_ready = True
+            self._logger.info("app_ready", at=time.time())
+        elif failed:
+            self._logger.warning("app_not_ready", reason="; ".join(failed))
+
+
+class _RunningProbe:
+    """One probe and its successes in a row."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, spec: ProbeSpec) -> None:
+        self._loop = loop
+        self._spec = spec
+        self._successes = 0
+
+    async def run(self) -> str:
+        """Return why it is not ready; empty when it is."""
+        if not self._spec.is_aggressive:
+            return await self._attempt(self._spec.timeout_s)
+        end_s = self._loop.time() + _AGGRESSIVE_S
+        pause_s = _PAUSE_MIN_S
+        attempts = 0
+        while True:
+            attempts += 1
+            reason = await self._attempt(_ATTEMPT_S)
+            self._successes = 0 if reason else self._successes + 1
+            if not reason and self._successes >= self._spec.success_threshold:
+                return ""
+            if self._loop.time() + pause_s > end_s:
+                return f"aggressive probe error (failed {attempts} times): {reason or 'success threshold not reached'}"
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+
+    async def _attempt(self, timeout_s: float) -> str:
+        spec = self._spec
+        if spec.kind not in (ProbeKind.HTTP_GET, ProbeKind.TCP_SOCKET):
+            return f"a probe of kind {spec.kind.value} cannot be run"
+        if not spec.port.isdecimal():
+            return f"expected a port number, got {spec.port!r}"
+        if spec.kind is ProbeKind.TCP_SOCKET:
+            return (await self._tcp(timeout_s)).error
+        assert spec.http_get is not None
+        return await self._http(spec.http_get, timeout_s)
+
+    async def _tcp(self, timeout_s: float) -> ProbeResult:
+        result: asyncio.Future[ProbeResult] = self._loop.create_future()
+        probe = probe_tcp(
+            self._loop, self._spec.host, int(self._spec.port), timeout_s=timeout_s, done=result.set_result
+        )
+        try:
+            return await result
+        finally:
+            probe.cancel()
+
+    async def _http(self, get: HttpGet, timeout_s: float) -> str:
+        if get.scheme not in ("", "HTTP", "http"):
+            return f"a probe with scheme {get.scheme} cannot be run"
+        host, port = self._spec.host, int(self._spec.port)
+        target = "/" + get.path.removeprefix("/")
+        headers = [(name.encode(), value.encode()) for name, value in get.headers if name.lower() != "host"]
+        wanted_host = next((value for name, value in get.headers if name.lower() == "host"), "")
+        end_s = self._loop.time() + timeout_s if timeout_s else 0.0
+        for _ in range(_REDIRECTS_MAX + 1):
+            request = http_request(
+                target.encode(), (wanted_host or _authority(host, port)).encode(), [(b"User-Agent", AGENT), *headers]
+            )
+            left_s = max(0.001, end_s - self._loop.time()) if end_s else 0.0
+            result = await self._ask(host, port, request, left_s)
+            if result.error:
+                return result.error
+            location = result.head.get(b"location").decode("latin-1") if result.head is not None else ""
+            if not (300 < result.status < 309 and result.status not in (304, 305, 306) and location):
+                return (
+                    ""
+                    if 200 <= result.status < 400
+                    else f"HTTP probe did not respond Ready, got status {result.status}"
+                )
+            host, port, target = _redirected(host, port, target, location)
+            wanted_host = ""
+        return f"stopped after {_REDIRECTS_MAX} redirects"
+
+    async def _ask(self, host: str, port: int, request: bytes, timeout_s: float) -> ProbeResult:
+        result: asyncio.Future[ProbeResult] = self._loop.create_future()
+        probe = probe_http(
+            self._loop, host, port, request=request, timeout_s=timeout_s, done=result.set_result, body_bytes_max=0
+        )
+        try:
+            return await result
+        finally:
+            probe.cancel()
+
+
+def _authority(host: str, port: int) -> str:
+    return f"{host}:{port}"
+
+
+def _redirected(host: str, port: int, target: str, location: str) -> tuple[str, int, str]:
+    """Return (host, port, target) that `location` leads to."""
+    # Few probes are redirected, so none of the others pays for the import.
+    from urllib.parse import urljoin, urlsplit
+
+    parts = urlsplit(urljoin(f"http://{_authority(host, port)}{target}", location))
+    path = parts.path or "/"
+    return parts.hostname or host, parts.port or 80, f"{path}?{parts.query}" if parts.query else path
+
+
+class _Object:
+    """A JSON object read as Go reads it into a struct: keys in any case, `null` as absent, types strict."""
+
+    def __init__(self, data: object, what: str) -> None:
+        if data is not None and not isinstance(data, dict):
+            raise ValueError(f"{what}: expected an object, got {type(data).__name__}")
+        self._what = what
+        self._values: Mapping[str, object] = {
+            str(key).lower(): value for key, value in (data or {}).items() if value is not None
+        }
+
+    def get(self, name: str) -> object:
+        return self._values.get(name.lower())
+
+    def text(self, name: str) -> str:
+        value = self._values.get(name.lower(), "")
+        if not isinstance(value, str):
+            raise ValueError(f"{self._what}.{name}: expected a text, got {value!r}")
+        return value
+
+    def int32(self, name: str) -> int:
+        value = self._values.get(name.lower(), 0)
+        if not isinstance(value, int) or isinstance(value, bool) or not -_INT32 <= value < _INT32:
+            raise ValueError(f"{self._what}.{name}: expected a whole number of 32 bits, got {value!r}")
+        return value
+
+    def port(self, name: str = "port") -> str:
+        """A number or a name; 0 when absent."""
+        value = self._values.get(name, 0)
+        return value if isinstance(value, str) else str(self.int32(name))
+
+    def object(self, name: str) -> "_Object | None":
+        value = self._values.get(name.lower())
+        return None if value is None else _Object(value, f"{self._what}.{name}")
+
+    def objects(self, name: str) -> "list[_Object]":
+        values = self._values.get(name.lower(), [])
+        if not isinstance(values, list):
+            raise ValueError(f"{self._what}.{name}: expected a list, got {values!r}")
+        return [_Object(value, f"{self._what}.{name}[{index}]") for index, value in enumerate(values)]
+
+
+def _probe(data: _Object) -> ProbeSpec:
+    http_get, tcp, grpc, exec_ = (data.object(name) for name in ("httpGet", "tcpSocket", "grpc", "exec"))
+    kind, host, port, service, get = ProbeKind.NONE, "", "", "", None
+    if http_get is not None:
+        kind, host, port = ProbeKind.HTTP_GET, http_get.text("host"), http_get.port()
+        headers = tuple((each.text("name"), each.text("value")) for each in http_get.objects("httpHeaders"))
+        get = HttpGet(http_get.text("path"), http_get.text("scheme"), headers)
+    elif tcp is not None:
+        kind, host, port = ProbeKind.TCP_SOCKET, tcp.text("host"), tcp.port()
+    elif grpc is not None:
+        kind, port, service = ProbeKind.GRPC, str(grpc.int32("port")), grpc.text("service")
+    elif exec_ is not None:
+        kind = ProbeKind.EXEC
+    return ProbeSpec(
+        kind=kind,
+        host=host,
+        port=port,
+        http_get=get,
+        grpc_service=service,
+        timeout_s=data.int32("timeoutSeconds"),
+        period_s=data.int32("periodSeconds"),
+        success_threshold=data.int32("successThreshold"),
+        failure_threshold=data.int32("failureThreshold"),
+        initial_delay_s=data.int32("initialDelaySeconds"),
+    )
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"expected a JSON value, got {text}")
