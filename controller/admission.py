@@ -12,7 +12,7 @@ from controller import defaulting, shapes, validation
 from controller.field_errors import FieldError, merged, render
 from controller.settings import InvalidConfig, Settings, example_checksum, parse_section
 
-__all__ = ["DEFAULTING", "VALIDATION", "Admission", "Denied", "Request"]
+__all__ = ["CONFIG_VALIDATION", "DEFAULTING", "VALIDATION", "Admission", "Denied", "Request"]
 
 JsonObject = dict[str, Any]
 
