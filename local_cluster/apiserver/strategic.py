@@ -87,7 +87,7 @@ class _Merge:
         key = node.get("x-kubernetes-patch-merge-key", "")
         if not key:
             merged = current + [item for item in patch if item not in current]
-            return _ordered(merged, _expect_list(order, _ORDER), current, "") if order is not None else merged
+            return _ordered(merged, patch if order is None else _expect_list(order, _ORDER), current, "")
         item_node = self._schemas.resolve(node.get("items") or ANYTHING)
         if any(isinstance(item, dict) and item.get(_DIRECTIVE) == "replace" for item in patch):
             return [item for item in patch if not (isinstance(item, dict) and item.get(_DIRECTIVE) == "replace")]
@@ -107,7 +107,7 @@ class _Merge:
                 merged.append(self.objects({}, item, item_node))
             else:
                 merged[index] = self.objects(merged[index], item, item_node)
-        return _ordered(merged, _expect_list(order, _ORDER), current, key) if order is not None else merged
+        return _ordered(merged, patch if order is None else _expect_list(order, _ORDER), current, key)
 
 
 def _ordered(merged: list[Any], order: list[Any], current: list[Any], key: str) -> list[Any]:

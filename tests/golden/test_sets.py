@@ -8,7 +8,6 @@ import pytest
 AWAITED = frozenset(
     [
         "config_defaults",
-        "kubernetes_protobuf",
         "queue_env",
         "queue_headers",
         "queue_http",
