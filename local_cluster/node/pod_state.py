@@ -51,9 +51,8 @@ __all__ = [
 
 _DEFAULT_GRACE_S = 30.0
 _GRACE_AFTER_HOOK_S = 2.0
-_RETRY_S = {"ErrImagePull": 5.0}
-"""How long a refused container waits. A look into the image map costs nothing, so there is no long back-off."""
-_RETRY_OTHER_S = 2.0
+_RETRY_S = 2.0
+"""How long a refused container waits. A look into the image map or for a ConfigMap costs little: no long back-off."""
 START_ERROR_CODE = 128
 """Exit code of a command that could not be started, as containerd reports it."""
 
@@ -367,7 +366,7 @@ class PodMachine:
         if self.is_deleting:
             self._abandon(record, now_s)
             return self._removal()
-        record.retry_at_s = now_s + _RETRY_S.get(reason, _RETRY_OTHER_S)
+        record.retry_at_s = now_s + _RETRY_S
         if reason == "ErrImagePull" and record.reason in ("ErrImagePull", "ImagePullBackOff"):
             reason, message = "ImagePullBackOff", f'Back-off pulling image "{record.plan.image}": {message}'
         is_news = (record.reason, record.message) != (reason, message)

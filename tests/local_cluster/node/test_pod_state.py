@@ -130,11 +130,11 @@ def test_an_unknown_image_waits_and_is_tried_again() -> None:
     pod.not_created("a", "ErrImagePull", "no command for x:1")
     pod.spawned("b")
     assert pod.container("a").state.waiting.reason == "ErrImagePull"
-    assert pod.after(5) == ["spawn a"]
+    assert pod.after(2) == ["spawn a"]
     pod.not_created("a", "ErrImagePull", "no command for x:1")
     waiting = pod.container("a").state.waiting
     assert (waiting.reason, waiting.message) == ("ImagePullBackOff", 'Back-off pulling image "x:1": no command for x:1')
-    assert pod.after(5) == ["spawn a"]
+    assert pod.after(2) == ["spawn a"]
     pod.spawned("a")
     assert pod.machine.is_ready
     assert pod.container("a").restart_count == 0
