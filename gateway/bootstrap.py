@@ -1,0 +1,55 @@
+"""Envoy's start configuration: who it is, where its configuration comes from, where it can be asked how it is."""
+
+import json
+from typing import Any
+
+__all__ = ["render_bootstrap"]
+
+
+def render_bootstrap(*, xds_address: str, admin_address: str, node_id: str = "knuv-gateway") -> str:
+    """Bootstrap as JSON. Addresses are `host:port`; the xDS one may be `unix:/path`."""
+    ads: dict[str, Any] = {
+        "api_type": "DELTA_GRPC",
+        "transport_api_version": "V3",
+        "set_node_on_first_message_only": True,
+        "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
+    }
+    source = {"resource_api_version": "V3", "ads": {}}
+    return json.dumps(
+        {
+            "node": {"id": node_id, "cluster": "knuv-gateway"},
+            "admin": {"address": _address(admin_address)},
+            "dynamic_resources": {"ads_config": ads, "cds_config": source, "lds_config": source},
+            "static_resources": {
+                "clusters": [
+                    {
+                        "name": "xds",
+                        "type": "STATIC",
+                        "connect_timeout": "1s",
+                        "typed_extension_protocol_options": {
+                            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                                "explicit_http_config": {
+                                    "http2_protocol_options": {
+                                        "connection_keepalive": {"interval": "30s", "timeout": "5s"}
+                                    }
+                                },
+                            }
+                        },
+                        "load_assignment": {
+                            "cluster_name": "xds",
+                            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(xds_address)}}]}],
+                        },
+                    }
+                ]
+            },
+        },
+        indent=1,
+    )
+
+
+def _address(text: str) -> dict[str, Any]:
+    if text.startswith("unix:"):
+        return {"pipe": {"path": text.removeprefix("unix:")}}
+    host, _, port = text.rpartition(":")
+    return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}

@@ -1,0 +1,94 @@
+"""Proof that the gateway serves a version: requests through it whose answers carry the version's hash (4.4).
+
+Pure: `verdict`. Shell: `Prober`, which probes the hosts of one Ingress until every one of them answers for it.
+"""
+
+import asyncio
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import aiohttp
+
+from kube.models.networking import IngressSpec
+
+__all__ = ["Prober", "Target", "Verdict", "targets", "verdict"]
+
+_HEADERS = {"User-Agent": "Knative-Ingress-Probe", "K-Network-Probe": "probe", "K-Network-Hash": "override"}
+_TIMEOUT = aiohttp.ClientTimeout(total=1.0)
+_RETRY_FIRST_S = 0.005
+_RETRY_MAX_S = 30.0
+_PARALLEL_MAX = 15
+
+
+class Verdict(enum.Enum):
+    """What an answer proves."""
+
+    SERVED = "served"
+    """The version answers, or somebody who does not know probes does: an app behind a login, a redirect."""
+    RETRY = "retry"
+    """Not this version yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One host at one face of the gateway."""
+
+    address: str
+    """host:port of the face."""
+    host: str
+
+
+def verdict(status: int, answered_hash: str | None, expected_hash: str) -> Verdict:
+    """Judge one answer. Statuses that only an app can give count as served, or such apps would never become ready."""
+    if status == 200:
+        return Verdict.SERVED if answered_hash in (None, expected_hash) else Verdict.RETRY
+    return Verdict.RETRY if status in (404, 503) else Verdict.SERVED
+
+
+def targets(spec: IngressSpec, *, external: str, internal: str) -> list[Target]:
+    """Every host of every rule, at the face that its visibility asks for."""
+    found = {
+        Target(internal if rule.visibility == "ClusterLocal" else external, host)
+        for rule in spec.rules
+        for host in rule.hosts
+    }
+    return sorted(found, key=lambda target: (target.address, target.host))
+
+
+class Prober:
+    """Probes with a session of its own; a connection per try, since each try must meet the newest configuration."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+        self._slots = asyncio.Semaphore(_PARALLEL_MAX)
+
+    async def probe_until_served(self, wanted: Iterable[Target], expected_hash: str) -> None:
+        """Return when every target answers for the version. Cancel to give up."""
+        async with asyncio.TaskGroup() as group:
+            for target in wanted:
+                group.create_task(self._until_served(target, expected_hash))
+
+    async def close(self) -> None:
+        """Close the session."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _until_served(self, target: Target, expected_hash: str) -> None:
+        retry_s = _RETRY_FIRST_S
+        while await self._probe(target, expected_hash) is Verdict.RETRY:
+            await asyncio.sleep(retry_s)
+            retry_s = min(retry_s * 2, _RETRY_MAX_S)
+
+    async def _probe(self, target: Target, expected_hash: str) -> Verdict:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True), timeout=_TIMEOUT)
+        url = f"http://{target.address}/healthz"
+        async with self._slots:
+            try:
+                async with self._session.get(
+                    url, headers={**_HEADERS, "Host": target.host}, allow_redirects=False
+                ) as response:
+                    return verdict(response.status, response.headers.get("K-Network-Hash"), expected_hash)
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                return Verdict.RETRY

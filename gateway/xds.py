@@ -1,0 +1,224 @@
+"""Envoy's configuration over xDS: delta ADS (aggregated, incremental), make before break.
+
+Pure part: `Resources` (what is offered, in which version) and `Subscription` (what one Envoy has, so what it lacks).
+Shell: `XdsServer` (grpc.aio). A client says which version of which resource it holds when it connects, so after a
+restart of this server only the differences travel, and Envoy goes on with what it has in between.
+"""
+
+import asyncio
+import hashlib
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc.aio
+from envoy.service.discovery.v3.ads_pb2_grpc import (
+    AggregatedDiscoveryServiceServicer,
+    add_AggregatedDiscoveryServiceServicer_to_server,
+)
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource
+from google.protobuf.message import Message
+
+from proxies.logs import Logger
+
+__all__ = ["CLUSTER", "ENDPOINTS", "LISTENER", "ROUTES", "Resources", "Subscription", "XdsServer"]
+
+_PREFIX = "type.googleapis.com/"
+CLUSTER = f"{_PREFIX}envoy.config.cluster.v3.Cluster"
+ENDPOINTS = f"{_PREFIX}envoy.config.endpoint.v3.ClusterLoadAssignment"
+LISTENER = f"{_PREFIX}envoy.config.listener.v3.Listener"
+ROUTES = f"{_PREFIX}envoy.config.route.v3.RouteConfiguration"
+PUSH_ORDER = (CLUSTER, ENDPOINTS, LISTENER, ROUTES)
+"""A route may name only clusters that Envoy has: clusters go first; their removal is delayed by the caller."""
+
+_MESSAGE_BYTES_MAX = 64 << 20
+_KEEPALIVE_MS = 30_000
+
+
+class Resources:
+    """What is offered: type -> name -> (version, bytes). Versions are digests: equal content is never sent twice."""
+
+    def __init__(self) -> None:
+        self._offered: dict[str, dict[str, tuple[str, bytes]]] = {type_url: {} for type_url in PUSH_ORDER}
+
+    def put(self, type_url: str, name: str, message: Message) -> bool:
+        """Offer a resource; whether that changed anything."""
+        content = message.SerializeToString(deterministic=True)
+        version = hashlib.blake2b(content, digest_size=8).hexdigest()
+        offered = self._offered[type_url]
+        if name in offered and offered[name][0] == version:
+            return False
+        offered[name] = (version, content)
+        return True
+
+    def remove(self, type_url: str, name: str) -> bool:
+        """Offer it no longer; whether it was."""
+        return self._offered[type_url].pop(name, None) is not None
+
+    def of(self, type_url: str) -> dict[str, tuple[str, bytes]]:
+        """Name -> (version, bytes); for reading."""
+        return self._offered[type_url]
+
+
+@dataclass(slots=True)
+class Subscription:
+    """One type's state on one stream: what is wanted, what the client holds, which nonce is out."""
+
+    type_url: str
+    wanted: set[str] = field(default_factory=set)
+    is_wildcard: bool = False
+    held: dict[str, str] = field(default_factory=dict)
+    """Name -> version that the client holds; an empty version: it was told that there is none."""
+    is_known: bool = False
+    """The client has spoken about this type."""
+
+    def request(self, subscribe: Iterable[str], unsubscribe: Iterable[str], initial: dict[str, str]) -> None:
+        """Take in a request: names to follow and to forget, and versions held from an earlier stream."""
+        subscribe = list(subscribe)
+        if not self.is_known:
+            self.is_known = True
+            self.held.update(initial)
+            # The first request of a type without names follows everything (xDS protocol, wildcard subscription).
+            self.is_wildcard = not subscribe or "*" in subscribe
+        elif "*" in subscribe:
+            self.is_wildcard = True
+        for name in subscribe:
+            if name != "*":
+                self.wanted.add(name)
+                self.held.pop(name, None)  # asked for anew: it is sent even if it was before
+        for name in unsubscribe:
+            self.wanted.discard(name)
+            self.held.pop(name, None)
+            if name == "*":
+                self.is_wildcard = False
+
+    def difference(self, offered: dict[str, tuple[str, bytes]]) -> tuple[list[Resource], list[str]]:
+        """Resources to send and names to remove, which count as held from now on."""
+        if not self.is_known:
+            return [], []
+        names = set(offered) if self.is_wildcard else self.wanted & set(offered)
+        changed = []
+        for name in sorted(names):
+            version, content = offered[name]
+            if self.held.get(name) != version:
+                resource = Resource(name=name, version=version)
+                resource.resource.type_url = self.type_url
+                resource.resource.value = content
+                changed.append(resource)
+                self.held[name] = version
+        removed = sorted(name for name, version in self.held.items() if version and name not in offered)
+        for name in removed:
+            self.held[name] = ""
+        return changed, removed
+
+
+class XdsServer:
+    """Serves `resources` to any number of Envoys. `push` after changing them.
+
+    `on_ack(type_url)` and `on_nack(type_url, message)` are called when a client took or refused what it was sent.
+    """
+
+    def __init__(
+        self,
+        resources: Resources,
+        *,
+        log: Logger,
+        on_ack: Callable[[str], None] = lambda _type: None,
+        on_nack: Callable[[str, str], None] = lambda _type, _message: None,
+    ) -> None:
+        self._resources = resources
+        self._log = log
+        self._on_ack = on_ack
+        self._on_nack = on_nack
+        self._wake: set[asyncio.Event] = set()
+        self._server: grpc.aio.Server | None = None
+        self._generation = 0
+
+    async def start(self, address: str) -> None:
+        """Listen on `host:port` or `unix:/path`. Raises `OSError` when that cannot be bound."""
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.max_send_message_length", _MESSAGE_BYTES_MAX),
+                ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
+                ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+                ("grpc.so_reuseport", 0),
+            ]
+        )
+        add_AggregatedDiscoveryServiceServicer_to_server(_Service(self._stream), self._server)
+        try:
+            bound = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"{address}: {error}") from error
+        if bound == 0 and not address.startswith("unix:"):
+            raise OSError(f"{address}: cannot be bound")
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """End all streams; Envoys keep what they have."""
+        if self._server is not None:
+            await self._server.stop(grace=0.2)
+
+    def push(self) -> None:
+        """Tell every client what changed."""
+        for wake in self._wake:
+            wake.set()
+
+    async def _stream(self, requests: AsyncIterator[DeltaDiscoveryRequest]) -> AsyncIterator[DeltaDiscoveryResponse]:
+        subscriptions = {type_url: Subscription(type_url) for type_url in PUSH_ORDER}
+        wake = asyncio.Event()
+        self._wake.add(wake)
+        nonces = itertools.count(1)
+        reader = asyncio.get_running_loop().create_task(self._read(requests, subscriptions, wake))
+        try:
+            while not reader.done():
+                wake.clear()
+                for type_url in PUSH_ORDER:
+                    changed, removed = subscriptions[type_url].difference(self._resources.of(type_url))
+                    if changed or removed:
+                        yield DeltaDiscoveryResponse(
+                            type_url=type_url, nonce=str(next(nonces)), resources=changed, removed_resources=removed
+                        )
+                await wake.wait()
+        finally:
+            self._wake.discard(wake)
+            reader.cancel()
+
+    async def _read(
+        self,
+        requests: AsyncIterator[DeltaDiscoveryRequest],
+        subscriptions: dict[str, Subscription],
+        wake: asyncio.Event,
+    ) -> None:
+        try:
+            async for request in requests:
+                subscription = subscriptions.get(request.type_url)
+                if subscription is None:
+                    continue  # a type that is never offered here, such as secrets
+                if request.response_nonce:
+                    if request.HasField("error_detail"):
+                        self._log.error(
+                            "configuration_refused", type=request.type_url, error=request.error_detail.message
+                        )
+                        self._on_nack(request.type_url, request.error_detail.message)
+                    else:
+                        self._on_ack(request.type_url)
+                subscription.request(
+                    request.resource_names_subscribe,
+                    request.resource_names_unsubscribe,
+                    dict(request.initial_resource_versions),
+                )
+                wake.set()
+        finally:
+            wake.set()
+
+
+class _Service(AggregatedDiscoveryServiceServicer):  # type: ignore[misc]
+    def __init__(self, stream: Callable[[Any], AsyncIterator[DeltaDiscoveryResponse]]) -> None:
+        self._stream = stream
+
+    def DeltaAggregatedResources(  # noqa: N802 - the name in the protocol
+        self, request_iterator: AsyncIterator[DeltaDiscoveryRequest], _context: object
+    ) -> AsyncIterator[DeltaDiscoveryResponse]:
+        return self._stream(request_iterator)
