@@ -72,12 +72,14 @@ class Subscription:
     """Name -> version that the client holds; an empty version: it was told that there is none."""
     is_known: bool = False
     """The client has spoken about this type."""
+    is_owed: bool = False
+    """The client waits for an answer, even if there is nothing: Envoy does not listen before it knows its clusters."""
 
     def request(self, subscribe: Iterable[str], unsubscribe: Iterable[str], initial: dict[str, str]) -> None:
         """Take in a request: names to follow and to forget, and versions held from an earlier stream."""
         subscribe = list(subscribe)
         if not self.is_known:
-            self.is_known = True
+            self.is_known = self.is_owed = True
             self.held.update(initial)
             # The first request of a type without names follows everything (xDS protocol, wildcard subscription).
             self.is_wildcard = not subscribe or "*" in subscribe
@@ -176,7 +178,8 @@ class XdsServer:
                 wake.clear()
                 for type_url in PUSH_ORDER:
                     changed, removed = subscriptions[type_url].difference(self._resources.of(type_url))
-                    if changed or removed:
+                    if changed or removed or subscriptions[type_url].is_owed:
+                        subscriptions[type_url].is_owed = False
                         yield DeltaDiscoveryResponse(
                             type_url=type_url, nonce=str(next(nonces)), resources=changed, removed_resources=removed
                         )
@@ -218,7 +221,9 @@ class _Service(AggregatedDiscoveryServiceServicer):  # type: ignore[misc]
     def __init__(self, stream: Callable[[Any], AsyncIterator[DeltaDiscoveryResponse]]) -> None:
         self._stream = stream
 
-    def DeltaAggregatedResources(  # noqa: N802 - the name in the protocol
+    async def DeltaAggregatedResources(  # noqa: N802 - the name in the protocol
         self, request_iterator: AsyncIterator[DeltaDiscoveryRequest], _context: object
     ) -> AsyncIterator[DeltaDiscoveryResponse]:
-        return self._stream(request_iterator)
+        # grpc.aio takes a handler for a stream only when it is an asynchronous generator itself.
+        async for response in self._stream(request_iterator):
+            yield response

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 import yaml
 from rich.console import Console
-from rich.table import Table
 
 from kube.client import Client
 from kube.config import ApiConfig
@@ -228,12 +227,11 @@ def _print_table(columns: list[str], rows: list[list[str]]) -> None:
     if not rows:
         err.print("No resources found.")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column.upper(), no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    out.print(table)
+    # Columns as kubectl prints them: never cut, so that they can be copied and piped.
+    cells = [[column.upper() for column in columns], *rows]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
+    for row in cells:
+        out.print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), markup=False)
 
 
 def _dump(data: Any, output: str) -> None:

@@ -56,8 +56,10 @@ def read_events(state_dir: Path, since: float) -> list[dict[str, Any]]:
     events = []
     for path in (state_dir / "logs").rglob("*.log"):
         for line in _tail(path):
-            if line.startswith(b"{"):
-                events += [event for event in _parsed(line, path) if event["logged"] >= since]
+            # Pods' lines have the node's timestamp and stream in front.
+            start = line.find(b"{")
+            if start >= 0:
+                events += [event for event in _parsed(line[start:], path) if event["logged"] >= since]
     return events
 
 
