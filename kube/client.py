@@ -173,8 +173,9 @@ class Client:
         """
         operations: list[dict[str, Any]] = [{"op": "add", "path": "/status", "value": status}]
         if guard:
-            test = {"op": "test", "path": "/metadata/resourceVersion", "value": obj.metadata.resource_version}
-            operations.insert(0, test)
+            # A version that is set, unlike one that is tested, is answered 409 when it is not the current one.
+            version = obj.metadata.resource_version
+            operations.insert(0, {"op": "replace", "path": "/metadata/resourceVersion", "value": version})
         return await self.patch(
             type(obj), obj.metadata.name, obj.metadata.namespace, operations, type="json", subresource="status"
         )

@@ -39,10 +39,6 @@ class AddressPool:
         """Give an address back; one that was never taken is ignored."""
         self._taken.discard(address)
 
-    def is_taken(self, address: str) -> bool:
-        """Whether some Service holds this address."""
-        return address in self._taken
-
     def _take_named(self, wanted: str) -> str:
         try:
             address = ipaddress.ip_address(wanted)

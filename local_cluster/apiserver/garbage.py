@@ -7,16 +7,21 @@ Source: Kubernetes documentation, "Garbage Collection"; api-clients statements 3
 """
 
 import asyncio
+import time
 from collections import deque
+from collections.abc import Callable
 
 from local_cluster.apiserver.crds import CLEANUP, CRD_KEY
 from local_cluster.apiserver.objects import FOREGROUND, ORPHAN, DeleteOptions, Objects
 from local_cluster.apiserver.resources import Registry
 from local_cluster.apiserver.store import Change, Selection, Store, Stored
-from proxies.logs import Logger
 
 __all__ = ["GarbageCollector"]
 
+EVENTS_KEY = "events."
+EVENT_AGE_MAX_S = 3600.0
+"""Events are notes, not state: each is forgotten an hour after it was last written, as upstream."""
+EVENT_CHECK_S = 60.0
 BATCH = 64
 """Items worked off before other tasks get their turn."""
 
@@ -24,7 +29,9 @@ BATCH = 64
 class GarbageCollector:
     """Follows the store and deletes what nobody owns any more."""
 
-    def __init__(self, store: Store, registry: Registry, objects: Objects) -> None:
+    def __init__(
+        self, store: Store, registry: Registry, objects: Objects, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._store = store
         self._registry = registry
         self._objects = objects
@@ -32,9 +39,11 @@ class GarbageCollector:
         self._queued: set[tuple[str, str]] = set()
         self._ending_kinds: set[str] = set()
         """Collections whose definition is being deleted."""
+        self._event_times: dict[str, float] = {}
+        """When each Event was last written, oldest first."""
+        self._clock = clock
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._logger = Logger("apiserver.garbage")
         store.on_change(self._changed)
 
     def start(self) -> None:
@@ -48,15 +57,14 @@ class GarbageCollector:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
-    def collect(self) -> None:
-        """Work off everything that is due, at once."""
-        while self._queue:
-            self._work()
-
     # -- from the store -------------------------------------------------------------------------------------
 
     def _changed(self, key: str, change: Change) -> None:
         state = change.state
+        if key == EVENTS_KEY:
+            self._event_times.pop(state.uid, None)
+            if not change.is_deletion:
+                self._event_times[state.uid] = self._clock()
         if change.is_deletion:
             self._add("owner", state.uid)
             for uid in state.owners:
@@ -83,16 +91,36 @@ class GarbageCollector:
             self._queue.append(item)
             self._wake.set()
 
+    def expire_events(self) -> None:
+        """Delete the Events that are older than an hour."""
+        oldest_s = self._clock() - EVENT_AGE_MAX_S
+        while self._event_times:
+            uid, written_s = next(iter(self._event_times.items()))
+            if written_s > oldest_s:
+                return
+            found = self._store.by_uid(uid)
+            assert found is not None, f"event {uid} is indexed and not stored"
+            self._store.remove(*found)
+
     # -- the work -------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
         while True:
-            await self._wake.wait()
-            self._wake.clear()
+            self.expire_events()
+            await self._woken()
             while self._queue:
                 for _ in range(min(BATCH, len(self._queue))):
                     self._work()
                 await asyncio.sleep(0)
+
+    async def _woken(self) -> None:
+        """Wait for work, or until it is time to look after Events again."""
+        try:
+            async with asyncio.timeout(EVENT_CHECK_S):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
 
     def _work(self) -> None:
         item = self._queue.popleft()

@@ -81,6 +81,7 @@ class Answer:
     warnings: list[str] = field(default_factory=list)
     """Texts for `Warning` headers."""
     content_type: str = "application/json"
+    retry_after_s: int | None = None
 
 
 class Handlers:

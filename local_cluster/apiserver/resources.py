@@ -112,11 +112,10 @@ class ResourceType:
 
 
 class Registry:
-    """All kinds, by path and by type. Kinds come and go at run time with CRDs."""
+    """All kinds by path. Kinds come and go at run time with CRDs."""
 
     def __init__(self, kinds: Iterable[ResourceType] = ()) -> None:
         self._by_path: dict[tuple[str, str, str], ResourceType] = {}
-        self._by_kind: dict[tuple[str, str], ResourceType] = {}
         self.revision = 0
         """Changes whenever a kind is added or removed; what is derived from the registry is cached under it."""
         for kind in kinds:
@@ -128,13 +127,11 @@ class Registry:
     def add(self, kind: ResourceType) -> None:
         """Offer `kind`, replacing what was at the same path."""
         self._by_path[kind.group, kind.version, kind.plural] = kind
-        self._by_kind[kind.api_version, kind.kind] = kind
         self.revision += 1
 
     def remove(self, kind: ResourceType) -> None:
         """Offer `kind` no longer."""
         self._by_path.pop((kind.group, kind.version, kind.plural), None)
-        self._by_kind.pop((kind.api_version, kind.kind), None)
         self.revision += 1
 
     def at(self, group: str, version: str, plural: str) -> ResourceType:
@@ -143,10 +140,6 @@ class Registry:
         if kind is None:
             raise page_not_found()
         return kind
-
-    def of_kind(self, api_version: str, kind: str) -> ResourceType | None:
-        """The kind with this type, or None."""
-        return self._by_kind.get((api_version, kind))
 
     def of_key(self, key: str) -> ResourceType | None:
         """The kind whose stored form the collection `key` holds, or None."""

@@ -16,7 +16,6 @@ import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from local_cluster.apiserver import discovery
 from local_cluster.apiserver.admission import DEFAULT_NAME, Admission, AdmissionHook
 from local_cluster.apiserver.builtin import BuiltInPolicy
 from local_cluster.apiserver.certificates import CertificateAuthority
@@ -36,6 +35,7 @@ from local_cluster.apiserver.kinds import BUILT_IN_KINDS, KNATIVE_KINDS
 from local_cluster.apiserver.knative_schemas import add_knative_schemas
 from local_cluster.apiserver.objects import Identity, Objects
 from local_cluster.apiserver.openapi import OpenApi
+from local_cluster.apiserver.pages import Pages
 from local_cluster.apiserver.pod_logs import LogReader, read_log_options
 from local_cluster.apiserver.requests import Target, flag, parse_path, read_object
 from local_cluster.apiserver.resources import Registry, ResourceType
@@ -51,11 +51,7 @@ __all__ = ["ApiServer", "ApiServerConfig", "Identity"]
 BODY_BYTES_MAX = 3 << 20
 KEEPALIVE_S = 3600.0
 """Longer than any client keeps an idle connection: it is the client who closes, so no request meets a closed one."""
-GIT_VERSION = "v1.36.0"
-"""Programs built on client-go refuse servers older than what they were tested with (api-clients statement 1)."""
 _INITIAL_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
-_OPEN_PATHS = ("/healthz", "/livez", "/readyz", "/version")
-_AGGREGATED = "as=APIGroupDiscoveryList"
 
 IpNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 SERVICE_CIDR: IpNetwork = ipaddress.ip_network("10.96.0.0/16")
@@ -112,7 +108,7 @@ class ApiServer:
         self._handlers = Handlers(self.objects, self._watches, Reviewer(self.schemas))
         for kind in REVIEW_KINDS:
             self.registry.add(kind)
-        self._openapi = OpenApi(self.registry, self.schemas)
+        self._pages = Pages(self.registry, OpenApi(self.registry, self.schemas))
         self._identities: dict[bytes, Identity] = {}
         for token, identity in config.tokens.items():
             self.add_token(token, identity)
@@ -211,18 +207,19 @@ class ApiServer:
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
         path = request.rel_url.raw_path
-        if path.rstrip("/") in _OPEN_PATHS or path.startswith(("/livez/", "/readyz/", "/healthz/")):
-            return self._open_page(path)
+        page = self._pages.public(path)
+        if page is not None:
+            return page
         identity = self._authenticate(request.headers.get("Authorization", ""))
         if request.method == "GET":
-            page = self._page(request, path)
+            page = self._pages.page(path, request.headers.get("Accept", ""), f"{self.config.host}:{self.port}")
             if page is not None:
                 return page
         target = parse_path(path)
         if not target.plural:
             if request.method != "GET":
                 raise method_not_allowed()
-            return Answer(body=orjson.dumps(discovery.resource_list(self.registry, target.group, target.version)))
+            return self._pages.resource_list(target.group, target.version)
         kind = self.registry.at(target.group, target.version, target.plural)
         if target.namespace and not kind.namespaced:
             raise page_not_found()
@@ -292,31 +289,6 @@ class ApiServer:
         )
         return Answer(stream=_opened(lines), content_type="text/plain")
 
-    # -- pages that are no resources ------------------------------------------------------------------------
-
-    def _open_page(self, path: str) -> Answer:
-        if path.rstrip("/") == "/version":
-            return Answer(body=orjson.dumps(_version()))
-        return Answer(body=b"ok", content_type="text/plain")
-
-    def _page(self, request: web.BaseRequest, path: str) -> Answer | None:
-        parts = path.strip("/").split("/")
-        accept = request.headers.get("Accept", "")
-        if parts in (["api"], ["apis"]) and _AGGREGATED in accept:
-            version = "v2" if "v=v2;" in accept or "v=v2," in accept or accept.endswith("v=v2") else "v2beta1"
-            document = discovery.aggregated(self.registry, version, core=parts == ["api"])
-            content_type = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
-            return Answer(body=orjson.dumps(document), content_type=content_type)
-        if parts == ["api"]:
-            return Answer(body=orjson.dumps(discovery.api_versions(f"{self.config.host}:{self.port}")))
-        if parts == ["apis"]:
-            return Answer(body=orjson.dumps(discovery.groups(self.registry)))
-        if parts[0] == "apis" and len(parts) == 2:
-            return Answer(body=orjson.dumps(discovery.group(self.registry, parts[1])))
-        if parts[:2] == ["openapi", "v3"]:
-            return Answer(body=self._openapi.page("/".join(parts[2:])))
-        return None
-
     # -- identities -----------------------------------------------------------------------------------------
 
     def _authenticate(self, authorization: str) -> Identity:
@@ -363,28 +335,16 @@ def _require_namespace(kind: ResourceType, target: Target) -> None:
         raise method_not_allowed()
 
 
-def _version() -> dict[str, str]:
-    major, minor, _ = GIT_VERSION.lstrip("v").split(".")
-    return {
-        "major": major,
-        "minor": minor,
-        "gitVersion": GIT_VERSION,
-        "gitCommit": "knuv",
-        "gitTreeState": "clean",
-        "buildDate": "1970-01-01T00:00:00Z",
-        "goVersion": "go0",
-        "compiler": "cpython",
-        "platform": "linux/amd64",
-    }
-
-
 def _refusal(error: StatusError) -> Answer:
-    return Answer(status=error.code, body=orjson.dumps(error.status()))
+    retry_after_s = error.details.get("retryAfterSeconds")
+    return Answer(status=error.code, body=orjson.dumps(error.status()), retry_after_s=retry_after_s)
 
 
 def _complete(answer: Answer) -> web.Response:
     response = web.Response(status=answer.status, body=answer.body)
     response.headers["Content-Type"] = answer.content_type
+    if answer.retry_after_s is not None:
+        response.headers["Retry-After"] = str(answer.retry_after_s)
     for warning in answer.warnings:
         printable = "".join(character if character.isprintable() else "?" for character in warning)
         quoted = printable.replace("\\", "\\\\").replace('"', '\\"')

@@ -28,6 +28,10 @@ __all__ = ["Bookmark", "Change", "Collection", "Seen", "Selection", "Store", "St
 
 HISTORY_MAX = 10_000
 """Changes kept per kind; a watch from before them is answered 410."""
+HISTORY_BYTES_MAX = 16 << 20
+"""And at most these bytes of objects per kind."""
+RENDERED_MAX = 64
+"""Newest changes whose rendered bytes are kept: all watchers ask at nearly the same time, later ones are few."""
 WATCHER_QUEUE_MAX = 10_000
 """Changes that one watcher may lag behind; then it is closed."""
 
@@ -79,6 +83,10 @@ class Change:
         if found is None:
             found = self._rendered[key] = render()
         return found
+
+    def forget_rendered(self) -> None:
+        """Give the memory back; whoever still asks has it rendered anew."""
+        self._rendered.clear()
 
 
 class Bookmark(NamedTuple):
@@ -184,7 +192,7 @@ class Watcher:
 class Collection:
     """All objects of one kind, of whatever served version."""
 
-    __slots__ = ("_by_namespace", "_floor", "_history", "fields_of", "watchers")
+    __slots__ = ("_by_namespace", "_floor", "_history", "_history_bytes", "_history_max", "fields_of", "watchers")
 
     def __init__(
         self,
@@ -193,7 +201,9 @@ class Collection:
         fields_of: Callable[[dict[str, Any]], Mapping[str, str]] | None = None,
     ) -> None:
         self._by_namespace: dict[str, dict[str, Stored]] = {}
-        self._history: deque[Change] = deque(maxlen=history_max)
+        self._history: deque[Change] = deque()
+        self._history_max = history_max
+        self._history_bytes = 0
         self._floor = floor
         self.fields_of = fields_of or (lambda _: _NO_FIELDS)
         self.watchers: set[Watcher] = set()
@@ -236,11 +246,20 @@ class Collection:
                 del self._by_namespace[change.state.namespace]
         else:
             objects[change.state.name] = change.state
-        if len(self._history) == self._history.maxlen:
-            self._floor = self._history[0].version
-        self._history.append(change)
+        self._remember(change)
         for watcher in self.watchers:
             watcher.offer(change)
+
+    def _remember(self, change: Change) -> None:
+        history = self._history
+        history.append(change)
+        self._history_bytes += len(change.state.data)
+        while len(history) > self._history_max or self._history_bytes > HISTORY_BYTES_MAX:
+            oldest = history.popleft()
+            self._history_bytes -= len(oldest.state.data)
+            self._floor = oldest.version
+        if len(history) > RENDERED_MAX:
+            history[-RENDERED_MAX - 1].forget_rendered()
 
 
 class Store:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 
 import orjson
 
-from local_cluster.apiserver.errors import Cause, StatusError, expired, invalid
+from local_cluster.apiserver.errors import Cause, StatusError, expired, invalid, too_many_requests
 from local_cluster.apiserver.requests import flag, whole_number
 from local_cluster.apiserver.resources import ResourceType
 from local_cluster.apiserver.store import Bookmark, Seen, Selection, Store, Watcher
@@ -24,6 +24,8 @@ BOOKMARK_INTERVAL_S = 60.0
 WATCH_S_MIN = 1800
 """A watch without `timeoutSeconds` ends after a random time of one to two of these, as upstream."""
 WATCH_S_MAX = 86_400
+WATCHES_MAX = 4096
+"""Knative's programs and kubectl together hold about 170 (api-clients 1); beyond this someone leaks them: 429."""
 CHUNK_BYTES = 256 << 10
 """Initial events are written in parts of about this size, so that one large list does not stall the others."""
 
@@ -55,14 +57,19 @@ class Watches:
     def begin(
         self, kind: ResourceType, selection: Selection, query: Mapping[str, str], renderer: Renderer
     ) -> "OpenWatch":
-        """Start a watch and return its stream of whole lines. Raises 410 for a version outside the history, 422 for
-        parameters that contradict each other; both before anything is sent."""
+        """Start a watch and return its stream of whole lines.
+
+        Raises 410 for a version outside the history, 422 for parameters that contradict each other, 429 beyond the
+        bound; all before anything is sent.
+        """
         wants_bookmarks = flag(query, "allowWatchBookmarks")
         sends_initial = query.get("sendInitialEvents")
         _check_parameters(query, sends_initial)
         version = _version(query.get("resourceVersion", ""))
         if version > self._store.version:
             raise expired(f"too large resource version: {version}, current: {self._store.version}")
+        if len(self._open) >= WATCHES_MAX:
+            raise too_many_requests(1, f"{WATCHES_MAX} watches are open")
         collection = self._store.collection(kind.key)
         watcher = Watcher(selection, wants_bookmarks=wants_bookmarks, queue_max=self._queue_max)
         initial: list[bytes] = []

@@ -1,11 +1,18 @@
 """A running server and a plain HTTP client, so that tests state what a peer sees."""
 
-from collections.abc import AsyncIterator
+from asyncio import AbstractEventLoop
+from collections.abc import AsyncIterator, Callable
 
 import pytest
+import uvloop
 
 from tests.local_cluster.apiserver.raw import Api, connected
 from tests.support.api import RunningApiServer, running_api_server
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], AbstractEventLoop]]:
+    """The loop that the stack runs on."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture
