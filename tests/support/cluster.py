@@ -67,7 +67,10 @@ class Cluster:
         last: list[R] = []
 
         async def check() -> R | None:
-            last[:] = [await self.get(kind, name)]
+            try:
+                last[:] = [await self.get(kind, name)]
+            except NotFound:
+                return None
             return last[0] if holds(last[0]) else None
 
         try:
