@@ -15,6 +15,9 @@ class Hello(BaseHTTPRequestHandler):
     """One connection; the base class calls `do_GET` per request."""
 
     protocol_version = "HTTP/1.1"
+    # Head and body in one write: in two, the second waits up to 40 ms for the first's acknowledgement.
+    wbufsize = -1
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         """Wait as long as asked, then greet."""

@@ -37,6 +37,8 @@ LOAD_S = 20.0
 SHORTENED = {
     "stable-window": "6s",
     "scale-to-zero-grace-period": "6s",
+    # Of the short stable window the default tenth would be less than a second: too short to see a burst in.
+    "panic-window-percentage": "50",
     "target-burst-capacity": "20",
 }
 
@@ -99,7 +101,8 @@ async def _to_zero(state: StackState, console: Console) -> None:
     began = time.perf_counter()
     shown = ""
     while (seen := await state.read()).wanted_pods != 0 or seen.ready_pods != 0:
-        line = f"pods ready {seen.ready_pods}, desired {seen.desired}, mode {seen.mode}"
+        desired = "?" if seen.desired < 0 else seen.desired
+        line = f"pods ready {seen.ready_pods}, desired {desired}, mode {seen.mode}"
         if line != shown:
             console.print(f"{time.perf_counter() - began:5.1f} s  {line}")
             shown = line

@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import IO
 
 import uvloop
-from gateway.bootstrap import render_bootstrap
 
+from gateway.bootstrap import render_bootstrap
 from kube.client import Client
 from kube.config import ApiConfig
 from kube.errors import ApiError
