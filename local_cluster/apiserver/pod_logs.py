@@ -24,7 +24,10 @@ class LogReader(Protocol):
         since_s: float | None,
         timestamps: bool,
     ) -> AsyncIterator[bytes] | Awaitable[AsyncIterator[bytes]]:
-        """An async generator function, or a coroutine function that returns an async iterator."""
+        """An async generator function, or a coroutine function that returns an async iterator.
+
+        The latter may refuse with a `StatusError`, which then is the answer.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

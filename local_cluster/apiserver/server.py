@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import inspect
 import ipaddress
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -246,7 +246,7 @@ class ApiServer:
             answer = answer_review(kind, review, request.identity, self._identity_of)
             return Answer(status=201, body=orjson.dumps(answer))
         if target.subresource == "log" and kind.key == "pods.":
-            return self._logs(kind, method, request)
+            return await self._logs(kind, method, request)
         match method, bool(target.name):
             case "GET", True:
                 _require_namespace(kind, target)
@@ -270,7 +270,7 @@ class ApiServer:
                 return await handlers.delete_collection(kind, request)
         raise method_not_allowed()
 
-    def _logs(self, kind: ResourceType, method: str, request: Request) -> Answer:
+    async def _logs(self, kind: ResourceType, method: str, request: Request) -> Answer:
         if method != "GET":
             raise method_not_allowed()
         target = request.target
@@ -287,7 +287,9 @@ class ApiServer:
             options.since_s,
             options.timestamps,
         )
-        return Answer(stream=_opened(lines), content_type="text/plain")
+        # Before the answer begins, so that a reader's refusal is a Status and not a broken stream.
+        opened = await lines if inspect.isawaitable(lines) else lines
+        return Answer(stream=_chunks(opened), content_type="text/plain")
 
     # -- identities -----------------------------------------------------------------------------------------
 
@@ -307,9 +309,8 @@ class ApiServer:
             self.objects.create_own(kind, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
 
 
-async def _opened(lines: AsyncIterator[bytes] | Awaitable[AsyncIterator[bytes]]) -> AsyncGenerator[bytes]:
-    opened = await lines if inspect.isawaitable(lines) else lines
-    async for chunk in opened:
+async def _chunks(lines: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    async for chunk in lines:
         yield chunk
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kube.errors import Invalid
 from kube.models.core import ConfigMap, Event, Node, Pod, Secret
 from local_cluster.apiserver.errors import StatusError
 from tests.support.cluster import Cluster, running_cluster
@@ -313,6 +314,20 @@ async def test_logs_are_refused_with_a_reason(cluster: Cluster) -> None:
         with pytest.raises(StatusError) as caught:
             await cluster.logs(pod, container)
         assert (caught.value.code, caught.value.message) == (400, problem)
+
+
+async def test_the_api_answers_for_logs(cluster: Cluster) -> None:
+    assert cluster.node is not None
+    cluster.api.server.set_log_reader(cluster.node.read_logs)
+    await cluster.create_pod("p", {"command": ["sh", "-c", "echo one; echo two; exec sleep 600"]})
+    await cluster.create_pod("q", {"image": "unknown"})
+    await eventually(lambda: _logged(cluster, "p", "two"))
+    path = Pod.RESOURCE.path("default", "p", "log")
+    assert await cluster.client.raw("GET", path) == b"one\ntwo\n"
+    assert await cluster.client.raw("GET", path, params={"tailLines": "1"}) == b"two\n"
+    await cluster.until(Pod, "q", lambda pod: _waiting(pod) == "ErrImagePull")
+    with pytest.raises(Invalid, match='container "c" in pod "q" is waiting to start: ErrImagePull'):
+        await cluster.client.raw("GET", Pod.RESOURCE.path("default", "q", "log"))
 
 
 async def test_stopping_the_node_ends_every_process(tmp_path: Path) -> None:
