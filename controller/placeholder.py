@@ -93,7 +93,7 @@ def drift_patch(existing: Service, wanted: JsonObject) -> JsonObject | None:
         same = held.type != "ExternalName" and [(port.name, port.port) for port in held.ports] == [
             (port["name"], port["port"]) for port in wanted["ports"]
         ]
-    return None if same else {"spec": wanted}
+    return None if same else {"spec": {"externalName": None, **wanted}}
 
 
 def must_recreate(existing: Service, wanted: JsonObject) -> bool:

@@ -1,8 +1,9 @@
 """The controller's surroundings for integration tests: a real API server with Knative's admission, and its peers.
 
-Workloads (Deployments to pods, Endpoints) are the real ones. `Peers` plays what is left: the kubelet (pods become ready,
-or fail as told), the autoscaler (a ServerlessService per PodAutoscaler, status from the pods) and the gateway (an Ingress
-is ready as soon as it is seen). All of it follows the API; tests only apply manifests and watch what becomes of them.
+Workloads (Deployments to pods, Endpoints) are the real ones. `Peers` plays what is left: the kubelet (pods become
+ready, or fail as told), the autoscaler (a ServerlessService per PodAutoscaler, status from the pods) and the gateway
+(an Ingress is ready as soon as it is seen). All of it follows the API; tests only apply manifests and watch what
+becomes of them.
 """
 
 import asyncio
@@ -303,6 +304,7 @@ def _sks_of(autoscaler: PodAutoscaler) -> bytes:
             "name": autoscaler.name,
             "namespace": autoscaler.namespace,
             "labels": autoscaler.metadata.labels,
+            "annotations": autoscaler.metadata.annotations,
             "ownerReferences": [msgspec.to_builtins(autoscaler.owner_reference())],
         },
         "spec": {

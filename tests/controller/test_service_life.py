@@ -1,14 +1,11 @@
-"""A Service from manifest to Ready, on a real API server with real workloads; kubelet, autoscaler and gateway are played."""
+"""Services from manifest to Ready and on, against a real API server (`tests.controller.cluster` says who plays)."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
-from kube.models import core, serving
-from kube.models.apps import Deployment
-from kube.models.autoscaling import PodAutoscaler
-from kube.models.networking import Ingress
-from tests.controller.cluster import NAMESPACE, Kn, condition, control_plane, service
+from kube.models import serving
+from tests.controller.cluster import Kn, control_plane, service
 
 
 @pytest.fixture
