@@ -171,11 +171,16 @@ async def apply(client: Client, kinds: Kinds, manifest: JsonObject, namespace: s
     patch = three_way_merge(before, wanted, current)
     if not patch:
         return Applied(info.kind, where, name, "unchanged")
-    body = json.dumps(patch).encode()
-    await client.raw(
-        "PATCH", info.path(where, name), body=body, content_type="application/merge-patch+json", params=params
+    answer = await client.raw(
+        "PATCH",
+        info.path(where, name),
+        body=json.dumps(patch).encode(),
+        content_type="application/merge-patch+json",
+        params=params,
     )
-    return Applied(info.kind, where, name, "configured")
+    # Lists are replaced whole, so the patch may say what the server's defaults turn into what is there already.
+    is_same = json.loads(answer)["metadata"]["resourceVersion"] == current["metadata"]["resourceVersion"]
+    return Applied(info.kind, where, name, "unchanged" if is_same else "configured")
 
 
 def three_way_merge(before: JsonObject, wanted: JsonObject, current: JsonObject) -> JsonObject:

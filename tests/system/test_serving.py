@@ -136,7 +136,11 @@ async def test_a_program_that_exits_makes_the_revision_not_ready_with_its_last_w
 
     async def failed() -> str | None:
         found = await system.client.get(Service, "crashing", NAMESPACE)
-        return next((c.message for c in found.status.conditions if c.type == "Ready" and c.status == "False"), None)
+        conditions = {c.type: c for c in found.status.conditions}
+        configuration, ready = conditions.get("ConfigurationsReady"), conditions.get("Ready")
+        if configuration is None or ready is None or "False" not in (configuration.status, ready.status):
+            return None
+        return configuration.message
 
     assert "no database" in await until(failed, 30, "Service crashing to fail")
 

@@ -19,8 +19,8 @@ from tests.system.conftest import BIN, program, running_system, service
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("stack-process")]
 
 
-def processes_of(state_dir: Path) -> list[tuple[int, str]]:
-    """Living processes whose environment or command line names the state directory: the stack's and its pods'."""
+def processes_of(*marks: str) -> list[tuple[int, str]]:
+    """Living processes whose environment or command line has one of `marks`: (pid, command line)."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -30,34 +30,46 @@ def processes_of(state_dir: Path) -> list[tuple[int, str]]:
             is_zombie = (entry / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
         except OSError:
             continue
-        if str(state_dir).encode() in text and not is_zombie:
+        if not is_zombie and any(mark.encode() in text for mark in marks):
             found.append((int(entry.name), (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()))
     return found
 
 
+def guardian_mark(state_dir: Path) -> str:
+    """The variable that every process of a stack has in its environment."""
+    for pid, _ in processes_of(str(state_dir)):
+        for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            if variable.startswith(b"KNUV_GUARDIAN="):
+                return variable.decode()
+    raise AssertionError("no process of the stack is marked")
+
+
 async def test_kill_9_of_knuv_up_leaves_no_process_5_s_later(tmp_path: Path) -> None:
     async with running_system(tmp_path) as system:
-        manifest = service("left", MARK=str(tmp_path))
+        manifest = service("left")
         await apply(system.client, system.kinds, manifest, "default")
+        marks = (str(tmp_path), guardian_mark(tmp_path))
 
-        async def app_runs() -> bool | None:
-            return any("hello.py" in command for _, command in processes_of(tmp_path)) or None
+        async def all_run() -> bool | None:
+            commands = [command for _, command in processes_of(*marks)]
+            wanted = ("hello.py", "queue_proxy", "-m activator", "envoy", "knuv")
+            return all(any(word in command for command in commands) for word in wanted) or None
 
-        await until(app_runs, 20, "the app's process")
-        assert any("queue_proxy" in command for _, command in processes_of(tmp_path))
+        await until(all_run, 20, "the app, its queue-proxy and the system to run")
         system.stack.kill()
 
         async def gone() -> bool | None:
-            return not processes_of(tmp_path) or None
+            return not processes_of(*marks) or None
 
         await until(gone, 5, "every process to be gone")
 
 
 async def test_ctrl_c_ends_everything_with_exit_code_0(tmp_path: Path) -> None:
     async with running_system(tmp_path) as system:
-        await apply(system.client, system.kinds, service("brief", MARK=str(tmp_path)), "default")
+        await apply(system.client, system.kinds, service("brief"), "default")
+        marks = (str(tmp_path), guardian_mark(tmp_path))
         assert await system.stack.stop() == 0
-        assert processes_of(tmp_path) == []
+        assert processes_of(*marks) == []
         assert "stopping" in system.stack.last_lines()
 
 
@@ -70,7 +82,7 @@ async def test_a_component_that_dies_is_named_with_its_last_lines_and_restarted(
             return found if any(c.type == "Ready" and c.status == "True" for c in found.status.conditions) else None
 
         found = await until(is_ready, 30, "Service steady to be Ready")
-        victim = next(pid for pid, command in processes_of(tmp_path) if "-m activator" in command)
+        victim = next(pid for pid, command in processes_of(str(tmp_path)) if "-m activator" in command)
         os.kill(victim, signal.SIGKILL)
 
         async def told() -> bool | None:
@@ -122,7 +134,7 @@ async def test_a_manifest_that_is_refused_at_start_names_file_and_reason(tmp_pat
     ended = await program(BIN / "knuv", "up", "--http-port", "0", "--state-dir", tmp_path / "s", "-f", manifest)
     assert ended.code == 2
     assert f'--file {manifest}: no matches for kind "Nonsense"' in ended.err
-    assert processes_of(tmp_path / "s") == []
+    assert processes_of(str(tmp_path / "s")) == []
 
 
 async def test_commands_without_a_stack_say_what_to_do(tmp_path: Path) -> None:
