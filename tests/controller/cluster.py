@@ -282,7 +282,7 @@ ACTIVATORS = {
 }
 
 
-def service(name: str, image: str = "dev.local/hello", **template_metadata: Any) -> dict[str, Any]:
+def service(name: str, image: str = "dev.local/hello", /, **template_metadata: Any) -> dict[str, Any]:
     """A Knative Service with one container."""
     template = {"metadata": template_metadata, "spec": {"containers": [{"image": image}]}}
     return {"metadata": {"name": name}, "spec": {"template": template}}
