@@ -185,15 +185,9 @@ class App:
             if changed is not None:
                 self._wake(changed.key)
 
-        def by_label(old: Deployment | None, new: Deployment | None) -> None:
-            # Only its appearance matters: a scale that someone else sets is theirs until the next reason to look.
-            if old is None and new is not None:
-                self._wake((new.namespace, new.metadata.labels[REVISION_LABEL]))
-
         self._autoscalers.on_change(by_name)
         self._services.on_change(by_name)
         self._metrics.on_change(by_name)
-        self._deployments.on_change(by_label)
 
     # Events.
 
@@ -209,10 +203,7 @@ class App:
         return await self._reconciler.reconcile(key)
 
     def _take_stat(self, message: StatMessage) -> None:
-        now_s = self._clock()
-        # A stat that was forwarded carries its second; one from the future would end the window early.
-        at_s = min(float(message.stat.timestamp), now_s) if message.stat.timestamp else now_s
-        outcome = self._scalers.record((message.namespace, message.name), at_s, message.stat, now_s)
+        outcome = self._scalers.record((message.namespace, message.name), message.stat, self._clock())
         if outcome is not None:
             self._announce(outcome)
 

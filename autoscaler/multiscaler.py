@@ -120,14 +120,13 @@ class MultiScaler:
         if revision is not None:
             del self._phases[revision.phase][key]
 
-    def record(self, key: RevisionKey, at_s: float, stat: Stat, now_s: float) -> Outcome | None:
-        """Take a stat from outside; the outcome when it made for an immediate decision. Unknown keys are dropped.
-
-        `at_s` is the second that the stat belongs to, `now_s` the present.
-        """
+    def record(self, key: RevisionKey, stat: Stat, now_s: float) -> Outcome | None:
+        """Take a stat from outside; the outcome when it made for an immediate decision. Unknown keys are dropped."""
         revision = self._revisions.get(key)
         if revision is None:
             return None
+        # A forwarded stat carries the second of its arrival. One from the future would make all that follows look old.
+        at_s = min(stat.timestamp, now_s) if stat.timestamp else now_s
         revision.collection.record(at_s, stat)
         # -1 does not qualify: a revision that was never decided is not known to be at zero.
         if revision.desired == 0 and stat.average_concurrent_requests != 0:

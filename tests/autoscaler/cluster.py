@@ -6,6 +6,7 @@ queue-proxies (metrics). All of it follows the API; the tests only set the load 
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ from autoscaler.config import Config
 from kube.client import Client
 from kube.informer import Informer
 from kube.models.apps import Deployment, DeploymentSpec
-from kube.models.autoscaling import PodAutoscaler, PodAutoscalerSpec
+from kube.models.autoscaling import Metric, PodAutoscaler, PodAutoscalerSpec
 from kube.models.core import (
     ConfigMap,
     EndpointAddress,
@@ -63,11 +64,20 @@ class Cluster:
         """The ServerlessService's modes in order."""
         self.replicas: list[int] = []
         """The Deployment's replicas in order."""
-        self.app = App(config, Logger("autoscaler", write=log_lines.append))
+        self.desired_scales: list[int | None] = []
+        """What the PodAutoscaler's status said, in order."""
+        self.pods_become_ready = True
+        self.activator_answers = True
+        self.probes = 0
+        """How often the activator was asked whether it is there."""
+        self._config = config
+        self._log = Logger("autoscaler", write=log_lines.append)
+        self.app = App(config, self._log)
         self.autoscalers = Informer(client, PodAutoscaler)
         self._deployments = Informer(client, Deployment)
         self._services = Informer(client, ServerlessService)
         self._pods = Informer(client, Pod)
+        self._metrics = Informer(client, Metric)
         self._loop: Loop[str] = Loop("fake controllers", self._reconcile, workers=1)
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -113,7 +123,7 @@ class Cluster:
         activator = await asyncio.start_server(self._serve_probe, "127.0.0.1", 0)
         self.metrics_port = metrics.sockets[0].getsockname()[1]
         self._activator_port = activator.sockets[0].getsockname()[1]
-        informers = (self.autoscalers, self._deployments, self._services, self._pods)
+        informers = (self.autoscalers, self._deployments, self._services, self._pods, self._metrics)
         for informer in informers:
             informer.on_change(lambda old, new: self._note())
         try:
@@ -134,6 +144,12 @@ class Cluster:
             metrics.close()
             activator.close()
 
+    async def restart(self) -> None:
+        """End the autoscaler and start another."""
+        await self.app.stop()
+        self.app = App(self._config, self._log)
+        await self.app.start()
+
     async def until(self, what: str, is_so: Callable[[PodAutoscaler], bool], *, within_s: float) -> PodAutoscaler:
         """Wait until the PodAutoscaler is so; fails with `what` and its last state."""
         try:
@@ -144,6 +160,34 @@ class Cluster:
         found = self.autoscalers.get(*KEY)
         assert found is not None
         return found
+
+    async def until_metric(self, what: str, is_so: Callable[[Metric], bool]) -> None:
+        """Wait until the revision's Metric is so."""
+        try:
+            async with asyncio.timeout(10), self._changed:
+                await self._changed.wait_for(lambda: (metric := self._metrics.get(*KEY)) is not None and is_so(metric))
+        except TimeoutError:
+            raise AssertionError(f"{what}: {self._metrics.get(*KEY)}") from None
+
+    async def until_probed(self, times: int) -> None:
+        """Wait until the activator was asked that often."""
+        async with asyncio.timeout(20), self._changed:
+            await self._changed.wait_for(lambda: self.probes >= times)
+
+    async def changed(self) -> None:
+        """Wait until anything in the API changes, half a second at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.5), self._changed:
+                await self._changed.wait()
+
+    async def settled(self) -> None:
+        """Wait until nothing in the API has changed for half a second."""
+        while True:
+            try:
+                async with asyncio.timeout(0.5), self._changed:
+                    await self._changed.wait()
+            except TimeoutError:
+                return
 
     async def first_request(self, concurrency: float) -> None:
         """A request arrives at an activator, which reports it at once; more follow."""
@@ -159,6 +203,9 @@ class Cluster:
         service = self._services.get(*KEY)
         if deployment is not None and self.replicas[-1:] != [deployment.spec.replicas or 0]:
             self.replicas.append(deployment.spec.replicas or 0)
+        autoscaler = self.autoscalers.get(*KEY)
+        if autoscaler is not None and self.desired_scales[-1:] != [autoscaler.status.desired_scale]:
+            self.desired_scales.append(autoscaler.status.desired_scale)
         if service is not None and self.modes[-1:] != [service.spec.mode]:
             self.modes.append(service.spec.mode)
         self._loop.add("all")
@@ -192,7 +239,7 @@ class Cluster:
         for pod in (await self.client.list(Pod, NAMESPACE)).items:
             if pod.name not in names:
                 await self.client.delete(Pod, pod.name, NAMESPACE, grace_period_s=0)
-            elif pod.status.phase != "Running":
+            elif pod.status.phase != "Running" and self.pods_become_ready:
                 ready = Condition(type="Ready", status="True")
                 status = PodStatus(phase="Running", pod_ip="127.0.0.1", start_time=format_time(0), conditions=[ready])
                 await self.client.patch_status(pod, status)
@@ -260,7 +307,10 @@ class Cluster:
 
     async def _serve_probe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nactivator")
+        self.probes += 1
+        await self._tell()
+        body = b"activator" if self.activator_answers else b"not there"
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n" + body)
         await writer.drain()
         writer.close()
 

@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from autoscaler import scrape_client
-from kube.models.autoscaling import Metric
+from kube.models.autoscaling import Metric, PodAutoscaler
 from kube.models.core import ConfigMap
+from kube.models.meta import ObjectMeta
+from kube.models.networking import ServerlessService
 from tests.autoscaler.cluster import KEY, NAMESPACE, REVISION, Cluster, cluster, condition
 from tests.support.api import running_api_server
 
@@ -30,6 +33,10 @@ async def kn(log_lines: list[bytes], monkeypatch: pytest.MonkeyPatch) -> AsyncIt
             # Set before the first scrape: pods appear only after the peers run.
             monkeypatch.setattr(scrape_client, "METRICS_PORT", kn.metrics_port)
             yield kn
+
+
+def ready_of(metric: Metric) -> tuple[str, str]:
+    return next(((c.status, c.reason) for c in metric.status.conditions if c.type == "Ready"), ("", ""))
 
 
 def events(log_lines: list[bytes], name: str) -> list[dict[str, Any]]:
@@ -85,11 +92,77 @@ async def test_a_changed_config_map_is_applied_live(kn: Cluster) -> None:
     await kn.until("three pods", lambda pa: pa.status.actual_scale == 3, within_s=10)
 
 
-async def test_a_metric_of_someone_else_is_left_alone(log_lines: list[bytes]) -> None:
+async def test_changed_windows_reach_the_metric(kn: Cluster) -> None:
+    await kn.until("ready", lambda pa: condition(pa, "Ready")[0] == "True", within_s=10)
+    await kn.client.patch(ConfigMap, "config-autoscaler", "knative-serving", {"data": {"stable-window": "20s"}})
+    await kn.until_metric("a longer window", lambda metric: metric.spec.stable_window == 20_000_000_000)
+
+
+async def test_27_the_metric_says_whether_collecting_works(kn: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    await kn.until("ready", lambda pa: condition(pa, "Ready")[0] == "True", within_s=10)
+    await kn.until_metric("collecting", lambda metric: ready_of(metric) == ("True", ""))
+    monkeypatch.setattr(scrape_client, "METRICS_PORT", 1)
+    await kn.until_metric("failing", lambda metric: ready_of(metric) == ("False", "CollectionFailed"))
+    monkeypatch.setattr(scrape_client, "METRICS_PORT", kn.metrics_port)
+    await kn.until_metric("collecting again", lambda metric: ready_of(metric) == ("True", ""))
+
+
+async def test_60_the_last_pod_stays_until_an_activator_answers(kn: Cluster) -> None:
+    kn.activator_answers = False
+    await kn.until("ready", lambda pa: condition(pa, "Ready")[0] == "True", within_s=10)
+    await kn.until("inactive", lambda pa: condition(pa, "Active") == ("False", "NoTraffic"), within_s=20)
+    # One question a second: with the fourth the grace period is long over, so it is the answer that keeps the pod.
+    await kn.until_probed(4)
+    assert kn.replicas == [1]
+    kn.activator_answers = True
+    await kn.until("at zero", lambda pa: kn.replicas[-1] == 0, within_s=10)
+
+
+async def test_71_a_restarted_autoscaler_keeps_the_scale_that_was_known(kn: Cluster) -> None:
+    await kn.until("decided", lambda pa: (pa.status.desired_scale or -1) >= 0, within_s=10)
+    known = len(kn.desired_scales)
+    await kn.restart()
+    await kn.client.patch(ConfigMap, "config-autoscaler", "knative-serving", {"data": {"min-scale": "2"}})
+    await kn.until("decided again", lambda pa: pa.status.actual_scale == 2, within_s=10)
+    assert -1 not in kn.desired_scales[known:]
+    assert 0 not in kn.replicas
+
+
+async def test_a_deleted_revision_is_forgotten(kn: Cluster) -> None:
+    await kn.until("ready", lambda pa: condition(pa, "Ready")[0] == "True", within_s=10)
+    assert len(kn.app.debug_state()["revisions"]) == 1
+    await kn.client.delete(PodAutoscaler, REVISION, NAMESPACE)
+    async with asyncio.timeout(10):
+        while kn.app.debug_state()["revisions"]:
+            await kn.changed()
+
+
+async def test_a_revision_that_waits_for_its_pods_is_not_written_again_and_again(
+    log_lines: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its conditions pass through other states within each reconcile; only real transitions may be seen."""
+    async with running_api_server() as api, cluster(api, log_lines) as kn:
+        kn.pods_become_ready = False
+        await kn.create(FAST, TARGET_10)
+        async with kn.running():
+            await kn.until("queued", lambda pa: condition(pa, "Active") == ("Unknown", "Queued"), within_s=10)
+            await kn.settled()
+            before = kn.autoscalers.get(*KEY)
+            a_minute_later = time.time() + 60
+            monkeypatch.setattr("autoscaler.reconciler.time.time", lambda: a_minute_later)
+            patch = {"metadata": {"annotations": {"look": "again"}}}
+            await kn.client.patch(ServerlessService, REVISION, NAMESPACE, patch)
+            await kn.settled()
+            assert kn.autoscalers.get(*KEY) == before
+
+
+@pytest.mark.parametrize("kind", [Metric, ServerlessService])
+async def test_72_an_object_of_someone_else_is_left_alone(
+    kind: type[Metric | ServerlessService], log_lines: list[bytes]
+) -> None:
     async with running_api_server() as api, cluster(api, log_lines) as kn:
         await kn.create(FAST, TARGET_10)
-        foreign = Metric()
-        foreign.metadata.name, foreign.metadata.namespace = REVISION, NAMESPACE
+        foreign = kind(metadata=ObjectMeta(name=REVISION, namespace=NAMESPACE))
         await kn.client.create(foreign)
         async with kn.running():
             await kn.until("refused", lambda pa: condition(pa, "Active") == ("False", "NotOwned"), within_s=10)

@@ -36,7 +36,7 @@ class Cluster:
 
     def stat(self, concurrency: float, key: RevisionKey = KEY) -> Outcome | None:
         stat = Stat("activator", average_concurrent_requests=concurrency, request_count=concurrency)
-        return self.scalers.record(key, self.now_s, stat, self.now_s)
+        return self.scalers.record(key, stat, self.now_s)
 
     def run(self, seconds: float) -> list[tuple[float, Outcome]]:
         outcomes = []
@@ -122,6 +122,7 @@ def test_ten_thousand_revisions_at_once_are_spread_over_the_tick() -> None:
     for key in keys:
         cluster.put(key)
         cluster.stat(1, key)
+    assert cluster.run(1.8) == []
     cluster.run(2)
     per_phase: list[int] = []
     decided: list[RevisionKey] = []
@@ -131,6 +132,16 @@ def test_ten_thousand_revisions_at_once_are_spread_over_the_tick() -> None:
         decided += [outcome.revision.key for _, outcome in outcomes]
     assert sorted(decided) == sorted(keys)
     assert max(per_phase) < 10_000 / PHASES * 1.5
+
+
+def test_a_stat_from_the_future_counts_as_of_now() -> None:
+    cluster = Cluster().at_zero()
+    early = Stat("activator", average_concurrent_requests=1000, timestamp=int(T0) + 3600)
+    assert cluster.scalers.record(KEY, early, cluster.now_s) is not None
+    cluster.run(70)
+    cluster.stat(1)
+    cluster.run(2)
+    assert cluster.desired() == 1
 
 
 def test_48_the_owner_is_told_of_a_new_scale_or_sign_only() -> None:
