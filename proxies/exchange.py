@@ -192,6 +192,7 @@ class Exchange:
 
     __slots__ = (
         "_downstream",
+        "_is_half_closed",
         "_is_request_paused",
         "_is_response_paused",
         "_pending",
@@ -236,6 +237,7 @@ class Exchange:
         self._replays_left = 1
         self._is_request_paused = False
         self._is_response_paused = False
+        self._is_half_closed = False
         self.clock = clock
         self.request = request
         """The request's head as received. Shared between equal requests: never changed."""
@@ -323,10 +325,11 @@ class Exchange:
 
     def client_eof(self) -> bool:
         """The client will send no more. True when the connection stays open for the other direction (tunnel)."""
-        if self._phase is _TUNNEL and self._upstream is not None:
-            self._upstream.send_eof()
-            return True
-        return False
+        if self._phase is not _TUNNEL or self._upstream is None:
+            return False
+        self._upstream.send_eof()
+        self._tunnel_ended_one_way()
+        return True
 
     def client_gone(self) -> None:
         """The client's connection is lost."""
@@ -452,6 +455,7 @@ class Exchange:
     def tunnel_response_eof(self) -> None:
         """The peer will send no more."""
         self._downstream.tunnel_eof()
+        self._tunnel_ended_one_way()
 
     def upstream_is_full(self) -> None:
         """The peer reads slowly: read no more of the request."""
@@ -471,6 +475,11 @@ class Exchange:
         timeouts = self._timeouts
         if timeouts is not None and timeouts.limits.has_peer_limits:
             timeouts.wrote(self.clock())
+
+    def _tunnel_ended_one_way(self) -> None:
+        if self._is_half_closed:
+            self._end(Outcome.COMPLETE)
+        self._is_half_closed = True
 
     def _may_replay(self) -> bool:
         """The request may be sent twice: nothing of a body is lost and the method promises it (RFC 9110 9.2.2)."""

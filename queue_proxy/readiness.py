@@ -126,12 +126,13 @@ class Readiness:
 
     async def _run(self, done: Callable[[bool], None]) -> None:
         reasons = await asyncio.gather(*(probe.run() for probe in self._probes))
+        at_s = time.time()
         self._task = None
         failed = [reason for reason in reasons if reason]
         done(not failed)
         if not failed and not self._was_ready:
             self._was_ready = True
-            self._logger.info("app_ready", at=time.time())
+            self._logger.info("app_ready", at=at_s)
         elif failed:
             self._logger.warning("app_not_ready", reason="; ".join(failed))
 

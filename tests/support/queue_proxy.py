@@ -1,0 +1,129 @@
+"""A real `python -m queue_proxy` process on a loopback address of its own."""
+
+import asyncio
+import json
+import os
+import random
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.http import Client, Response, fetch
+from tests.support.processes import eventually, kill_group
+
+__all__ = ["ACTIVATOR_PROBE", "QueueProxy", "environment", "exit_of", "running_queue_proxy"]
+
+ROOT = Path(__file__).parents[2]
+ACTIVATOR_PROBE = ("User-Agent: Knative-Activator-Probe", "K-Network-Probe: queue")
+MAIN_PORT, ADMIN_PORT, STAT_PORT = 8012, 8022, 9090
+
+
+@dataclass
+class QueueProxy:
+    """A running sidecar."""
+
+    host: str
+    process: asyncio.subprocess.Process
+    port: int
+    events: list[dict[str, Any]] = field(default_factory=list)
+    """Its log lines."""
+    clients: list[Client] = field(default_factory=list)
+    """What `open` opened; closed at the end."""
+
+    async def fetch(self, target: str = "/", **options: Any) -> Response:
+        """One request to the main port."""
+        return await fetch(self.host, self.port, target, **options)
+
+    async def open(self) -> Client:
+        """A connection to the main port."""
+        self.clients.append(await Client.open(self.host, self.port))
+        return self.clients[-1]
+
+    async def probe(self, *headers: str) -> Response:
+        """The activator's probe."""
+        return await fetch(self.host, self.port, headers=headers or ACTIVATOR_PROBE)
+
+    async def admin(self, target: str) -> Response:
+        """One request to the admin port."""
+        return await fetch(self.host, ADMIN_PORT, target)
+
+    async def stat(self, *headers: str) -> Response:
+        """One scrape."""
+        return await fetch(self.host, STAT_PORT, "/metrics", headers=headers)
+
+    def accepts(self, port: int) -> bool:
+        """Whether something listens there."""
+        with socket.socket() as sock:
+            return sock.connect_ex((self.host, port)) == 0
+
+
+def environment(app_port: int = 1, **variables: str) -> dict[str, str]:
+    """A complete environment."""
+    return {
+        "CONTAINER_CONCURRENCY": "0",
+        "QUEUE_SERVING_PORT": str(MAIN_PORT),
+        "QUEUE_SERVING_TLS_PORT": "8112",
+        "USER_PORT": str(app_port),
+        "REVISION_TIMEOUT_SECONDS": "60",
+        "SERVING_LOGGING_CONFIG": "",
+        "SERVING_LOGGING_LEVEL": "",
+        "SERVING_NAMESPACE": "default",
+        "SERVING_CONFIGURATION": "hello",
+        "SERVING_REVISION": "hello-00001",
+        "SERVING_POD": "hello-00001-deployment-abc",
+        "SERVING_POD_IP": "10.0.0.9",
+        **variables,
+    }
+
+
+async def _start(env: dict[str, str]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "queue_proxy",
+        cwd=ROOT,
+        env={**env, "PATH": os.defpath},
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+async def exit_of(env: dict[str, str]) -> tuple[int, str]:
+    """Start one that ends by itself; return its exit code and what it wrote to stderr."""
+    process = await _start(env)
+    try:
+        async with asyncio.timeout(20):
+            _, stderr = await process.communicate()
+    finally:
+        kill_group(process.pid)
+    assert process.returncode is not None
+    return process.returncode, stderr.decode()
+
+
+@asynccontextmanager
+async def running_queue_proxy(app_port: int = 1, **variables: str) -> AsyncIterator[QueueProxy]:
+    """Start one in front of an app on `app_port` and wait until it listens."""
+    host = f"127.{random.randrange(64, 192)}.{random.randrange(1, 255)}.{random.randrange(1, 255)}"
+    env = environment(app_port, KNUV_BIND_ADDRESS=host) | variables
+    process = await _start(env)
+    proxy = QueueProxy(host, process, int(env["QUEUE_SERVING_PORT"]))
+    reading = asyncio.create_task(_read_events(process, proxy.events))
+    try:
+        await eventually(lambda: any(event["message"] == "listening" for event in proxy.events))
+        yield proxy
+    finally:
+        for client in proxy.clients:
+            client.close()
+        kill_group(process.pid)
+        await process.wait()
+        await reading
+
+
+async def _read_events(process: asyncio.subprocess.Process, events: list[dict[str, Any]]) -> None:
+    assert process.stderr is not None
+    while line := await process.stderr.readline():
+        events.append(json.loads(line) if line.startswith(b"{") else {"message": line.decode()})
