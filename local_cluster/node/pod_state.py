@@ -296,8 +296,8 @@ class PodMachine:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the pod takes traffic. A pod that is being deleted never does."""
-        return not self.is_deleting and self.is_initialised and all(record.is_ready for record in self.containers)
+        """Whether the pod takes traffic. One that is being deleted never does: its containers are stopping."""
+        return self.is_initialised and all(record.is_ready for record in self.containers)
 
     @property
     def has_failed_init(self) -> bool:

@@ -89,7 +89,7 @@ def _ready(type_: str, machine: PodMachine, phase: str) -> Condition:
         return Condition(type=type_, status="False", reason="PodCompleted")
     if phase == "Failed":
         return Condition(type=type_, status="False", reason="PodFailed")
-    unready = [r.plan.name for r in machine.containers if machine.is_deleting or not r.is_ready]
+    unready = [r.plan.name for r in machine.containers if not r.is_ready]
     message = f"containers with unready status: [{' '.join(unready)}]"
     return Condition(type=type_, status="False", reason="ContainersNotReady", message=message)
 
@@ -101,7 +101,7 @@ def _container_status(record: ContainerRecord, machine: PodMachine) -> Container
         image_id=record.plan.image,
         container_id=record.container_id,
         restart_count=record.restart_count,
-        ready=record.is_ready and (not machine.is_deleting or record.state is State.ENDED),
+        ready=record.is_ready,
         started=record.is_started if record.has_process else False,
     )
     if record.has_process:

@@ -295,6 +295,13 @@ def test_containers_without_a_process_do_not_hold_up_the_removal() -> None:
     assert pod.exited("waiting", 0) == ["remove"]
 
 
+def test_a_container_that_turns_out_to_be_impossible_during_deletion_is_given_up() -> None:
+    pod = Dialogue("a")
+    pod.begin()
+    assert pod.delete() == []
+    assert pod.not_created("a", "CreateContainerConfigError") == ["remove"]
+
+
 def test_a_pod_that_is_deleted_before_it_began_is_removed_at_once() -> None:
     pod = Dialogue("a", initContainers=[{"name": "i"}])
     assert pod.delete() == ["remove"]
