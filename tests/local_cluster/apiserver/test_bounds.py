@@ -1,0 +1,71 @@
+"""What is bounded, and what happens beyond the bound."""
+
+import pytest
+
+from local_cluster.apiserver import store as store_module
+from local_cluster.apiserver import watching
+from local_cluster.apiserver.admission import Admission
+from local_cluster.apiserver.errors import StatusError
+from local_cluster.apiserver.garbage import GarbageCollector
+from local_cluster.apiserver.kinds import BUILT_IN_KINDS
+from local_cluster.apiserver.objects import Objects, Policy
+from local_cluster.apiserver.resources import Registry
+from local_cluster.apiserver.store import Store
+from tests.local_cluster.apiserver.raw import CONFIGMAPS, Api
+
+
+def named(name: str, size: int = 0) -> dict[str, object]:
+    return {"metadata": {"name": name, "namespace": "default", "uid": name}, "data": {"key": "x" * size}}
+
+
+def test_the_history_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "HISTORY_BYTES_MAX", 10_000)
+    store = Store(first_version=0)
+    collection = store.open("configmaps.", lambda _: {})
+    for number in range(20):
+        store.put("configmaps.", named(f"c{number}", size=1000))
+    with pytest.raises(StatusError, match="too old"):
+        collection.since(5)
+    assert len(list(collection.since(15))) == 5
+
+
+def test_rendered_bytes_are_shared_while_they_are_fresh_and_then_given_back() -> None:
+    store = Store(first_version=0)
+    collection = store.open("configmaps.", lambda _: {})
+    store.put("configmaps.", named("first"))
+    [first] = collection.since(0)
+    assert first.rendered("form", lambda: b"once") == b"once"
+    assert first.rendered("form", lambda: b"twice") == b"once"
+    for number in range(store_module.RENDERED_MAX):
+        store.put("configmaps.", named(f"c{number}"))
+    assert first.rendered("form", lambda: b"anew") == b"anew"
+
+
+async def test_watches_beyond_the_bound_are_told_when_to_come_back(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "WATCHES_MAX", 1)
+    async with api.watch(CONFIGMAPS, resourceVersion=await api.version()):
+        refused = await api.get(CONFIGMAPS, watch="true")
+        assert (refused.status, refused.headers["Retry-After"]) == (429, "1")
+
+
+async def test_events_are_forgotten_an_hour_after_they_were_last_written() -> None:
+    now_s = 0.0
+    store, registry = Store(first_version=0), Registry(BUILT_IN_KINDS)
+    for kind in BUILT_IN_KINDS:
+        store.open(kind.key, lambda _: {})
+    objects = Objects(store, registry, Admission(), Policy())
+    collector = GarbageCollector(store, registry, objects, clock=lambda: now_s)
+    events = store.collection("events.")
+    for name in ("repeated", "single"):
+        store.put("events.", named(name))
+    now_s = 3000.0
+    store.put("events.", named("repeated", size=1))
+    store.put("configmaps.", named("kept"))
+    now_s = 3601.0
+    collector.expire_events()
+    assert events.get("default", "single") is None
+    assert events.get("default", "repeated") is not None
+    now_s = 6601.0
+    collector.expire_events()
+    assert len(events) == 0
+    assert len(store.collection("configmaps.")) == 1
