@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any
 
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from kube.client import Client
@@ -46,6 +46,8 @@ from tests.support.api import running_api_server
 
 SYSTEM = "knative-serving"
 DEADLINE_S = 10.0
+SOON_S = 0.5
+"""Where a statement says 100 ms: with room for a busy machine, and well below the second after which ticks do it."""
 Headers = Sequence[tuple[str, str]]
 
 
@@ -88,10 +90,10 @@ async def read_message(reader: asyncio.StreamReader) -> Message:
 class Pod:
     """A pod behind its queue-proxy: answers probes and, once `gate` is open, requests with its name."""
 
-    def __init__(self, host: str, name: str) -> None:
+    def __init__(self, host: str, name: str, *, port: int = 0) -> None:
         self.host = host
         self.name = name
-        self.port = 0
+        self.port = port
         self.probe_answer: tuple[int, bytes] | None = (200, b"queue")
         """Status and body; None: no answer at all."""
         self.gate = asyncio.Event()
@@ -108,7 +110,7 @@ class Pod:
 
     async def start(self) -> None:
         """Listen, on the same port as before if there was one."""
-        self._server = await asyncio.start_server(self._serve, self.host, self.port)
+        self._server = await asyncio.start_server(self._accept, self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -130,17 +132,19 @@ class Pod:
         except TimeoutError:
             raise AssertionError(f"{self.name}: {what}: {len(self.probes)} probes, {self.requests}") from None
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 await self._answer(await read_message(reader), writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            # The peer left, or the pod was stopped.
             pass
         finally:
-            self._serving.discard(task)
             writer.close()
             with suppress(ConnectionError):
                 await writer.wait_closed()
@@ -193,12 +197,17 @@ class Autoscaler:
         self.port = 0
         self._changed = asyncio.Condition()
         self._connections: set[ServerConnection] = set()
+        self._server: Server
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        async with serve(self._take, "127.0.0.1", self.port, ping_interval=None, close_timeout=0.1) as server:
-            self.port = next(iter(server.sockets)).getsockname()[1]
-            yield
+    async def start(self) -> None:
+        """Listen, on the same port as before if there was one."""
+        self._server = await serve(self._take, "127.0.0.1", self.port, ping_interval=None, close_timeout=0.1)
+        self.port = next(iter(self._server.sockets)).getsockname()[1]
+
+    async def stop(self) -> None:
+        """Close every connection and listen no more."""
+        self._server.close()
+        await self._server.wait_closed()
 
     async def until(self, is_so: Callable[["Autoscaler"], bool], what: str) -> None:
         try:
@@ -211,6 +220,25 @@ class Autoscaler:
         """The message of that index, once it is here."""
         await self.until(lambda self: len(self.frames) > index, f"no message {index}")
         return self.frames[index]
+
+    async def heard_of(self, concurrency: float) -> None:
+        """Wait until the last message says that so many requests are inside."""
+        await self.until(
+            lambda self: (
+                bool(self.frames) and self.frames[-1].messages[0].stat.average_concurrent_requests == concurrency
+            ),
+            f"not {concurrency} requests inside",
+        )
+
+    async def until_silent(self) -> None:
+        """Wait until no message came for longer than the time between two."""
+        while True:
+            count = len(self.frames)
+            try:
+                async with asyncio.timeout(1.3), self._changed:
+                    await self._changed.wait_for(lambda count=count: len(self.frames) > count)
+            except TimeoutError:
+                return
 
     async def close_connections(self) -> None:
         """End what is open, as a server that restarts does."""
@@ -272,16 +300,16 @@ class World:
         self.process = process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "activator"), env=self.environ, stderr=asyncio.subprocess.PIPE
         )
-        reading = asyncio.get_running_loop().create_task(self._read_log(process))
-
-        async def end() -> None:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-            await reading
-
-        self.stack.push_async_callback(end)
+        self._reading = asyncio.get_running_loop().create_task(self._read_log(process))
         return process
+
+    async def end(self) -> None:
+        """Kill the activator if it still runs."""
+        if self.process is not None:
+            if self.process.returncode is None:
+                self.process.kill()
+            await self.process.wait()
+            await self._reading
 
     async def logged(self, event: str, count: int = 1) -> dict[str, Any]:
         """The log line of that event, the last one when it is there so many times."""
@@ -316,6 +344,7 @@ class World:
     def __post_init__(self) -> None:
         self._log_changed = asyncio.Condition()
         self._log_ended = False
+        self._reading: asyncio.Task[None]
 
     # The cluster.
 
@@ -355,6 +384,15 @@ class World:
             ports=[EndpointPort(name="http", port=8012)],
         )
         await self._write_endpoints(name, namespace, name, "Public", {}, [subset])
+
+    async def cluster_address(self, behind: Pod) -> None:
+        """Write the private Service, with the address of a pod for its ClusterIP."""
+        labels = {"serving.knative.dev/revision": "rev", "networking.internal.knative.dev/serviceType": "Private"}
+        service = Service(
+            metadata=ObjectMeta(name="rev-private", namespace="ns", labels=labels),
+            spec=ServiceSpec(cluster_ip=behind.host, ports=[ServicePort(name="http", port=behind.port)]),
+        )
+        await self.client.create(service)
 
     async def pod(self, last: int, *, listens: bool = True) -> Pod:
         """A pod at the address that ends in `last`."""
@@ -460,7 +498,8 @@ async def surroundings(*, network: dict[str, str] | None = None, **environ: str)
                 **environ,
             },
         )
-        await stack.enter_async_context(world.autoscaler.running())
+        await world.autoscaler.start()
+        stack.push_async_callback(world.autoscaler.stop)
         await client.create(Namespace(metadata=ObjectMeta(name=SYSTEM)))
         await client.create(
             Service(
@@ -481,7 +520,11 @@ async def surroundings(*, network: dict[str, str] | None = None, **environ: str)
         )
         if network is not None:
             await client.create(ConfigMap(metadata=ObjectMeta(name="config-network", namespace=SYSTEM), data=network))
-        yield world
+        try:
+            yield world
+        finally:
+            # Before its peers, so that nobody connects to one that is about to go.
+            await world.end()
 
 
 @asynccontextmanager

@@ -1,0 +1,49 @@
+"""What the golden set `lb_policy` leaves to chance."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activator.load_balancing import UNLIMITED, FirstAvailable, RandomChoiceOfTwo, RoundRobin, Target, policy_for
+
+
+def targets(*in_flight: int, capacity: int = UNLIMITED) -> list[Target]:
+    made = [Target(f"p{index}", capacity) for index in range(len(in_flight))]
+    for target, count in zip(made, in_flight, strict=True):
+        target.in_flight = count
+    return made
+
+
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=8))
+def test_the_busiest_alone_is_never_chosen_of_two(in_flight: list[int]) -> None:
+    picked = RandomChoiceOfTwo().pick(targets(*in_flight))
+    assert picked is not None
+    busiest = max(in_flight)
+    assert picked.in_flight < busiest or in_flight.count(busiest) > 1
+
+
+def test_equal_ones_are_chosen_alike() -> None:
+    policy, equal = RandomChoiceOfTwo(), targets(0, 0, 0, 0)
+    counts = Counter(policy.pick(equal) for _ in range(4000))
+    # Four standard deviations of a binomial distribution around 1000.
+    assert all(890 < counts[target] < 1110 for target in equal), counts
+
+
+def test_the_two_candidates_are_different() -> None:
+    # The least chance that there is, twice: the first and the second target, not the first twice.
+    policy = RandomChoiceOfTwo(chance=lambda: 0.0)
+    picked = policy.pick(targets(3, 1, 0))
+    assert picked is not None
+    assert picked.address == "p1"
+
+
+def test_full_targets_are_not_chosen() -> None:
+    for policy in (FirstAvailable(), RoundRobin()):
+        assert policy.pick(targets(2, 2, capacity=2)) is None
+        assert policy.pick([]) is None
+
+
+def test_the_container_concurrency_decides_about_the_policy() -> None:
+    policies = [type(policy_for(concurrency)) for concurrency in (0, 1, 3, 4)]
+    assert policies == [RandomChoiceOfTwo, FirstAvailable, FirstAvailable, RoundRobin]

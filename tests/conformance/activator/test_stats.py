@@ -1,0 +1,122 @@
+"""Statements 54 to 62: what the autoscaler hears, and when."""
+
+import asyncio
+import time
+
+from proxies.wire.stat import Stat, StatMessage
+from tests.conformance.activator.world import SOON_S, Autoscaler, World, activator
+
+
+def stat(frame_index: int, autoscaler: Autoscaler) -> Stat:
+    (message,) = autoscaler.frames[frame_index].messages
+    return message.stat
+
+
+async def test_statement_54_the_connection_is_a_plain_websocket_to_the_root() -> None:
+    async with activator() as world:
+        assert world.autoscaler.paths == ["/"]
+        (headers,) = world.autoscaler.request_headers
+        assert dict(headers)["Host"] == "autoscaler.knative-serving.svc.cluster.local:8080"
+        names = {name.lower() for name, _ in headers}
+        expected = {"host", "upgrade", "connection", "sec-websocket-key", "sec-websocket-version"}
+        assert names == expected
+
+
+async def test_statement_55_the_first_request_is_reported_at_once() -> None:
+    async with activator() as world:
+        began = time.monotonic()
+        waiting = world.start_get()
+        frame = await world.autoscaler.frame(0)
+        assert frame.at - began < SOON_S
+        assert frame.is_binary
+        expected = Stat(pod_name="activator-1", average_concurrent_requests=1.0, request_count=1.0)
+        assert frame.messages == [StatMessage("ns", "rev", expected)]
+        waiting.cancel()
+
+
+async def test_statement_56_the_first_report_is_less_by_the_first_request() -> None:
+    async with activator() as world:
+        waiting = [world.start_get(), world.start_get()]
+        await world.autoscaler.frame(2)
+        for task in waiting:
+            task.cancel()
+        first, second = stat(1, world.autoscaler), stat(2, world.autoscaler)
+        assert SOON_S < first.average_concurrent_requests <= 1
+        assert first.request_count == 1
+        assert second == Stat(pod_name="activator-1", average_concurrent_requests=2.0, request_count=0.0)
+        frames = world.autoscaler.frames
+        assert 0.8 < frames[2].at - frames[1].at < 1 + SOON_S
+
+
+async def test_statement_57_a_revisions_end_is_reported_and_then_silence() -> None:
+    async with activator() as world:
+        pod = await world.pod(10)
+        await world.endpoints(ready=[pod])
+        await world.get()
+        await world.autoscaler.until_silent()
+        frames = world.autoscaler.frames
+        count = len(frames)
+        assert 2 <= count <= 3
+        assert stat(count - 1, world.autoscaler) == Stat(pod_name="activator-1")
+        # A revision that is asked for anew is reported at once, as the next message, with 1 and 1.
+        await world.get()
+        await world.autoscaler.frame(count)
+        assert stat(count, world.autoscaler).average_concurrent_requests == 1.0
+        assert stat(count, world.autoscaler).request_count == 1.0
+
+
+async def test_statement_58_all_revisions_are_in_one_message() -> None:
+    async with activator() as world:
+        await world.revision("other")
+        waiting = [world.start_get()]
+        await world.autoscaler.frame(0)
+        await until_known(world, "other")
+        waiting.append(world.start_get(revision=("ns", "other")))
+        await world.autoscaler.until(lambda self: len(self.frames[-1].messages) == 2, "no message with two")
+        assert {message.name for message in world.autoscaler.frames[-1].messages} == {"rev", "other"}
+        for task in waiting:
+            task.cancel()
+
+
+async def until_known(world: World, name: str) -> None:
+    """Wait until the activator knows the revision: a request for an unknown one is answered at once."""
+    async with asyncio.timeout(10):
+        while True:
+            request = world.start_get(revision=("ns", name))
+            done, _ = await asyncio.wait([request], timeout=0.1)
+            request.cancel()
+            if not done:
+                return
+            assert request.result().status == 404
+
+
+async def test_statements_60_and_61_after_a_close_it_is_back_soon_and_the_outage_is_not_reported() -> None:
+    async with activator() as world:
+        await world.autoscaler.close_connections()
+        began = time.monotonic()
+        await world.autoscaler.until(lambda self: len(self.paths) == 2, "no second connection")
+        assert time.monotonic() - began < 1
+        await world.logged("stat_connection_down")
+        await world.logged("stat_connection_up", count=2)
+
+
+async def test_statement_61_stats_of_an_outage_are_not_sent_later() -> None:
+    async with activator() as world:
+        await world.autoscaler.stop()
+        await world.logged("stat_connection_down")
+        waiting = world.start_get()
+        # A probe is answered behind every request that was sent before it.
+        await world.get(headers=[("K-Network-Probe", "activator")])
+        await world.autoscaler.start()
+        await world.logged("stat_connection_up", count=2)
+        await world.autoscaler.frame(0)
+        assert stat(0, world.autoscaler) != Stat("activator-1", 1.0, 0.0, 1.0), "the first request's own message"
+        waiting.cancel()
+
+
+async def test_statement_62_probes_are_not_counted() -> None:
+    async with activator() as world:
+        for header in ("K-Kubelet-Probe", "K-Network-Probe"):
+            await world.get(headers=[(header, "activator")])
+        await world.autoscaler.until_silent()
+        assert world.autoscaler.frames == []
