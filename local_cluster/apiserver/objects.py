@@ -7,7 +7,7 @@ insists on a version is refused then. The commit itself never awaits.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from local_cluster.apiserver.admission import Admission, AdmissionRequest
 from local_cluster.apiserver.errors import (
@@ -181,33 +181,31 @@ class Objects:
         self, kind: ResourceType, namespace: str, name: str, options: DeleteOptions, caller: Caller
     ) -> tuple[Stored, bool]:
         """DELETE. The object's state, and whether it is gone (False: finalizers or a grace period hold it)."""
-        stored = self.get(kind, namespace, name)
-        current = kind.shown(stored.load())
-        _check_preconditions(kind, current, options)
         self._policy.refuse_deletion(kind, name)
-        await self._admit(kind, "DELETE", namespace, {}, current, caller)
+        old = kind.shown(self.get(kind, namespace, name).load())
+        await self._admit(kind, "DELETE", namespace, {}, old, caller)
         stored = self.get(kind, namespace, name)
+        _check_preconditions(kind, stored, options)
         if caller.dry_run:
-            return stored, not self._held_by(kind, stored.load(), options)
+            return stored, _hold(kind, stored.load(), options) is None
         return self.begin_deletion(kind, stored, options)
 
     def begin_deletion(self, kind: ResourceType, stored: Stored, options: DeleteOptions) -> tuple[Stored, bool]:
         """Delete without asking anyone: at once, or by marking the object when something holds it."""
         obj = stored.load()
         metadata = obj["metadata"]
-        held = self._held_by(kind, obj, options)
-        if not held:
+        hold = _hold(kind, obj, options)
+        if hold is None:
             return self.store.remove(kind.key, stored), True
-        grace_s = held.get("grace_period_s")
         if "deletionTimestamp" not in metadata:
-            metadata["deletionTimestamp"] = now_text()
+            metadata["deletionTimestamp"] = now_text(hold.grace_s)
+            metadata["deletionGracePeriodSeconds"] = hold.grace_s
             metadata["generation"] = metadata.get("generation", 0) + 1
-            metadata["deletionGracePeriodSeconds"] = grace_s or 0
-        elif grace_s is not None:
-            metadata["deletionGracePeriodSeconds"] = min(grace_s, metadata.get("deletionGracePeriodSeconds", grace_s))
-        metadata["finalizers"] = held["finalizers"]
-        if not metadata["finalizers"]:
-            del metadata["finalizers"]
+        elif hold.grace_s < metadata.get("deletionGracePeriodSeconds", 0):
+            metadata["deletionTimestamp"] = now_text(hold.grace_s)
+            metadata["deletionGracePeriodSeconds"] = hold.grace_s
+        if hold.finalizers:
+            metadata["finalizers"] = hold.finalizers
         if kind.key == "namespaces.":
             obj.setdefault("status", {})["phase"] = "Terminating"
         if is_same(obj, stored.load()):
@@ -217,20 +215,6 @@ class Objects:
     def rewrite(self, kind: ResourceType, stored: Stored, obj: dict[str, Any]) -> None:
         """Commit a change of the server's own; removes the object when nothing holds it any more."""
         self._commit(kind, stored, obj, stored.load(), Caller(identity=Identity("system:apiserver")))
-
-    def _held_by(self, kind: ResourceType, obj: dict[str, Any], options: DeleteOptions) -> dict[str, Any]:
-        """Why a deletion has to wait: the finalizers and the grace period; empty when it has not."""
-        finalizers = list(obj["metadata"].get("finalizers") or ())
-        if options.propagation == "Foreground" and FOREGROUND not in finalizers:
-            finalizers.append(FOREGROUND)
-        if options.propagation == "Orphan" and ORPHAN not in finalizers:
-            finalizers.append(ORPHAN)
-        if kind.key == "namespaces.":
-            return {"finalizers": finalizers}
-        grace_s = _pod_grace_s(obj, options) if kind.key == "pods." else None
-        if finalizers or grace_s:
-            return {"finalizers": finalizers, "grace_period_s": grace_s}
-        return {}
 
     def _commit(
         self, kind: ResourceType, stored: Stored, desired: dict[str, Any], current: dict[str, Any], caller: Caller
@@ -294,15 +278,35 @@ class Objects:
             raise forbidden(kind.group, kind.plural, name, why, [cause])
 
 
-def _check_preconditions(kind: ResourceType, current: dict[str, Any], options: DeleteOptions) -> None:
-    metadata = current["metadata"]
+class _Hold(NamedTuple):
+    """What a deletion has to wait for."""
+
+    finalizers: list[str]
+    grace_s: int
+    """Seconds that the node gives a pod to end; 0 for everything else."""
+
+
+def _hold(kind: ResourceType, obj: dict[str, Any], options: DeleteOptions) -> _Hold | None:
+    """Why the object cannot go at once; None when it can."""
+    finalizers = list(obj["metadata"].get("finalizers") or ())
+    if options.propagation == "Foreground" and FOREGROUND not in finalizers:
+        finalizers.append(FOREGROUND)
+    if options.propagation == "Orphan" and ORPHAN not in finalizers:
+        finalizers.append(ORPHAN)
+    grace_s = _pod_grace_s(obj, options) if kind.key == "pods." else 0
+    # A namespace goes when it is empty.
+    is_held = finalizers or grace_s or kind.key == "namespaces."
+    return _Hold(finalizers, grace_s) if is_held else None
+
+
+def _check_preconditions(kind: ResourceType, stored: Stored, options: DeleteOptions) -> None:
     for given, found, what in (
-        (options.uid, metadata["uid"], "UID"),
-        (options.resource_version, metadata["resourceVersion"], "ResourceVersion"),
+        (options.uid, stored.uid, "UID"),
+        (options.resource_version, str(stored.version), "ResourceVersion"),
     ):
         if given and given != found:
             why = f"Precondition failed: {what} in precondition: {given}, {what} in object meta: {found}"
-            raise conflict(kind.group, kind.plural, metadata["name"], why)
+            raise conflict(kind.group, kind.plural, stored.name, why)
 
 
 def _pod_grace_s(pod: dict[str, Any], options: DeleteOptions) -> int:

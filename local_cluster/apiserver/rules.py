@@ -6,7 +6,7 @@ Pure functions on dicts: the caller owns them. Conformance: api-clients statemen
 import re
 import secrets
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from local_cluster.apiserver.errors import Cause, bad_request, conflict, invalid
@@ -45,9 +45,9 @@ _IGNORED = ("managedFields", "selfLink")
 _ANNOTATIONS_BYTES_MAX = 256 << 10
 
 
-def now_text() -> str:
-    """The current time as RFC 3339 in whole seconds, as metadata times are."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def now_text(ahead_s: int = 0) -> str:
+    """The current time, or `ahead_s` seconds later, as RFC 3339 in whole seconds, as metadata times are."""
+    return (datetime.now(UTC) + timedelta(seconds=ahead_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def generate_name(prefix: str) -> str:
