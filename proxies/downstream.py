@@ -352,8 +352,8 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         )
         self._server.active += 1
         policy.admit(exchange)
-        if data and not is_done and exchange.is_held:
-            self._pause_reading()
+        if not is_done:
+            exchange.hold_body()
         return exchange
 
     def _scan(self, body: BodyReader, data: bytes) -> tuple[bytes, bool]:

@@ -313,7 +313,11 @@ class Exchange:
             upstream.send(data, is_done)
             return
         self._pending += data
-        if self._pending and not self._is_request_paused:
+        self.hold_body()
+
+    def hold_body(self) -> None:
+        """Read no more of the body while what came of it has nowhere to go."""
+        if self._pending and self._upstream is None and not self._is_request_paused:
             self._is_request_paused = True
             self._downstream.pause_request()
 

@@ -1,0 +1,389 @@
+"""Server, both halves and pool over real sockets: what the numbered statements about queue-proxy leave open."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from proxies.exchange import Exchange, Outcome
+from proxies.headers import HeadEdits
+from proxies.messages import Answer
+from proxies.server import Server, listening_socket
+from proxies.timeouts import TimeoutLimits
+from proxies.upstream import Endpoint, Pool
+from tests.support.http import Call, Client, fetch, running_app
+from tests.support.processes import eventually
+
+EDITS = HeadEdits()
+
+
+class Policy:
+    """Forwards to one endpoint; `admit` can be replaced. Keeps what ended, in order."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.ended_with: list[Outcome | None] = []
+        self.cancelled_count = 0
+        self.decide: Callable[[Exchange], None] = self.forward
+        self.held: list[Exchange] = []
+
+    def forward(self, exchange: Exchange) -> None:
+        exchange.limit(TimeoutLimits(max_duration_s=60))
+        exchange.forward(self.endpoint, EDITS)
+
+    def admit(self, exchange: Exchange) -> None:
+        self.decide(exchange)
+
+    def cancelled(self, exchange: Exchange) -> None:
+        self.cancelled_count += 1
+
+    def ended(self, exchange: Exchange) -> None:
+        self.ended_with.append(exchange.outcome)
+
+
+class Proxy:
+    """A running server with its pool and policy."""
+
+    def __init__(self, server: Server, pool: Pool, policy: Policy, port: int) -> None:
+        self.server, self.pool, self.policy, self.port = server, pool, policy, port
+        self.clients: list[Client] = []
+
+    async def open(self) -> Client:
+        self.clients.append(await Client.open("127.0.0.1", self.port))
+        return self.clients[-1]
+
+
+@asynccontextmanager
+async def running_proxy(app_port: int, **pool_options: float) -> AsyncIterator[Proxy]:
+    loop = asyncio.get_running_loop()
+    pool = Pool(loop, **pool_options)  # type: ignore[arg-type]
+    policy = Policy(pool.endpoint("127.0.0.1", app_port))
+    server = Server(loop, policy)
+    proxy = Proxy(server, pool, policy, await server.listen("127.0.0.1", 0))
+    try:
+        yield proxy
+    finally:
+        for client in proxy.clients:
+            client.close()
+        await server.stop(tunnel_grace_s=1.0)
+        await pool.close()
+        await asyncio.sleep(0)
+
+
+async def test_a_slow_reader_stops_the_app_from_sending_and_nothing_is_lost() -> None:
+    data = os.urandom(40_000_000)
+    sent = 0
+
+    async def answer(call: Call) -> None:
+        nonlocal sent
+        await call.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data))
+        for begin in range(0, len(data), 100_000):
+            await call.send(data[begin : begin + 100_000])
+            sent += 100_000
+
+    async with running_app(answer) as app, running_proxy(app.port) as proxy:
+        client = await proxy.open()
+        await client.request()
+        response = await client.head()
+        await settled(lambda: sent)
+        # What fits into the kernel's buffers of three connections, and no more.
+        assert sent < 20_000_000
+        assert (await client.body(response)).body == data
+
+
+async def settled(value: Callable[[], int]) -> None:
+    """Wait until a value has not changed for a quarter of a second."""
+    last, since = value(), 0
+    while since < 25:
+        await asyncio.sleep(0.01)
+        since = since + 1 if value() == last else 0
+        last = value()
+
+
+async def test_a_slow_app_stops_the_client_from_sending_and_nothing_is_lost() -> None:
+    data = os.urandom(40_000_000)
+    go = asyncio.Event()
+    sent = 0
+
+    async def answer(call: Call) -> None:
+        await go.wait()
+        body, _ = await call.body()
+        await call.respond(200 if body == data else 500)
+
+    async def upload(client: Client) -> None:
+        nonlocal sent
+        for begin in range(0, len(data), 100_000):
+            await client.send(data[begin : begin + 100_000])
+            sent += 100_000
+
+    async with running_app(answer) as app, running_proxy(app.port) as proxy:
+        client = await proxy.open()
+        await client.request(method="POST", headers=[f"Content-Length: {len(data)}"])
+        uploading = asyncio.create_task(upload(client))
+        await settled(lambda: sent)
+        assert sent < 25_000_000
+        go.set()
+        await uploading
+        assert (await client.response()).status == 200
+
+
+async def test_a_held_request_keeps_its_body_outside_until_it_is_forwarded() -> None:
+    data = os.urandom(20_000_000)
+
+    async def answer(call: Call) -> None:
+        body, _ = await call.body()
+        await call.respond(200 if body == data else 500)
+
+    async with running_app(answer) as app, running_proxy(app.port) as proxy:
+        proxy.policy.decide = proxy.policy.held.append
+        client = await proxy.open()
+        uploading = asyncio.create_task(client.request(method="POST", body=data))
+        await eventually(lambda: proxy.policy.held)
+        assert not uploading.done()
+        proxy.policy.forward(proxy.policy.held[0])
+        assert (await client.response()).status == 200
+        await uploading
+
+
+async def test_a_held_request_is_cancelled_when_its_client_leaves() -> None:
+    async with running_app() as app, running_proxy(app.port) as proxy:
+        proxy.policy.decide = proxy.policy.held.append
+        client = await proxy.open()
+        await client.request()
+        await eventually(lambda: proxy.policy.held)
+        client.close()
+        await eventually(lambda: proxy.policy.ended_with)
+        assert (proxy.policy.cancelled_count, proxy.policy.ended_with) == (1, [Outcome.CLIENT_GONE])
+        assert proxy.server.in_flight == 0
+
+
+async def test_a_held_request_may_be_answered_much_later_and_the_connection_goes_on() -> None:
+    async with running_app() as app, running_proxy(app.port) as proxy:
+        proxy.policy.decide = proxy.policy.held.append
+        client = await proxy.open()
+        await client.request()
+        await client.request("/second")
+        await eventually(lambda: proxy.policy.held)
+        assert len(proxy.policy.held) == 1
+        proxy.policy.held[0].answer(Answer(404, b"no"))
+        assert (await client.response()).body == b"no"
+        await eventually(lambda: len(proxy.policy.held) == 2)
+        proxy.policy.forward(proxy.policy.held[1])
+        assert (await client.response()).body == b"hello"
+
+
+async def test_connections_to_the_app_are_kept_within_the_bound_and_used_again() -> None:
+    async with running_app() as app, running_proxy(app.port, idle_per_endpoint_max=2) as proxy:
+        for _ in range(3):
+            await asyncio.gather(*(fetch("127.0.0.1", proxy.port) for _ in range(5)))
+        assert proxy.pool.idle_count == 2
+        await eventually(lambda: len(proxy.pool.connections) == 2)
+        connections = app.connections
+        await fetch("127.0.0.1", proxy.port)
+        assert app.connections == connections
+
+
+async def test_an_idle_connection_is_closed_after_its_time() -> None:
+    async with running_app() as app, running_proxy(app.port, idle_s=0.1) as proxy:
+        await fetch("127.0.0.1", proxy.port)
+        assert proxy.pool.idle_count == 1
+        await eventually(lambda: not proxy.pool.connections)
+        assert proxy.pool.idle_count == 0
+
+
+async def test_a_closed_endpoint_keeps_no_connection() -> None:
+    async with running_app() as app, running_proxy(app.port) as proxy:
+        await fetch("127.0.0.1", proxy.port)
+        proxy.policy.endpoint.close()
+        await eventually(lambda: not proxy.pool.connections)
+        assert (await fetch("127.0.0.1", proxy.port)).status == 200
+        await eventually(lambda: not proxy.pool.connections)
+
+
+async def test_bytes_that_nobody_asked_for_close_a_pooled_connection() -> None:
+    async def answer(call: Call) -> None:
+        await call.respond(200, b"x")
+        await call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad")
+
+    async with running_app(answer) as app, running_proxy(app.port) as proxy:
+        assert (await fetch("127.0.0.1", proxy.port)).body == b"x"
+        await eventually(lambda: not proxy.pool.connections)
+
+
+async def test_a_malformed_response_is_a_502_that_says_why() -> None:
+    async def answer(call: Call) -> None:
+        await call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n")
+
+    async with running_app(answer) as app, running_proxy(app.port) as proxy:
+        response = await fetch("127.0.0.1", proxy.port)
+        assert response.status == 502
+        assert b"conflicting framing" in response.body
+
+
+async def test_a_bad_chunk_of_the_app_cuts_the_response_off() -> None:
+    go = asyncio.Event()
+
+    async def answer(call: Call) -> None:
+        await call.start_chunked()
+        await call.chunk(b"good")
+        await go.wait()
+        await call.send(b"zz\r\n")
+        await call.closed()
+
+    async with running_app(answer) as app, running_proxy(app.port) as proxy:
+        client = await proxy.open()
+        await client.request()
+        response = await client.head()
+        go.set()
+        assert not (await client.body(response)).is_whole
+        await eventually(lambda: proxy.policy.ended_with == [Outcome.ABORTED])
+
+
+async def test_a_body_that_ends_with_its_connection_is_cut_off_by_a_reset_and_not_by_an_orderly_end() -> None:
+    async def answer(call: Call) -> None:
+        await call.send(b"HTTP/1.1 200 OK\r\n\r\npart")
+        await asyncio.sleep(0.05)
+        call.writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00"
+        )
+        call.writer.transport.abort()
+
+    async with running_app(answer) as app, running_proxy(app.port) as proxy:
+        response = await fetch("127.0.0.1", proxy.port)
+        assert (response.status, response.is_whole) == (200, False)
+
+
+async def test_an_answer_before_the_body_was_sent_reaches_the_client_that_goes_on_sending() -> None:
+    async with running_app() as app, running_proxy(app.port) as proxy:
+        proxy.policy.decide = lambda exchange: exchange.answer(Answer(413, b"too much"))
+        client = await proxy.open()
+        await client.request(method="POST", headers=["Content-Length: 100000"])
+        await client.send(b"x" * 50_000)
+        response = await client.response()
+        assert (response.status, response.body, response.value("connection")) == (413, b"too much", "close")
+        await client.send(b"x" * 50_000)
+        assert await client.eof() == b""
+
+
+async def test_an_app_that_answers_before_reading_is_heard() -> None:
+    async def answer(call: Call) -> None:
+        await call.respond(413, b"too much")
+        await call.closed()
+
+    async with running_app(answer) as app, running_proxy(app.port) as proxy:
+        client = await proxy.open()
+        await client.request(method="POST", headers=["Content-Length: 1000000"])
+        await client.send(b"x" * 1000)
+        response = await client.response()
+        assert (response.status, response.body) == (413, b"too much")
+        await eventually(lambda: proxy.policy.ended_with == [Outcome.COMPLETE])
+        assert proxy.pool.idle_count == 0
+
+
+@pytest.mark.parametrize(
+    ("request_", "want"),
+    [
+        (b"GET / HTTP/1.0\r\n\r\n", b"Connection: close"),
+        (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", b"Connection: keep-alive"),
+        (b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", b"Connection: close"),
+    ],
+)
+async def test_what_a_client_is_told_about_its_connection(request_: bytes, want: bytes) -> None:
+    async with running_app() as app, running_proxy(app.port) as proxy:
+        client = await proxy.open()
+        for _ in range(2 if b"keep-alive" in request_ else 1):
+            await client.send(request_)
+            head = await client.reader.readuntil(b"\r\n\r\n")
+            assert want in head.split(b"\r\n")
+            assert await client.reader.readexactly(5) == b"hello"
+        if b"keep-alive" not in request_:
+            assert await client.eof() == b""
+
+
+async def test_a_client_of_http_1_0_gets_the_payload_without_chunks() -> None:
+    async def answer(call: Call) -> None:
+        await call.start_chunked()
+        for part in (b"a", b"bc", b""):
+            await call.chunk(part)
+
+    async with running_app(answer) as app, running_proxy(app.port) as proxy:
+        client = await proxy.open()
+        await client.send(b"GET / HTTP/1.0\r\n\r\n")
+        response = await client.response()
+        assert (response.body, response.values("transfer-encoding")) == (b"abc", [])
+
+
+@pytest.mark.parametrize("answer_", [b"", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"])
+async def test_a_response_to_head_has_no_body_whatever_it_declares(answer_: bytes) -> None:
+    async def answer(call: Call) -> None:
+        await call.send(b"HTTP/1.1 200 OK\r\n" + answer_ + b"\r\n")
+
+    async with running_app(answer) as app, running_proxy(app.port) as proxy:
+        client = await proxy.open()
+        for _ in range(2):
+            await client.request(method="HEAD")
+            assert (await client.response(method="HEAD")).status == 200
+        assert app.connections == 1
+
+
+async def test_every_split_of_requests_gives_the_same_answers() -> None:
+    async def answer(call: Call) -> None:
+        body, _ = await call.body()
+        await call.respond(200, call.target.encode() + body)
+
+    requests = (
+        b"\r\nPOST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        b"GET /b HTTP/1.1\r\nHost: h\r\n\r\nPOST /c HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nxy"
+    )
+    async with running_app(answer) as app, running_proxy(app.port) as proxy:
+        for cut in range(0, len(requests), 3):
+            client = await proxy.open()
+            await client.send(requests[:cut])
+            await asyncio.sleep(0)
+            await client.send(requests[cut:])
+            assert [(await client.response()).body for _ in range(3)] == [b"/aabc", b"/b", b"/cxy"]
+            client.close()
+
+
+async def test_stopping_lets_what_runs_finish_and_closes_what_is_idle() -> None:
+    release = asyncio.Event()
+
+    async def answer(call: Call) -> None:
+        if call.target == "/slow":
+            await release.wait()
+        await call.respond(200, b"done")
+
+    async with running_app(answer) as app, running_proxy(app.port) as proxy:
+        idle, busy = await proxy.open(), await proxy.open()
+        await idle.request()
+        assert (await idle.response()).status == 200
+        await busy.request("/slow")
+        await app.call(1)
+        stopping = asyncio.create_task(proxy.server.stop())
+        assert await idle.eof() == b""
+        assert not stopping.done()
+        with pytest.raises(OSError, match="refused"):
+            await Client.open("127.0.0.1", proxy.port)
+        release.set()
+        response = await busy.response()
+        assert (response.body, response.value("connection")) == (b"done", "close")
+        await stopping
+
+
+async def test_many_connections_at_once_are_all_served() -> None:
+    async with running_app() as app, running_proxy(app.port) as proxy:
+        statuses = await asyncio.gather(*(fetch("127.0.0.1", proxy.port) for _ in range(300)))
+        assert {response.status for response in statuses} == {200}
+        assert proxy.server.in_flight == 0
+
+
+def test_without_a_host_ipv4_and_ipv6_are_accepted() -> None:
+    with listening_socket(None, 0) as sock:
+        sock.listen()
+        port = sock.getsockname()[1]
+        for address in ("127.0.0.1", "::1") if sock.family == socket.AF_INET6 else ("127.0.0.1",):
+            with socket.create_connection((address, port), timeout=5):
+                pass
