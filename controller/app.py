@@ -73,7 +73,7 @@ class App:
         self._log.info("controller_started", revisions=len(self._cluster.revisions.informer.list()))
 
     async def drain(self) -> None:
-        """Finish what is being worked on and begin nothing else."""
+        """Stop acting. What was under way is found half done by the next controller, which takes it from there."""
         for loop in self._loops():
             await loop.stop()
 

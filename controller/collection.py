@@ -110,13 +110,19 @@ class Reconciler(Generic[R]):
             conditions.mark_unknown(
                 self.conditions.happy, "NewObservedGenFailure", "unsuccessfully observed a new generation"
             )
+        again_s: float | None = None
+        failure: Exception | None = None
         try:
-            return await self.work(obj, status, conditions)
-        finally:
-            status.observed_generation = obj.metadata.generation
-            status.conditions = [_groomed(condition, before.conditions) for condition in conditions.listed()]
-            if status != before:
-                await self.collection.set_status(obj, status)
+            again_s = await self.work(obj, status, conditions)
+        except Exception as error:  # noqa: BLE001 - raised again below, after what was found out is written
+            failure = error
+        status.observed_generation = obj.metadata.generation
+        status.conditions = [_groomed(condition, before.conditions) for condition in conditions.listed()]
+        if status != before:
+            await self.collection.set_status(obj, status)
+        if failure is not None:
+            raise failure
+        return again_s
 
     def loop(self, name: str, workers: int = 4) -> "Loop[Key]":
         """The queue that drives this envelope."""

@@ -140,8 +140,6 @@ def _splits(
     shares = {entry.configuration: entry.revisions for entry in rollout.configurations if entry.tag == tag}
     splits = []
     for target in targets:
-        if not target.percent:
-            continue
         rolled = shares.get(target.configuration) if target.latest else None
         for revision, percent in (
             [(share.revision, share.percent) for share in rolled] if rolled else [(target.revision, target.percent)]

@@ -34,7 +34,7 @@ class RevisionReconciler:
 
     async def reconcile(self, revision: Revision, status: RevisionStatus, conditions: Conditions) -> float | None:
         """One pass."""
-        was_ready = conditions.is_true("Ready")
+        before = conditions.status("Ready")
         status.log_url = self._cluster.settings.observability.log_url(revision.metadata.uid)
         status.container_statuses = images.digest_statuses(revision.spec.get("containers") or [])
         status.init_container_statuses = images.digest_statuses(revision.spec.get("initContainers") or [])
@@ -56,7 +56,7 @@ class RevisionReconciler:
             conditions.mark_false("ResourcesAvailable", "NotOwned", message)
             return NOT_OWNED_RETRY_S
         apply_pod_autoscaler(autoscaler.status, status, conditions)
-        self._log_transition(revision, was_ready, conditions)
+        self._log_transition(revision, before, conditions)
         return None
 
     async def _deployment(self, revision: Revision, conditions: Conditions) -> Deployment | None:
@@ -109,12 +109,14 @@ class RevisionReconciler:
         ]
         return min(pods, key=lambda pod: (not _has_terminated(pod), pod.name), default=None)
 
-    def _log_transition(self, revision: Revision, was_ready: bool, conditions: Conditions) -> None:
+    def _log_transition(self, revision: Revision, before: str, conditions: Conditions) -> None:
         ready = conditions.get("Ready")
-        if ready is None or was_ready == (ready.status == "True"):
+        event = {"True": "revision_ready", "False": "revision_failed"}.get(conditions.status("Ready"))
+        if ready is None or event is None or ready.status == before:
             return
-        event = "revision_not_ready" if was_ready else "revision_ready"
-        self._cluster.log.info(event, namespace=revision.namespace, revision=revision.name, reason=ready.reason)
+        self._cluster.log.info(
+            event, namespace=revision.namespace, revision=revision.name, reason=ready.reason, detail=ready.message
+        )
 
 
 def apply_deployment(source: DeploymentStatus, conditions: Conditions) -> None:

@@ -144,7 +144,11 @@ class RouteReconciler:
             )
             shown += [
                 TrafficTarget(
-                    tag=target.tag, revision_name=revision, latest_revision=target.latest, percent=percent, url=url
+                    tag=target.tag,
+                    revision_name=revision,
+                    latest_revision=target.latest and revision == target.revision,
+                    percent=percent,
+                    url=url,
                 )
                 for revision, percent in split
             ]

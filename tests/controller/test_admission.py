@@ -43,6 +43,10 @@ REFUSED: dict[str, tuple[Json, str]] = {
         service(traffic=[{"percent": 50, "tag": "a"}, {"percent": 50, "tag": "a", **PINNED}]),
         'Multiple definitions for "a": spec.traffic[0].tag, spec.traffic[1].tag',
     ),
+    "a tag that is no label": (
+        service(traffic=[{"percent": 100, "tag": "a" * 64}]),
+        "invalid value: not a DNS 1035 label: [must be no more than 63 characters]: spec.traffic.tag[0]",
+    ),
     "s5 a Configuration named in a Service": (
         service(traffic=[{"percent": 100, "configurationName": "web"}]),
         "must not set the field(s): spec.traffic[0].configurationName",

@@ -42,6 +42,12 @@ def test_s64_selector_is_the_revision_uid_alone() -> None:
     assert built()["spec"]["selector"] == {"matchLabels": {"serving.knative.dev/revisionUID": "uid-1"}}
 
 
+def test_pods_are_replaced_without_a_gap_and_without_a_history() -> None:
+    spec = built()["spec"]
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0}}
+    assert spec["revisionHistoryLimit"] == 0
+
+
 def test_s65_pods_are_labelled_app_and_not_with_what_changes() -> None:
     labels = built()["spec"]["template"]["metadata"]["labels"]
     assert labels["app"] == "web-00001"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from kube.informer import Informer
 from kube.models import core, serving
 from kube.models.apps import Deployment
 from kube.models.autoscaling import PodAutoscaler
+from kube.models.meta import Resource
 from kube.models.networking import Ingress, ServerlessService
 from tests.controller.cluster import NAMESPACE, SYSTEM, Kn, condition, control_plane, service
 
@@ -105,7 +106,13 @@ async def test_s46_s49_annotations_and_labels_go_where_they_belong(kn: Kn) -> No
 
 
 async def test_a_new_revision_takes_over_and_the_old_one_becomes_unreachable(kn: Kn) -> None:
+    ingresses = Informer(kn.client, Ingress, namespace=NAMESPACE)
+    history: list[list[tuple[str, int]]] = []
+    ingresses.on_change(lambda _old, new: history.append(splits(new, "hello.default.example.com")) if new else None)
+    await ingresses.start()
     await two_revisions(kn)
+    await ingresses.stop()
+    assert [("hello-00001", 99), ("hello-00002", 1)] not in history
     assert splits(await kn.get(Ingress, "hello"), "hello.default.example.com") == [("hello-00002", 100)]
     old = await kn.until(
         PodAutoscaler, "hello-00001", "unreachable", lambda found: found.spec.reachability == "Unreachable"
@@ -155,6 +162,39 @@ async def test_s60_a_failing_container_is_reported_up_to_the_service(kn: Kn) -> 
     assert "Container failed with: boom" in message
     revision = await kn.get(serving.Revision, "hello-00001")
     assert condition(revision, "ContainerHealthy") == ("False", "ExitCode5")
+
+
+async def test_a_container_that_fails_late_is_reported_when_nothing_else_changes(kn: Kn) -> None:
+    creating = core.ContainerState(waiting=core.ContainerStateWaiting(reason="ContainerCreating"))
+    kn.peers.failures["dev.local/slow"] = core.ContainerStatus(name="user-container", state=creating)
+    await kn.create(serving.Service, service("hello", "dev.local/slow"))
+    await kn.until(Deployment, "hello-00001-deployment", "one pod", lambda found: found.status.replicas == 1)
+    (pod,) = (await kn.client.list(core.Pod, NAMESPACE)).items
+    await kn.until(core.Pod, pod.name, "creating", lambda found: bool(found.status.container_statuses))
+    async with changes_of(kn, serving.Revision, Deployment) as changed:
+        await quiet(changed)
+    ended = core.ContainerState(terminated=core.ContainerStateTerminated(exit_code=3, message="late"))
+    state = core.ContainerStatus(name="user-container", state=creating, last_state=ended)
+    pod = await kn.get(core.Pod, pod.name)
+    pod.status.container_statuses = [state]
+    await kn.client.patch_status(pod, pod.status)
+    await kn.until(
+        serving.Revision, "hello-00001", "failed", lambda found: condition(found, "ContainerHealthy")[1] == "ExitCode3"
+    )
+
+
+async def test_a_serverless_service_waits_for_its_deployment(kn: Kn) -> None:
+    reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "x-deployment"}
+    spec = {"mode": "Proxy", "objectRef": reference, "protocolType": "http1", "numActivators": 0}
+    await kn.create(ServerlessService, {"metadata": {"name": "x"}, "spec": spec})
+    async with changes_of(kn, ServerlessService) as changed:
+        await quiet(changed)
+    labels = {"serving.knative.dev/revision": "x", "serving.knative.dev/revisionUID": "u"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "dev.local/hello"}]}}
+    deployment = {"replicas": 0, "selector": {"matchLabels": labels}, "template": template}
+    await kn.create(Deployment, {"metadata": {"name": "x-deployment", "labels": labels}, "spec": deployment})
+    private = await kn.until(core.Service, "x-private", "there", lambda found: True)
+    assert private.spec.selector == labels
 
 
 async def test_s54_a_failing_second_revision_leaves_the_first_in_place(kn: Kn) -> None:
@@ -356,6 +396,29 @@ async def test_settings_take_effect_at_once_and_bad_ones_never(kn: Kn) -> None:
     )
 
 
+async def test_s90_s95_a_gradual_rollout_begins_with_one_percent_and_ends_with_all(kn: Kn) -> None:
+    body = service("hello")
+    body["metadata"]["annotations"] = {"serving.knative.dev/rollout-duration": "3s"}
+    await kn.create(serving.Service, body)
+    # The first Revision ever has everything at once.
+    await kn.until_ready("hello")
+    kn.peers.lets_ingresses_ready = False
+    await update(kn, "hello", "dev.local/hello:2")
+    host = "hello.default.example.com"
+    begun = [("hello-00001", 99), ("hello-00002", 1)]
+    await kn.until(Ingress, "hello", "begun", lambda found: splits(found, host) == begun)
+    kn.peers.let_ingresses_ready()
+    rolling = await kn.until(
+        serving.Route, "hello", "rolling", lambda found: condition(found, "IngressReady")[1] == "RolloutInProgress"
+    )
+    assert condition(rolling, "Ready")[0] == "Unknown"
+    shown = [(t.revision_name, t.percent) for t in rolling.status.traffic]
+    assert [name for name, _ in shown] == ["hello-00001", "hello-00002"]
+    assert sum(percent for _, percent in shown) == 100
+    await kn.until(Ingress, "hello", "done", lambda found: splits(found, host) == [("hello-00002", 100)])
+    await kn.until_ready("hello", generation=2)
+
+
 async def test_deletion_leaves_nothing_behind(kn: Kn) -> None:
     await two_revisions(kn)
     await kn.client.delete(serving.Service, "hello", NAMESPACE)
@@ -372,14 +435,8 @@ async def test_a_ready_service_is_left_in_peace(kn: Kn) -> None:
     await two_revisions(kn)
     await kn.until(PodAutoscaler, "hello-00001", "unreachable", lambda found: found.spec.reachability == "Unreachable")
     kinds = (serving.Service, serving.Configuration, serving.Revision, serving.Route, Ingress, Deployment, core.Service)
-    async with AsyncExitStack() as stack:
-        changed = asyncio.Event()
-        for kind in kinds:
-            informer: Informer[Any] = Informer(kn.client, kind, namespace=NAMESPACE)
-            await informer.start()
-            stack.push_async_callback(informer.stop)
-            informer.on_change(lambda _old, _new: changed.set())
-        await _quiet(changed)
+    async with changes_of(kn, *kinds) as changed:
+        await quiet(changed)
         # Makes every Revision and Route be looked at again.
         await kn.client.patch(core.ConfigMap, "config-gc", SYSTEM, {"data": {"min-non-active-revisions": "1"}})
         with pytest.raises(TimeoutError):
@@ -387,7 +444,20 @@ async def test_a_ready_service_is_left_in_peace(kn: Kn) -> None:
     assert kn.events("settings_changed")
 
 
-async def _quiet(changed: asyncio.Event) -> None:
+@asynccontextmanager
+async def changes_of(kn: Kn, *kinds: type[Resource]) -> AsyncIterator[asyncio.Event]:
+    """An event that is set at each change of objects of `kinds`."""
+    changed = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        for kind in kinds:
+            informer: Informer[Any] = Informer(kn.client, kind, namespace=NAMESPACE)
+            await informer.start()
+            stack.push_async_callback(informer.stop)
+            informer.on_change(lambda _old, _new: changed.set())
+        yield changed
+
+
+async def quiet(changed: asyncio.Event) -> None:
     """Wait until nothing changes any more."""
     async with asyncio.timeout(10):
         while True:
