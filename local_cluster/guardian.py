@@ -49,6 +49,11 @@ class Guardian:
         """The reaper's process id while it runs."""
         return None if self._process is None else self._process.pid
 
+    @property
+    def watched(self) -> frozenset[int]:
+        """The groups that would be ended."""
+        return frozenset(self._groups)
+
     async def start(self) -> None:
         """Start the reaper."""
         self._spawn()

@@ -6,11 +6,12 @@ Addresses and ports are taken when a pod appears and given back when its last pr
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from ipaddress import IPv4Address
+from typing import Any
 
 from kube.client import Client
-from kube.errors import AlreadyExists
+from kube.errors import AlreadyExists, ApiError, ApiUnreachable, Conflict, NotFound
 from kube.informer import Informer
 from kube.models.core import Node as NodeObject
 from kube.models.core import Pod
@@ -31,7 +32,7 @@ from proxies.logs import Logger
 __all__ = ["Node", "NodeConfig"]
 
 _STOP_S = 5.0
-_ADDRESS_RETRY_S = 1.0
+_RETRY_S = 1.0
 
 
 class Node:
@@ -43,7 +44,7 @@ class Node:
         self._client = client
         self._config = config
         self._log = (log or Logger("node")).bind(node=config.name)
-        self._addresses = AddressPool(config.subnet)
+        self._addresses = AddressPool(config.subnet, taken_max=config.pods_max)
         self._ports = PortPool()
         self._host_ip = str(IPv4Address(int(config.subnet.network_address) + 1))
         self._cpu = str(os.cpu_count() or 1)
@@ -64,6 +65,8 @@ class Node:
         self._pods = Informer(client, Pod, field_selector=f"spec.nodeName={config.name}", log=self._log)
         self._pods.on_change(self._changed)
         self._runners: dict[str, PodRunner] = {}
+        self._set_aside: set[str] = set()
+        """Uids of pods that have no runner: they ended before this node started, or wait for an address."""
         self._leaving: set[asyncio.Task[None]] = set()
         self._emptied = asyncio.Event()
         self._stopping = False
@@ -123,45 +126,51 @@ class Node:
 
     def _changed(self, old: Pod | None, new: Pod | None) -> None:
         if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
+            self._set_aside.discard(old.metadata.uid)
             runner = self._runners.get(old.metadata.uid)
             if runner is not None:
                 runner.vanish()
         if new is None or self._stopping:
             return
         runner = self._runners.get(new.metadata.uid)
-        if runner is None:
-            if old is None or old.metadata.uid != new.metadata.uid:
-                self._admit(new)
-        elif new.metadata.deletion_timestamp is not None:
-            runner.delete(new.metadata.deletion_grace_period_seconds)
+        is_deleting = new.metadata.deletion_timestamp is not None
+        if runner is not None:
+            if is_deleting:
+                runner.delete(new.metadata.deletion_grace_period_seconds)
+        elif (
+            old is None or old.metadata.uid != new.metadata.uid or (is_deleting and old.metadata.uid in self._set_aside)
+        ):
+            self._admit(new)
 
     def _admit(self, pod: Pod) -> None:
         """Give the pod an address and start it; without a free one it is tried again."""
         seen_s = time.time()
-        if pod.status.phase in ("Succeeded", "Failed") and pod.metadata.deletion_timestamp is None:
+        uid = pod.metadata.uid
+        self._set_aside.discard(uid)
+        if pod.metadata.deletion_timestamp is not None:
+            self._leave(self._let_go(pod))
             return
-        pod_ip, ports = "", []
-
-        def take_port() -> int:
-            ports.append(self._ports.take())
-            return ports[0]
-
+        if pod.status.phase in ("Succeeded", "Failed"):
+            self._set_aside.add(uid)
+            return
+        pod_ip = ""
         try:
             pod_ip = self._addresses.take()
-            rewrite = rewrite_ports(pod, pod_ip, take_port)
+            rewrite = rewrite_ports(pod, pod_ip, self._ports.take)
         except PoolExhausted as error:
             if pod_ip:
                 self._addresses.release(pod_ip)
+            self._set_aside.add(uid)
             self._events.report(pod, "Warning", "FailedCreatePodSandBox", str(error))
-            asyncio.get_running_loop().call_later(_ADDRESS_RETRY_S, self._admit_again, pod.key, pod.metadata.uid)
+            asyncio.get_running_loop().call_later(_RETRY_S, self._admit_again, pod.key, uid)
             return
         runner = PodRunner(pod, pod_ip, rewrite, self._services, seen_s=seen_s, closed=self._pod_closed)
-        self._runners[pod.metadata.uid] = runner
+        self._runners[uid] = runner
         runner.start()
 
     def _admit_again(self, key: tuple[str, str], uid: str) -> None:
         pod = self._pods.get(*key)
-        if pod is not None and pod.metadata.uid == uid and uid not in self._runners and not self._stopping:
+        if pod is not None and pod.metadata.uid == uid and uid in self._set_aside and not self._stopping:
             self._admit(pod)
 
     def _pod_closed(self, runner: PodRunner) -> None:
@@ -171,9 +180,24 @@ class Node:
             self._ports.release(runner.rewrite.port)
         if not self._runners:
             self._emptied.set()
-        task = asyncio.get_running_loop().create_task(runner.leave(), name=f"leave {runner.pod.name}")
+        self._leave(runner.leave())
+
+    def _leave(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="leave")
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
+
+    async def _let_go(self, pod: Pod) -> None:
+        """Remove the API object of a pod of which nothing runs here."""
+        while True:
+            try:
+                await self._client.delete(Pod, pod.name, pod.namespace, uid=pod.metadata.uid, grace_period_s=0)
+            except (NotFound, Conflict):
+                return
+            except (ApiError, ApiUnreachable):
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return
 
     # What the node is.
 
@@ -186,7 +210,7 @@ class Node:
     async def _register(self) -> None:
         name = self._config.name
         now = format_time(self._clock())
-        capacity = {"cpu": self._cpu, "memory": self._memory, "pods": "1000"}
+        capacity = {"cpu": self._cpu, "memory": self._memory, "pods": str(self._config.pods_max)}
         status = {
             "capacity": capacity,
             "allocatable": capacity,

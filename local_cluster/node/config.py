@@ -24,6 +24,8 @@ class NodeConfig:
     state_dir: Path
     """Logs go to `logs/pods` in it; `images.yaml` in it is the image map."""
     name: str = "local"
+    pods_max: int = 1000
+    """Pods at once; a further one waits until another has ended."""
     images: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Image pattern -> command, after those of `images.yaml`."""
     working_dir: Path = field(default_factory=Path.cwd)

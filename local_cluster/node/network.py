@@ -29,18 +29,20 @@ class AddressPool:
     not reach its successor.
     """
 
-    def __init__(self, subnet: IPv4Network) -> None:
+    def __init__(self, subnet: IPv4Network, *, taken_max: int | None = None) -> None:
+        """`taken_max` addresses may be in use at once; None: all."""
         if subnet.prefixlen != 16 or not subnet.is_loopback:
             raise ValueError(f"expected a /16 of 127.0.0.0/8, got {subnet}")
         self._network = int(subnet.network_address)
         self._size = (_LAST_BLOCK - _FIRST_BLOCK + 1) * 254
+        self._taken_max = self._size if taken_max is None else min(taken_max, self._size)
         self._next = 0
         self._taken: set[int] = set()
 
     def take(self) -> str:
-        """A free address. Raises `PoolExhausted` when all 50,546 are in use."""
-        if len(self._taken) >= self._size:
-            raise PoolExhausted(f"all {self._size} pod addresses are in use")
+        """A free address. Raises `PoolExhausted` when as many as allowed are in use."""
+        if len(self._taken) >= self._taken_max:
+            raise PoolExhausted(f"all {self._taken_max} pod addresses are in use")
         while self._next in self._taken:
             self._next = (self._next + 1) % self._size
         index = self._next

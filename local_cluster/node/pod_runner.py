@@ -123,10 +123,7 @@ class PodRunner:
 
     def start(self) -> None:
         """Begin; the first processes run when this returns."""
-        if self.pod.metadata.deletion_timestamp is not None:
-            self.delete(self.pod.metadata.deletion_grace_period_seconds)
-        else:
-            self._do(self._machine.begin(self._services.clock()))
+        self._do(self._machine.begin(self._services.clock()))
 
     def delete(self, grace_s: float | None) -> None:
         """The API object is being deleted."""

@@ -90,13 +90,9 @@ def _plan_rolling(wanted: int, bounds: Bounds, new: ReplicaSet, old: Sequence[Re
         unhealthy = min(max(0, spare), max(0, replicas[s.name] - s.status.available_replicas))
         replicas[s.name] -= unhealthy
         spare -= unhealthy
-    available = min(new.status.available_replicas, replicas[new.name])
-    available += sum(min(s.status.available_replicas, replicas[s.name]) for s in old)
-    surplus = available - least
-    for s in old:
-        down = min(max(0, surplus), max(0, spare), replicas[s.name])
+    for s in old:  # what is spare after that is available beyond the least
+        down = min(max(0, spare), replicas[s.name])
         replicas[s.name] -= down
-        surplus -= down
         spare -= down
     return {s.name: replicas[s.name] for s in (new, *old) if replicas[s.name] != _spec(s)}
 

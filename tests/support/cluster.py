@@ -37,7 +37,13 @@ class Cluster:
         self.state_dir = state_dir
         self.logged: list[JsonObject] = []
         """Log lines of node and controllers."""
+        self.log = Logger("test", write=lambda line: self.logged.append(json.loads(line)))
         self.node: Node | None = None
+
+    async def start_node(self) -> None:
+        """Begin to run pods, where the test did not want that from the start."""
+        assert self.node is not None
+        await self.node.start()
 
     async def create(self, kind: type[Resource], name: str, **parts: Any) -> JsonObject:
         """POST; `metadata` may be given in part."""
@@ -112,23 +118,19 @@ async def running_cluster(
         api = await stack.enter_async_context(running_api_server())
         client = await stack.enter_async_context(Client(api.config))
         cluster = Cluster(api, client, state_dir)
-        log = Logger("test", write=lambda line: cluster.logged.append(json.loads(line)))
-        guardian = Guardian(log)
+        guardian = Guardian(cluster.log)
         await guardian.start()
         stack.push_async_callback(guardian.stop)
+        subnet = Subnet.claim()
+        stack.callback(subnet.release)
+        options = {"environ": {"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"}, **node_options}
+        config = NodeConfig(subnet=subnet.network, state_dir=state_dir, working_dir=state_dir, **options)
+        cluster.node = Node(client, config, guardian=guardian, log=cluster.log)
+        stack.push_async_callback(cluster.node.stop)
         if node:
-            subnet = Subnet.claim()
-            stack.callback(subnet.release)
-            options = {
-                "environ": {"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"},
-                **node_options,
-            }
-            config = NodeConfig(subnet=subnet.network, state_dir=state_dir, working_dir=state_dir, **options)
-            cluster.node = Node(client, config, guardian=guardian, log=log)
-            await cluster.node.start()
-            stack.push_async_callback(cluster.node.stop)
+            await cluster.start_node()
         if workloads:
-            controllers = Workloads(await stack.enter_async_context(Client(api.config)), log=log)
+            controllers = Workloads(await stack.enter_async_context(Client(api.config)), log=cluster.log)
             await controllers.start()
             stack.push_async_callback(controllers.stop)
         yield cluster

@@ -343,6 +343,37 @@ async def test_stopping_the_node_ends_every_process(tmp_path: Path) -> None:
         assert not list((tmp_path / "logs" / "pods").iterdir())
 
 
+async def test_a_pod_too_many_waits_for_an_address(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path, workloads=False, pods_max=1) as cluster:
+        await cluster.create_pod("one", SLEEP, terminationGracePeriodSeconds=1)
+        await cluster.until(Pod, "one", running)
+        await cluster.create_pod("two", SLEEP)
+
+        async def reported() -> list[str]:
+            events = (await cluster.client.list(Event, "default")).items
+            return [event.message for event in events if event.involved_object.name == "two"]
+
+        assert await eventually(reported) == ["all 1 pod addresses are in use"]
+        assert not (await cluster.get(Pod, "two")).status.pod_ip
+        await cluster.create_pod("three", SLEEP)
+        await cluster.client.delete(Pod, "three", "default")
+        await cluster.until_gone(Pod, "three")
+        await cluster.client.delete(Pod, "one", "default")
+        await cluster.until(Pod, "two", running)
+
+
+async def test_pods_that_ended_before_the_node_started_are_left_alone_until_deleted(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path, node=False, workloads=False) as cluster:
+        await cluster.create_pod("done", SLEEP)
+        await cluster.client.patch_status(await cluster.get(Pod, "done"), {"phase": "Succeeded"})
+        await cluster.start_node()
+        await cluster.create_pod("new", SLEEP)
+        await cluster.until(Pod, "new", running)
+        assert [line["pod"] for line in cluster.events("container_started")] == ["new"]
+        await cluster.client.delete(Pod, "done", "default")
+        await cluster.until_gone(Pod, "done")
+
+
 async def test_many_pods_start_and_end_without_a_trace(cluster: Cluster) -> None:
     before = _descriptors()
     names = [f"p{index}" for index in range(20)]

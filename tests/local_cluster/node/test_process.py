@@ -105,7 +105,10 @@ async def test_nothing_of_ours_is_inherited(tmp_path: Path) -> None:
 
 
 async def test_the_guardian_knows_the_group_while_it_lives(tmp_path: Path, guardian: Guardian) -> None:
-    container = Container(tmp_path, ["sleep", "600"], guardian)
+    ended = Container(tmp_path / "a", ["true"], guardian, cwd="/")
+    await ended.end()
+    container = Container(tmp_path / "b", ["sleep", "600"], guardian, cwd="/")
+    assert guardian.watched == {container.process.pid}
     await guardian.stop()
     assert await container.end() == (137, 9)
 
