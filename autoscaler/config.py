@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kube.config import ApiConfig
-from proxies.environment import ConfigError, Environment
+from proxies.environment import Environment
 
 __all__ = ["Config"]
 
@@ -36,17 +36,11 @@ class Config:
     def from_env(cls, environ: Mapping[str, str]) -> "Config":
         """Read the environment. Raises `ConfigError` with everything that is wrong."""
         reading = Environment(environ)
-        api = ApiConfig(server="")
-        try:
-            api = ApiConfig.from_env(environ)
-        except ConfigError as error:
-            for problem in error.problems:
-                reading.refuse(problem)
         config = cls(
-            api=api,
-            system_namespace=_not_empty(reading, "SYSTEM_NAMESPACE"),
-            pod_name=_not_empty(reading, "POD_NAME"),
-            pod_ip=_not_empty(reading, "POD_IP"),
+            api=ApiConfig.read(reading, environ),
+            system_namespace=reading.filled("SYSTEM_NAMESPACE"),
+            pod_name=reading.filled("POD_NAME"),
+            pod_ip=reading.filled("POD_IP"),
             cluster_domain=reading.text("CLUSTER_DOMAIN", "cluster.local"),
             bind_address=environ.get("KNUV_BIND_ADDRESS") or None,
             stat_port=reading.parsed("KNUV_STAT_PORT", _port, 8080, 8080),
@@ -55,31 +49,16 @@ class Config:
                 if environ.get("KNUV_DEBUG_ADDRESS")
                 else None
             ),
-            resolves_by_endpoints=reading.parsed("KNUV_SERVICE_RESOLUTION", _by_endpoints, False, False),
+            resolves_by_endpoints=reading.choice("KNUV_SERVICE_RESOLUTION", ("dns", "endpoints")) == "endpoints",
         )
         reading.finish()
         return config
-
-
-def _not_empty(reading: Environment, name: str) -> str:
-    def parse(text: str) -> str:
-        if not text:
-            raise ValueError("expected a value")
-        return text
-
-    return reading.parsed(name, parse, None, "")
 
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < 1 << 16):
         raise ValueError("expected a port from 0 to 65535")
     return int(text)
-
-
-def _by_endpoints(text: str) -> bool:
-    if text not in ("dns", "endpoints"):
-        raise ValueError("expected dns or endpoints")
-    return text == "endpoints"
 
 
 def _loopback(text: str) -> tuple[str, int]:

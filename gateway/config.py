@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kube.config import ApiConfig
-from proxies.environment import ConfigError, Environment
+from proxies.environment import Environment
 
 __all__ = ["Address", "Config"]
 
@@ -68,12 +68,6 @@ class Config:
     def from_env(cls, environ: Mapping[str, str]) -> "Config":
         """Read the environment. Raises `ConfigError` with everything that is wrong."""
         reading = Environment(environ)
-        api = ApiConfig(server="")
-        try:
-            api = ApiConfig.from_env(environ)
-        except ConfigError as error:
-            for problem in error.problems:
-                reading.refuse(problem)
 
         def address(name: str, default: Address) -> Address:
             return reading.parsed(name, Address.parse, default, default)
@@ -81,8 +75,8 @@ class Config:
         external = address("KNUV_GATEWAY_EXTERNAL_ADDRESS", _EXTERNAL)
         internal = address("KNUV_GATEWAY_INTERNAL_ADDRESS", _INTERNAL)
         config = cls(
-            api=api,
-            system_namespace=reading.text("SYSTEM_NAMESPACE"),
+            api=ApiConfig.read(reading, environ),
+            system_namespace=reading.filled("SYSTEM_NAMESPACE"),
             cluster_domain=reading.text("CLUSTER_DOMAIN", "cluster.local"),
             ingress_class=reading.text("KNUV_GATEWAY_CLASS", _INGRESS_CLASS),
             xds_address=reading.text("KNUV_XDS_ADDRESS", _XDS_ADDRESS),

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from proxies.environment import ConfigError
+from proxies.environment import ConfigError, Environment
 
 __all__ = ["ApiConfig"]
 
@@ -52,6 +52,16 @@ class ApiConfig:
             raise ConfigError([f"{ca_file}: {error.strerror}: the service account is not mounted"]) from error
         host = f"[{host}]" if ":" in host else host
         return cls(server=f"https://{host}:{port}", ca_pem=ca_pem, token_file=token_file)
+
+    @classmethod
+    def read(cls, reading: Environment, environ: Mapping[str, str]) -> "ApiConfig":
+        """As `from_env`, for a `config.py`: problems join those of `reading`, which raises them all together."""
+        try:
+            return cls.from_env(environ)
+        except ConfigError as error:
+            for problem in error.problems:
+                reading.refuse(problem)
+            return cls(server="")
 
     @classmethod
     def from_kubeconfig(cls, path: Path) -> "ApiConfig":

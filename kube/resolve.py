@@ -36,7 +36,7 @@ class Resolver:
     def from_env(cls, client: Client, environ: Mapping[str, str]) -> "Resolver":
         """`KNUV_SERVICE_RESOLUTION` is `dns` (default) or `endpoints`; `CLUSTER_DOMAIN` defaults to cluster.local."""
         reading = Environment(environ)
-        by_endpoints = reading.parsed("KNUV_SERVICE_RESOLUTION", _by_endpoints, False, False)
+        by_endpoints = reading.choice("KNUV_SERVICE_RESOLUTION", ("dns", "endpoints")) == "endpoints"
         cluster_domain = reading.text("CLUSTER_DOMAIN", "cluster.local")
         reading.finish()
         return cls(client, by_endpoints=by_endpoints, cluster_domain=cluster_domain)
@@ -62,9 +62,3 @@ class Resolver:
             if endpoint_port.name == port_name
             for address in subset.addresses
         ]
-
-
-def _by_endpoints(text: str) -> bool:
-    if text not in ("dns", "endpoints"):
-        raise ValueError("expected dns or endpoints")
-    return text == "endpoints"

@@ -33,6 +33,26 @@ class Environment:
         """The variable's text; required when `default` is None."""
         return self.parsed(name, str, default, "")
 
+    def filled(self, name: str) -> str:
+        """A required variable that must not be empty either."""
+
+        def parse(text: str) -> str:
+            if not text:
+                raise ValueError("expected a value")
+            return text
+
+        return self.parsed(name, parse, None, "")
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str:
+        """One of `choices`; the first when absent."""
+
+        def parse(text: str) -> str:
+            if text not in choices:
+                raise ValueError(f"expected {' or '.join(choices)}")
+            return text
+
+        return self.parsed(name, parse, choices[0], choices[0])
+
     def integer(self, name: str, default: int | None = None) -> int:
         """A Go integer with its base prefixes; required when `default` is None, and never empty."""
         return self.parsed(name, lambda text: gotext.parse_int(text, prefixes=True), default, 0)
