@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kube.config import ApiConfig
-from proxies.environment import ConfigError, Environment
+from proxies.environment import Environment
 
 __all__ = ["Config"]
 
@@ -26,18 +26,9 @@ class Config:
     def from_env(cls, environ: Mapping[str, str]) -> "Config":
         """Read the environment. Raises `ConfigError` with everything that is wrong."""
         reading = Environment(environ)
-        api = ApiConfig(server="")
-        try:
-            api = ApiConfig.from_env(environ)
-        except ConfigError as error:
-            for problem in error.problems:
-                reading.refuse(problem)
-        namespace = reading.text("SYSTEM_NAMESPACE")
-        if "SYSTEM_NAMESPACE" in environ and not namespace:
-            reading.refuse("SYSTEM_NAMESPACE='': expected a namespace")
         config = cls(
-            api=api,
-            system_namespace=namespace,
+            api=ApiConfig.read(reading, environ),
+            system_namespace=reading.filled("SYSTEM_NAMESPACE"),
             cluster_domain=reading.text("CLUSTER_DOMAIN", "cluster.local") or "cluster.local",
             pod_name=reading.text("POD_NAME", ""),
         )

@@ -36,6 +36,8 @@ from local_cluster.timeline import ColdStart, assemble, read_events
 
 __all__ = ["main"]
 
+QUIET_S = 0.5
+"""Between two measured requests, so that the pod of one does not boot on the processor time of the next."""
 APP = Path(__file__).parent.parent.parent / "examples" / "hello.py"
 SHORTENED = {"stable-window": "6s", "scale-to-zero-grace-period": "1s"}
 """The shortest windows that validation admits; what is measured lies before them."""
@@ -99,6 +101,8 @@ async def cycle(
     if turn is not None:
         await turn.acquire()
     try:
+        if turn is not None:
+            await asyncio.sleep(QUIET_S)
         sent = time.time()
         answer = await fetch(stack.http_port, host, "/")
     finally:
