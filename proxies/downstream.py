@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Final, cast
 
 from proxies.exchange import Ending, Exchange, Policy
+from proxies.fields import DATE
 from proxies.headers import DateLine, relayed_head, unchunked_head
 from proxies.http1 import HEAD_BYTES_MAX, BodyReader, ChunkedBody, HttpError, LengthBody, RequestError, request_head
 from proxies.messages import REASONS, Answer, RequestHead, ResponseHead
@@ -201,7 +202,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         self._close_after = (
             self._is_until_close or not request.keep_alive or self._server.is_stopping or not exchange.request_done
         )
-        if not head.is_dated:
+        if not head.marks & DATE:
             rendered += self._date.at(time.time())
         self._transport.write(rendered + (_CLOSE if self._close_after else _BLANK) + data)
 
@@ -402,7 +403,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         is_bodiless = request.method == b"HEAD" or head.status == 204 or head.status == 304
         self._is_until_close = head.content_length < 0 and not is_bodiless
         self._close_after = self._is_until_close or not request.keep_alive or self._server.is_stopping
-        date = b"" if head.is_dated else self._date.at(time.time())
+        date = b"" if head.marks & DATE else self._date.at(time.time())
         self._transport.write(unchunked_head(head) + date + (_CLOSE if self._close_after else _KEEP_ALIVE) + data)
 
     def _write_answer(self, answer: Answer, *, without_body: bool, minor: int) -> None:

@@ -9,8 +9,10 @@ Source: spec queue-proxy.md 7, activator.md 7.2; RFC 9110 section 7.6.1.
 import time
 from collections.abc import Collection, Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
+from proxies import fields
 from proxies.messages import RequestHead, ResponseHead
 
 __all__ = ["DateLine", "HeadEdits", "HostRule", "forwarded_value", "relayed_head", "unchunked_head"]
@@ -73,7 +75,17 @@ class HeadEdits:
     appends the peer to `X-Forwarded-For`. Compared by identity: keep and reuse the object.
     """
 
-    __slots__ = ("_drop", "_set_lines", "add_forwarded", "host", "host_rule", "remove", "set")
+    __slots__ = (
+        "_drop",
+        "_edits_only_knative",
+        "_own",
+        "_set_lines",
+        "add_forwarded",
+        "host",
+        "host_rule",
+        "remove",
+        "set",
+    )
 
     def __init__(
         self,
@@ -94,57 +106,119 @@ class HeadEdits:
         self.host = host
         self.host_rule = host_rule
         self.add_forwarded = add_forwarded
-        self._drop = HOP_BY_HOP | self.remove | {name.lower() for name in self.set} | {FORWARDED_FOR}
+        self._own = self.remove | {name.lower() for name in self.set}
+        self._drop = HOP_BY_HOP | self._own | {FORWARDED_FOR}
+        self._edits_only_knative = all(fields.marks_of(name, b"") == fields.KNATIVE for name in self._own)
         self._set_lines = [b"%s: %s" % item for item in self.set.items()]
 
     def apply(self, head: RequestHead, peer: bytes) -> bytes:
         """Return the edited head in HTTP/1.1, with its closing empty line. `peer`: the client's address."""
         key = (self, peer)
-        rendered = head.rendered.get(key)
+        kept = head.rendered
+        if kept is None:
+            kept = head.rendered = {}
+        rendered = kept.get(key)
         if rendered is None:
-            if len(head.rendered) >= _RENDERED_MAX:
-                head.rendered.clear()
-            rendered = head.rendered[key] = self._render(head, peer)
+            if len(kept) >= _RENDERED_MAX:
+                kept.clear()
+            by_marks = (
+                self._edits_only_knative and not head.connection_options and head.marks & _ORDINARY == fields.HOST
+            )
+            rendered = kept[key] = self._render_by_marks(head, peer) if by_marks else self.render(head, peer)
         return rendered
 
-    def _render(self, head: RequestHead, peer: bytes) -> bytes:
-        drop = self._drop
-        if head.connection_options:
-            drop = drop | head.connection_options
+    def render(self, head: RequestHead, peer: bytes) -> bytes:
+        """`apply` without its shortcuts."""
         original_host = head.get(ORIGINAL_HOST)
+        drop = self._drop | head.connection_options
+        host, added = self._host(head.host, original_host)
+        if added or (self.host_rule is HostRule.RESTORE):
+            drop = drop | {ORIGINAL_HOST}
+        forwarded = self._forwarded(head)
+        if forwarded:
+            drop = drop | {FORWARDED}
         lines = [b"%s %s HTTP/1.1" % (head.method, head.target)]
-        host = self.host
-        if self.host_rule is HostRule.RESTORE:
-            drop = drop | {ORIGINAL_HOST}
-            host = host or original_host
-        elif self.host_rule is HostRule.SAVE and not original_host and head.host:
-            drop = drop | {ORIGINAL_HOST}
-            lines.append(b"K-Original-Host: " + head.host)
-        if host:
-            drop = drop | {b"host"}
-            lines.insert(1, b"Host: " + host)
+        if host and not head.marks & fields.HOST:
+            lines.append(b"Host: " + host)
+        for field in head.fields:
+            if field.name == b"host" and host:
+                lines.append(b"Host: " + host)
+            elif field.name not in drop:
+                lines.append(field.line)
+        hops = [] if FORWARDED_FOR in head.connection_options else head.get_all(FORWARDED_FOR)
+        return self._close(head, lines, added, forwarded, hops, peer)
+
+    def _render_by_marks(self, head: RequestHead, peer: bytes) -> bytes:
+        """`render` where every line to be edited bears a mark: the others are taken without a look at their names."""
+        drop = self._own
+        host, added = self.host, b""
+        if head.marks & fields.KNATIVE or self.host_rule is HostRule.SAVE:
+            host, added = self._host(head.host, head.get(ORIGINAL_HOST))
+            if added or self.host_rule is HostRule.RESTORE:
+                drop = drop | {ORIGINAL_HOST}
+        lines = [b"%s %s HTTP/1.1" % (head.method, head.target)]
+        hops: list[bytes] = []
+        forwarded_host, forwarded_proto = b"", b""
+        for field in head.fields:
+            mark = field.marks & _EDITED
+            if not mark:
+                lines.append(field.line)
+            elif mark & fields.HOST:
+                lines.append(b"Host: " + host if host else field.line)
+            elif mark & fields.FORWARDED_FOR:
+                hops.append(field.value)
+            elif mark & fields.FORWARDED_MORE:
+                lines.append(field.line)
+                if field.name == FORWARDED_HOST:
+                    forwarded_host = forwarded_host or field.value
+                else:
+                    forwarded_proto = forwarded_proto or field.value
+            elif mark & fields.KNATIVE and field.name not in drop:
+                lines.append(field.line)
         forwarded = b""
-        if self.add_forwarded and not head.get(FORWARDED):
-            forwarded = forwarded_value(head.get(FORWARDED_FOR), head.get(FORWARDED_HOST), head.get(FORWARDED_PROTO))
-            if forwarded:
-                drop = drop | {FORWARDED}
-        lines.extend(field.line for field in head.fields if field.name not in drop)
+        if self.add_forwarded and (hops or forwarded_host or forwarded_proto):
+            forwarded = forwarded_value(hops[0] if hops else b"", forwarded_host, forwarded_proto)
+        return self._close(head, lines, added, forwarded, hops, peer)
+
+    def _host(self, host: bytes, original_host: bytes) -> tuple[bytes, bytes]:
+        """Return (what `Host` becomes or empty, the line that saves it or empty)."""
+        if self.host_rule is HostRule.RESTORE:
+            return self.host or original_host, b""
+        if self.host_rule is HostRule.SAVE and host and not original_host:
+            return self.host, b"K-Original-Host: " + host
+        return self.host, b""
+
+    def _forwarded(self, head: RequestHead) -> bytes:
+        if not self.add_forwarded or head.get(FORWARDED):
+            return b""
+        return forwarded_value(head.get(FORWARDED_FOR), head.get(FORWARDED_HOST), head.get(FORWARDED_PROTO))
+
+    def _close(
+        self, head: RequestHead, lines: list[bytes], added: bytes, forwarded: bytes, hops: list[bytes], peer: bytes
+    ) -> bytes:
+        """Append what is added, and join."""
+        if added:
+            lines.append(added)
         lines.extend(self._set_lines)
         if forwarded:
             lines.append(b"Forwarded: " + forwarded)
-        hops = [value for value in head.get_all(FORWARDED_FOR) if FORWARDED_FOR not in head.connection_options]
         if peer:
             hops.append(peer)
         if hops:
             lines.append(b"X-Forwarded-For: " + b", ".join(hops))
         if head.is_chunked:
             lines.append(b"Transfer-Encoding: chunked")
-        if any(_has_token(value, b"trailers") for value in head.get_all(b"te")):
+        if head.marks & fields.TE and any(_has_token(value, b"trailers") for value in head.get_all(b"te")):
             lines.append(b"TE: trailers")
         if head.upgrade:
             lines.append(b"Connection: Upgrade\r\nUpgrade: " + head.upgrade)
         lines.append(b"\r\n")
         return b"\r\n".join(lines)
+
+
+_EDITED: Final = fields.DROPPED | fields.HOST | fields.KNATIVE | fields.FORWARDED_FOR | fields.FORWARDED_MORE
+_ORDINARY: Final = fields.HOST | fields.FORWARDED
+"""A head with a host and without `Forwarded` can be edited by marks alone."""
 
 
 def relayed_head(head: ResponseHead) -> bytes:
@@ -179,6 +253,7 @@ def _render_response(head: ResponseHead, drop: frozenset[bytes]) -> bytes:
 _RESPONSE_DROP: Final = HOP_BY_HOP - {b"transfer-encoding", b"trailer"}
 
 
+@lru_cache(maxsize=512)
 def forwarded_value(forwarded_for: bytes, host: bytes, proto: bytes) -> bytes:
     """Return the value of `Forwarded` for the values of `X-Forwarded-*`; empty when there are none.
 

@@ -7,7 +7,11 @@ a head alone may be kept with it (`RequestHead.plan`).
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["Answer", "Field", "RequestHead", "ResponseHead"]
+from proxies.fields import Field
+
+__all__ = ["Answer", "RequestHead", "ResponseHead"]
+
+_NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 
 REASONS: Final = {
     100: b"Continue",
@@ -29,25 +33,8 @@ REASONS: Final = {
 }
 
 
-class Field:
-    """One header line."""
-
-    __slots__ = ("line", "name", "value")
-
-    def __init__(self, name: bytes, value: bytes, line: bytes) -> None:
-        self.name = name
-        """Lower case."""
-        self.value = value
-        """Without surrounding white space."""
-        self.line = line
-        """As it stood on the wire, without its line end: what is sent on when nothing edits it."""
-
-    def __repr__(self) -> str:
-        return f"Field({self.line!r})"
-
-
 class RequestHead:
-    """The head of a request."""
+    """The head of a request. Made by `http1`, never changed afterwards."""
 
     __slots__ = (
         "_first",
@@ -57,6 +44,7 @@ class RequestHead:
         "fields",
         "is_chunked",
         "keep_alive",
+        "marks",
         "method",
         "minor",
         "plan",
@@ -65,40 +53,30 @@ class RequestHead:
         "upgrade",
     )
 
-    def __init__(
-        self,
-        *,
-        method: bytes,
-        target: bytes,
-        minor: int,
-        fields: tuple[Field, ...],
-        content_length: int,
-        is_chunked: bool,
-        keep_alive: bool,
-        connection_options: frozenset[bytes],
-        upgrade: bytes,
-        expects_continue: bool,
-    ) -> None:
+    def __init__(self, method: bytes, target: bytes, fields: list[Field], marks: int) -> None:
+        """A head without a body on a connection that stays open; the parser sets what differs."""
         self.method = method
         self.target = target
-        """Path and query exactly as received; may be absolute or `*`."""
-        self.minor = minor
-        """The version is HTTP/1.`minor`."""
+        """Path and query exactly as received; may be `*`."""
         self.fields = fields
         """All lines, in order, hop-by-hop ones included."""
-        self.content_length = content_length
+        self.marks = marks
+        """The marks of all lines together (`fields`)."""
+        self.minor = 1
+        """The version is HTTP/1.`minor`."""
+        self.content_length = 0
         """Length of the body in bytes; 0 when there is none; -1 when it is chunked."""
-        self.is_chunked = is_chunked
-        self.keep_alive = keep_alive
+        self.is_chunked = False
+        self.keep_alive = True
         """Whether the client lets the connection live on after the response."""
-        self.connection_options = connection_options
+        self.connection_options = _NO_OPTIONS
         """Lower-case names that `Connection` lists."""
-        self.upgrade = upgrade
+        self.upgrade = b""
         """Value of `Upgrade` when the client asks for one, else empty."""
-        self.expects_continue = expects_continue
+        self.expects_continue = False
         self.plan: object = None
         """Whatever the service derived from this head alone; filled and read by its policy."""
-        self.rendered: dict[object, bytes] = {}
+        self.rendered: dict[object, bytes] | None = None
         """Edited forms of this head; kept by `headers.HeadEdits`, bounded there."""
         self._first: dict[bytes, bytes] | None = None
 
@@ -124,19 +102,19 @@ class RequestHead:
         return self.content_length != 0
 
     def __repr__(self) -> str:
-        return f"RequestHead({self.method!r}, {self.target!r}, {list(self.fields)!r})"
+        return f"RequestHead({self.method!r}, {self.target!r}, {self.fields!r})"
 
 
 class ResponseHead:
-    """The head of a response, informational ones included."""
+    """The head of a response, informational ones included. Made by `http1`, never changed afterwards."""
 
     __slots__ = (
         "connection_options",
         "content_length",
         "fields",
         "is_chunked",
-        "is_dated",
         "keep_alive",
+        "marks",
         "minor",
         "reason",
         "rendered",
@@ -144,30 +122,20 @@ class ResponseHead:
         "upgrade",
     )
 
-    def __init__(
-        self,
-        *,
-        status: int,
-        reason: bytes,
-        minor: int,
-        fields: tuple[Field, ...],
-        content_length: int,
-        is_chunked: bool,
-        keep_alive: bool,
-        connection_options: frozenset[bytes],
-        upgrade: bytes,
-    ) -> None:
+    def __init__(self, status: int, reason: bytes, fields: list[Field], marks: int) -> None:
+        """A head that declares no framing, on a connection that stays open; the parser sets what differs."""
         self.status = status
         self.reason = reason
-        self.minor = minor
         self.fields = fields
-        self.content_length = content_length
+        self.marks = marks
+        """The marks of all lines together (`fields`)."""
+        self.minor = 1
+        self.content_length = -1
         """As declared; -1 when it is not: then the body is chunked or ends with the connection."""
-        self.is_chunked = is_chunked
-        self.keep_alive = keep_alive
-        self.connection_options = connection_options
-        self.upgrade = upgrade
-        self.is_dated = any(field.name == b"date" for field in fields)
+        self.is_chunked = False
+        self.keep_alive = True
+        self.connection_options = _NO_OPTIONS
+        self.upgrade = b""
         self.rendered = b""
         """The head as it is relayed; kept by `headers.relayed_head`."""
 
@@ -176,7 +144,7 @@ class ResponseHead:
         return next((field.value for field in self.fields if field.name == name), b"")
 
     def __repr__(self) -> str:
-        return f"ResponseHead({self.status}, {list(self.fields)!r})"
+        return f"ResponseHead({self.status}, {self.fields!r})"
 
 
 class Answer:

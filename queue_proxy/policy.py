@@ -14,7 +14,7 @@ import time
 from enum import Enum
 from typing import Final
 
-from proxies import headers
+from proxies import fields, headers
 from proxies.breaker import Admission, Breaker
 from proxies.drain import Drain
 from proxies.exchange import Exchange, Target
@@ -45,6 +45,8 @@ class _Kind(Enum):
     PROXIED = "proxied"
 
 
+_TELLING: Final = fields.KNATIVE | fields.PROBE_AGENT
+"""A head with none of these marks is nobody's probe and did not come through an activator."""
 _DIRECT: Final = _Kind.DIRECT
 _PROXIED: Final = _Kind.PROXIED
 
@@ -163,6 +165,8 @@ class QueuePolicy:
 
 def _kind_of(request: RequestHead) -> _Kind:
     """Return the row of the table above that a request belongs to; it depends on the head alone."""
+    if not request.marks & _TELLING:
+        return _DIRECT
     if request.get(headers.USER_AGENT).startswith(headers.PROBE_AGENTS):
         return _Kind.READINESS
     if request.get(headers.PROBE) == b"probe":

@@ -1,6 +1,8 @@
 """`proxies/headers.py`: heads as they go upstream and as responses come back."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxies.headers import DateLine, HeadEdits, HostRule, relayed_head, unchunked_head
 from proxies.http1 import parse_request, parse_response
@@ -86,6 +88,48 @@ def test_forwarded_is_made_only_where_it_is_absent_or_empty() -> None:
     assert b"Forwarded: proto=p" in edited(edits, b"Host: h", b"X-Forwarded-Proto: p", b"Forwarded:")
     assert b"Forwarded: for=x" in edited(edits, b"Host: h", b"X-Forwarded-Proto: p", b"Forwarded: for=x")
     assert not [line for line in edited(edits, b"Host: h") if line.startswith(b"Forwarded")]
+
+
+LINES = st.sampled_from(
+    [
+        b"X-A: 1",
+        b"Accept: x",
+        b"K-Original-Host: o",
+        b"K-Original-Host:",
+        b"K-Proxy-Request: activator",
+        b"Knative-Serving-Revision: r",
+        b"knative-serving-namespace: n",
+        b"X-Forwarded-For: 1.1.1.1",
+        b"x-forwarded-for:",
+        b"X-Forwarded-Proto: p",
+        b"X-Forwarded-Host: f",
+        b"x-forwarded-host:",
+        b"Forwarded: for=y",
+        b"Forwarded:",
+        b"TE: trailers",
+        b"Keep-Alive: 5",
+        b"Trailer: x",
+        b"Connection: keep-alive, X-A",
+        b"User-Agent: kube-probe/1",
+    ]
+)
+EDITS = st.builds(
+    HeadEdits,
+    remove=st.sets(st.sampled_from([b"Knative-Serving-Revision", b"Knative-Serving-Namespace", b"X-A"])),
+    set=st.sampled_from([{}, {b"K-Proxy-Request": b"activator"}, {b"Accept": b"y"}]),
+    host=st.sampled_from([b"", b"t:80"]),
+    host_rule=st.sampled_from(HostRule),
+    add_forwarded=st.booleans(),
+)
+
+
+@given(EDITS, st.lists(LINES, max_size=8), st.booleans(), st.sampled_from([b"", b"9.9.9.9"]))
+def test_the_shortcut_by_marks_agrees_with_the_plain_rendering(
+    edits: HeadEdits, fields: list[bytes], with_host: bool, peer: bytes
+) -> None:
+    start = [b"GET / HTTP/1.1", b"Host: h"] if with_host else [b"GET / HTTP/1.0"]
+    head = parse_request(b"\r\n".join([*start, *fields]))
+    assert edits.apply(head, peer) == edits.render(head, peer)
 
 
 def test_edits_of_equal_heads_are_kept_apart_by_edits_and_by_peer() -> None:
