@@ -31,10 +31,10 @@ from local_cluster.node.environment import (
 from local_cluster.node.images import ImageMap, ImageMapError
 from local_cluster.node.logs import ContainerLog, LogsUnavailable
 from local_cluster.node.loopback import PortRewrite
+from local_cluster.node.pod_plan import PodPlan
 from local_cluster.node.pod_state import (
     Action,
     PodMachine,
-    PodPlan,
     Remove,
     Report,
     RunHook,

@@ -1,7 +1,7 @@
-"""Carrying out probes and lifecycle hooks: HTTP, TCP, a command, a pause.
+"""Carrying out probes and lifecycle hooks: HTTP, TCP, gRPC, a command, a pause.
 
-What counts as success is the kubelet's: a status from 200 to 399, an accepted connection, exit code 0. Certificates are
-not checked. gRPC probes are not offered; they fail and say so.
+What counts as success is the kubelet's: a status from 200 to 399, an accepted connection, SERVING, exit code 0.
+Certificates are not checked.
 """
 
 import asyncio
@@ -12,8 +12,9 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from kube.models.core import ExecAction, HTTPGetAction, LifecycleHandler, Probe
+from kube.models.core import ExecAction, GRPCAction, HTTPGetAction, LifecycleHandler, Probe
 from local_cluster.guardian import Guardian
+from local_cluster.node.grpc_health import HealthCheck
 from local_cluster.node.process import StartError, find_executable
 
 __all__ = ["ProbeFailed", "ProbeTarget", "run_hook", "run_probe"]
@@ -52,7 +53,7 @@ async def run_probe(probe: Probe, target: ProbeTarget, timeout_s: float) -> None
             elif probe.exec is not None:
                 await _run_command(probe.exec, target)
             elif probe.grpc is not None:
-                raise ProbeFailed("gRPC probes are not supported by this node; use tcpSocket, httpGet or exec")
+                await _grpc_probe(probe.grpc, target)
     except TimeoutError as error:
         raise ProbeFailed(f"context deadline exceeded: no answer within {timeout_s:g} s") from error
 
@@ -109,6 +110,23 @@ async def _tcp_probe(host: str, port: int) -> None:
     except OSError as error:
         raise ProbeFailed(_cause(error, host, port)) from error
     writer.close()
+
+
+async def _grpc_probe(action: GRPCAction, target: ProbeTarget) -> None:
+    host, port = target.address("", action.port)
+    check = HealthCheck(action.service or "", f"{host}:{port}", PROBE_AGENT)
+    try:
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            writer.write(check.request)
+            while not check.is_done and (data := await reader.read(_HEAD_BYTES_MAX)):
+                writer.write(check.receive(data))
+        finally:
+            writer.close()
+    except OSError as error:
+        raise ProbeFailed(f"failed to connect service: {_cause(error, host, port)}") from error
+    if not check.is_serving:
+        raise ProbeFailed(f"service unhealthy: {host}:{port} did not answer SERVING for {action.service or ''!r}")
 
 
 async def _run_command(action: ExecAction, target: ProbeTarget) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 
 from kube.models.core import ContainerStatus, Pod, PodStatus
+from local_cluster.node.pod_plan import PodPlan
 from local_cluster.node.pod_state import (
     Action,
     PodMachine,
-    PodPlan,
     Remove,
     Report,
     RunHook,

@@ -150,10 +150,6 @@ async def test_exec_that_outlasts_its_time_is_killed_with_its_children(tmp_path:
     await eventually(lambda: not is_running(pid))
 
 
-async def test_grpc_says_that_it_is_not_offered() -> None:
-    assert "gRPC" in await attempt({"grpc": {"port": 1}})
-
-
 async def test_a_hook_takes_any_http_answer_and_tells_of_none() -> None:
     async with server(b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n") as (port, heads):
         hook = msgspec.convert({"httpGet": {"port": port, "path": "wait-for-drain"}}, LifecycleHandler)
