@@ -39,6 +39,20 @@ async def test_statement_53_a_deleted_revision_is_not_found_and_its_requests_go_
         assert (await running).body == b"pod-10"
 
 
+async def test_a_revision_that_was_deleted_can_come_back() -> None:
+    async with activator() as world:
+        pod = await world.pod(10)
+        await world.endpoints(ready=[pod])
+        await world.get()
+        await world.client.delete(Revision, "rev", "ns")
+        await world.revision(cc=1)
+
+        async def is_served() -> bool:
+            return (await world.get()).status == 200 and len(pod.probes) > 1
+
+        await eventually(is_served)
+
+
 async def test_statement_69_the_drain_serves_and_then_running_requests_finish() -> None:
     async with activator(KNUV_DRAIN_SECONDS="0.5") as world:
         pod = await world.pod(10)

@@ -201,6 +201,9 @@ async def test_statement_50_a_second_pod_releases_waiting_requests() -> None:
         await second.until(lambda pod: bool(pod.requests), "the waiting request")
         assert second.requests[0].at - second.probes[0].at < SOON_S
         assert await answers(waiting, [first]) == [200] * 2
+        await world.end()
+        events = [line["message"] for line in world.log]
+        assert "cold_start_released" not in events, "there was capacity before"
 
 
 async def test_statement_51_running_requests_survive_their_pod_and_others_wait() -> None:
@@ -219,6 +222,16 @@ async def test_statement_51_running_requests_survive_their_pod_and_others_wait()
         other.probe_answer = (200, b"queue")
         assert (await waiting).body == b"pod-11"
         assert len(pod.requests) == 1
+
+
+async def test_no_connection_is_kept_to_a_pod_that_left() -> None:
+    async with activator() as world:
+        pod = await world.pod(10)
+        await world.endpoints(ready=[pod])
+        await world.get()
+        assert pod.connections == 1
+        await world.endpoints()
+        await eventually(lambda: pod.connections == 0)
 
 
 async def test_statement_52_a_client_that_leaves_gives_up_its_place() -> None:

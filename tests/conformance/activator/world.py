@@ -102,6 +102,8 @@ class Pod:
         self.requests: list[Message] = []
         self.active = 0
         self.active_max = 0
+        self.connections = 0
+        """Open at this moment."""
         self.changed = asyncio.Condition()
         self.answer = b""
         """Raw bytes instead of the ordinary response; the connection is closed behind them."""
@@ -138,6 +140,7 @@ class Pod:
         task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         try:
             while True:
                 await self._answer(await read_message(reader), writer)
@@ -145,6 +148,7 @@ class Pod:
             # The peer left, or the pod was stopped.
             pass
         finally:
+            self.connections -= 1
             writer.close()
             with suppress(ConnectionError):
                 await writer.wait_closed()
