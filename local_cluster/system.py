@@ -29,6 +29,8 @@ COMPONENTS = ("controller", "autoscaler", "activator", "gateway", "envoy")
 PYTHON_FLAGS = ("-X", "frozen_modules=on", "-P", "-s")
 """Nothing but the environment's own packages on the path; a shorter path is a faster start."""
 
+QUEUE_PROXY_COMMAND = (sys.executable, *PYTHON_FLAGS, "-m", "queue_proxy")
+
 JsonObject = dict[str, Any]
 
 

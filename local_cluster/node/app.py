@@ -27,6 +27,7 @@ from local_cluster.node.logs import LogsUnavailable
 from local_cluster.node.loopback import rewrite_ports
 from local_cluster.node.network import AddressPool, PoolExhausted, PortPool
 from local_cluster.node.pod_runner import NodeServices, PodRunner
+from local_cluster.node.warm import WarmProcesses
 from proxies.logs import Logger
 
 __all__ = ["Node", "NodeConfig"]
@@ -52,11 +53,13 @@ class Node:
         self._clock_start_s = time.time() - time.monotonic()
         self._events = EventRecorder(client, component="kubelet", host=config.name, clock=self._clock)
         builtin = tuple(ImageEntry(pattern, tuple(command)) for pattern, command in config.images.items())
+        self._warm = WarmProcesses(config.warm_command, guardian=guardian) if config.warm_command else None
         self._services = NodeServices(
             config=config,
             client=client,
             images=ImageMap(builtin, config.state_dir / "images.yaml"),
             guardian=guardian,
+            warm=self._warm,
             events=self._events,
             facts=self._facts,
             clock=self._clock,
@@ -76,12 +79,16 @@ class Node:
         await self._register()
         await self._events.start()
         await self._pods.start()
+        if self._warm is not None:
+            self._warm.start()
 
     async def stop(self) -> None:
         """End every process. API objects stay as they are."""
         self._stopping = True
         await self._pods.stop()
         await self._events.stop()
+        if self._warm is not None:
+            self._warm.stop()
         for runner in list(self._runners.values()):
             runner.vanish()
         if self._runners:

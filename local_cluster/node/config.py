@@ -28,6 +28,8 @@ class NodeConfig:
     """Pods at once; a further one waits until another has ended."""
     images: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Image pattern -> command, after those of `images.yaml`."""
+    warm_command: tuple[str, ...] = ()
+    """A command ending with `-m MODULE` of which spare processes are kept; empty: none (`warm.py`)."""
     working_dir: Path = field(default_factory=Path.cwd)
     """Where commands run whose container names no folder: the one in which the stack was started."""
     environ: Mapping[str, str] = field(default_factory=_inherited)

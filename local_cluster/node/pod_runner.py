@@ -45,8 +45,9 @@ from local_cluster.node.pod_state import (
 from local_cluster.node.pod_status import StatusBuilder
 from local_cluster.node.probe_state import ProbeKind
 from local_cluster.node.probes import ProbeFailed, ProbeTarget, run_hook, run_probe
-from local_cluster.node.process import ContainerProcess, StartError
+from local_cluster.node.process import ContainerProcess, StartError, spawn
 from local_cluster.node.status_writer import StatusWriter
+from local_cluster.node.warm import WarmProcesses
 from proxies.logs import Logger
 
 __all__ = ["NodeServices", "PodRunner"]
@@ -61,6 +62,7 @@ class NodeServices:
     images: ImageMap
     guardian: Guardian | None
     events: EventRecorder
+    warm: WarmProcesses | None
     facts: Callable[[str], PodFacts]
     """Pod address -> what the node knows about such a pod."""
     clock: Callable[[], float]
@@ -229,10 +231,9 @@ class PodRunner:
             return machine.not_created(container, error.reason, error.message, services.clock())
         log = self._open_log(container, restart_count)
         try:
+            warm = services.warm.take(command, env, cwd) if services.warm is not None else None
             process = ContainerProcess(
-                command,
-                env=env,
-                cwd=cwd,
+                warm or spawn(command, env=env, cwd=cwd),
                 log=log,
                 guardian=services.guardian,
                 clock=services.clock,

@@ -6,17 +6,19 @@ before it is reaped.
 """
 
 import asyncio
+import io
 import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from local_cluster.child import watch_exit
 from local_cluster.guardian import Guardian
 from local_cluster.node.logs import ContainerLog
 
-__all__ = ["ContainerProcess", "StartError", "find_executable"]
+__all__ = ["ContainerProcess", "StartError", "Started", "find_executable", "open_output", "spawn"]
 
 _READ_BYTES = 1 << 16
 _LAST_READS = 4
@@ -27,48 +29,65 @@ class StartError(Exception):
     """The command cannot be started; the text is the container runtimes'."""
 
 
+class Started(NamedTuple):
+    """A process group and the read end of what it writes."""
+
+    popen: subprocess.Popen[bytes]
+    output: io.FileIO
+
+
+def open_output() -> tuple[io.FileIO, io.FileIO]:
+    """The pipe that takes a container's output: our end, and the container's, to be closed after its start."""
+    read_end, write_end = os.pipe()
+    return io.FileIO(read_end, "r"), io.FileIO(write_end, "w")
+
+
+def spawn(command: list[str], *, env: Mapping[str, str], cwd: str) -> Started:
+    """Start `command` as a group of its own. Raises `StartError`."""
+    executable = find_executable(command[0], env.get("PATH", os.defpath), cwd)
+    output, write_end = open_output()
+    try:
+        popen = subprocess.Popen(
+            command,
+            executable=executable,
+            cwd=cwd,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=write_end,
+            stderr=write_end,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        output.close()
+        raise StartError(f'exec: "{command[0]}": {_reason(error)}') from error
+    finally:
+        write_end.close()
+    return Started(popen, output)
+
+
 class ContainerProcess:
     """A running container. `ended(code, signal)` is called once, when the log holds everything it wrote."""
 
     def __init__(
         self,
-        command: list[str],
+        started: Started,
         *,
-        env: Mapping[str, str],
-        cwd: str,
         log: ContainerLog,
         guardian: Guardian | None,
         clock: Callable[[], float],
         ended: Callable[[int, int], None],
     ) -> None:
-        """Start `command`. Raises `StartError`."""
-        executable = find_executable(command[0], env.get("PATH", os.defpath), cwd)
         self._log = log
         self._guardian = guardian
         self._clock = clock
         self._on_ended = ended
         self._loop = asyncio.get_running_loop()
-        self._output, write_end = os.pipe()
-        try:
-            self._popen = subprocess.Popen(
-                command,
-                executable=executable,
-                cwd=cwd,
-                env=dict(env),
-                stdin=subprocess.DEVNULL,
-                stdout=write_end,
-                stderr=write_end,
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
-            os.close(self._output)
-            raise StartError(f'exec: "{command[0]}": {_reason(error)}') from error
-        finally:
-            os.close(write_end)
+        self._popen = started.popen
+        self._output = started.output
         self.pid = self._popen.pid
         if guardian is not None:
             guardian.add(self.pid)
-        os.set_blocking(self._output, False)
+        os.set_blocking(self._output.fileno(), False)
         self._loop.add_reader(self._output, self._readable)
         watch_exit(self.pid, self._leader_ended)
 
@@ -91,7 +110,7 @@ class ContainerProcess:
         if self._guardian is not None:
             self._guardian.remove(self.pid)
         for _ in range(_LAST_READS):
-            if self._output < 0 or not self._take_output():
+            if self._output.closed or not self._take_output():
                 break
         self._close_output()
         self._log.close(self._clock())
@@ -100,7 +119,7 @@ class ContainerProcess:
     def _take_output(self) -> int | None:
         """Move what the pipe holds into the log. Returns the bytes moved: 0 at its end, None when it is empty."""
         try:
-            data = os.read(self._output, _READ_BYTES)
+            data = os.read(self._output.fileno(), _READ_BYTES)
         except BlockingIOError:
             return None
         if data:
@@ -108,10 +127,9 @@ class ContainerProcess:
         return len(data)
 
     def _close_output(self) -> None:
-        if self._output >= 0:
+        if not self._output.closed:
             self._loop.remove_reader(self._output)
-            os.close(self._output)
-            self._output = -1
+            self._output.close()
 
 
 def find_executable(name: str, path: str, cwd: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from local_cluster.guardian import Guardian
 from local_cluster.node.logs import ContainerLog
-from local_cluster.node.process import ContainerProcess, StartError, find_executable
+from local_cluster.node.process import ContainerProcess, StartError, find_executable, spawn
 from tests.support.processes import eventually, is_running
 
 
@@ -23,9 +23,7 @@ class Container:
         env = {"PATH": os.defpath, **options.get("env", {})}
         try:
             self.process = ContainerProcess(
-                command,
-                env=env,
-                cwd=options.get("cwd", str(folder)),
+                spawn(command, env=env, cwd=options.get("cwd", str(folder))),
                 log=self.log,
                 guardian=guardian,
                 clock=time.time,

@@ -1,0 +1,32 @@
+"""A program that has imported itself and waits to be told who it is: `warm_child.py MODULE`.
+
+One line of JSON on stdin, {env, cwd}, makes it the container; the end of stdin ends it. Started by `warm.py`.
+"""
+
+import importlib
+import json
+import os
+import sys
+
+
+def main() -> int:
+    """Import, wait, become."""
+    module = sys.argv[1]
+    program = importlib.import_module(f"{module}.__main__")
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return 0
+    told = json.loads(line)
+    os.environ.clear()  # noqa: TID251 - it takes the place of the environment that exec would have set
+    os.environ.update(told["env"])  # noqa: TID251
+    os.chdir(told["cwd"])
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    sys.argv[:] = [module]
+    code: int = program.main()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
