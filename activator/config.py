@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kube.config import ApiConfig
-from proxies.environment import ConfigError, Environment
+from proxies.environment import Environment
 from proxies.gotext import parse_duration_s, parse_int
 
 __all__ = ["Config"]
@@ -52,17 +52,11 @@ class Config:
     def from_env(cls, environ: Mapping[str, str]) -> "Config":
         """Read the environment. Raises `ConfigError` with everything that is wrong."""
         reading = Environment(environ)
-        api = ApiConfig(server="")
-        try:
-            api = ApiConfig.from_env(environ)
-        except ConfigError as error:
-            for problem in error.problems:
-                reading.refuse(problem)
         config = cls(
-            api=api,
-            system_namespace=reading.parsed("SYSTEM_NAMESPACE", _not_empty, None, ""),
-            pod_name=reading.parsed("POD_NAME", _not_empty, None, ""),
-            pod_ip=reading.parsed("POD_IP", _not_empty, None, ""),
+            api=ApiConfig.read(reading, environ),
+            system_namespace=reading.filled("SYSTEM_NAMESPACE"),
+            pod_name=reading.filled("POD_NAME"),
+            pod_ip=reading.filled("POD_IP"),
             cluster_domain=reading.text("CLUSTER_DOMAIN", "cluster.local"),
             idle_connections_max=reading.parsed("MAX_IDLE_PROXY_CONNS", _count, 1000, 0),
             idle_connections_per_pod_max=reading.parsed("MAX_IDLE_PROXY_CONNS_PER_HOST", _count, 100, 0),
@@ -71,16 +65,10 @@ class Config:
             held_requests_max=reading.parsed("KNUV_HELD_REQUESTS_MAX", _count, _HELD_REQUESTS_MAX, 0),
             drain_s=reading.parsed("KNUV_DRAIN_SECONDS", _seconds, _DRAIN_S, 0.0),
             bind_address=environ.get("KNUV_BIND_ADDRESS") or None,
-            resolves_by_endpoints=reading.parsed("KNUV_SERVICE_RESOLUTION", _by_endpoints, False, False),
+            resolves_by_endpoints=reading.choice("KNUV_SERVICE_RESOLUTION", ("dns", "endpoints")) == "endpoints",
         )
         reading.finish()
         return config
-
-
-def _not_empty(text: str) -> str:
-    if not text:
-        raise ValueError("expected a value")
-    return text
 
 
 def _count(text: str) -> int:
@@ -106,9 +94,3 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds < float("inf"):
         raise ValueError("expected a number of seconds, 0 or more")
     return seconds
-
-
-def _by_endpoints(text: str) -> bool:
-    if text not in ("dns", "endpoints"):
-        raise ValueError("expected dns or endpoints")
-    return text == "endpoints"
