@@ -158,7 +158,8 @@ class HeadEdits:
                 drop = drop | {ORIGINAL_HOST}
         lines = [b"%s %s HTTP/1.1" % (head.method, head.target)]
         hops: list[bytes] = []
-        forwarded_host, forwarded_proto = b"", b""
+        forwarded_host: bytes | None = None
+        forwarded_proto: bytes | None = None
         for field in head.fields:
             mark = field.marks & _EDITED
             if not mark:
@@ -169,15 +170,15 @@ class HeadEdits:
                 hops.append(field.value)
             elif mark & fields.FORWARDED_MORE:
                 lines.append(field.line)
-                if field.name == FORWARDED_HOST:
-                    forwarded_host = forwarded_host or field.value
+                if field.name == FORWARDED_PROTO:
+                    forwarded_proto = field.value if forwarded_proto is None else forwarded_proto
                 else:
-                    forwarded_proto = forwarded_proto or field.value
+                    forwarded_host = field.value if forwarded_host is None else forwarded_host
             elif mark & fields.KNATIVE and field.name not in drop:
                 lines.append(field.line)
         forwarded = b""
         if self.add_forwarded and (hops or forwarded_host or forwarded_proto):
-            forwarded = forwarded_value(hops[0] if hops else b"", forwarded_host, forwarded_proto)
+            forwarded = forwarded_value(hops[0] if hops else b"", forwarded_host or b"", forwarded_proto or b"")
         return self._close(head, lines, added, forwarded, hops, peer)
 
     def _host(self, host: bytes, original_host: bytes) -> tuple[bytes, bytes]:

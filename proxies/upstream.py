@@ -446,7 +446,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._exchange = None
         self._body = None
         self._payload_only = False
-        self.resume_response()
         self.is_reused = True
         if not keep or not self._request_done or not self._endpoint.release(self):
             self._transport.close()

@@ -1,7 +1,7 @@
 """`proxies/headers.py`: heads as they go upstream and as responses come back."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxies.headers import DateLine, HeadEdits, HostRule, relayed_head, unchunked_head
@@ -123,6 +123,8 @@ EDITS = st.builds(
 )
 
 
+@settings(max_examples=400)
+@example(HeadEdits(add_forwarded=True), [b"x-forwarded-host:", b"X-Forwarded-Host: f"], True, b"")
 @given(EDITS, st.lists(LINES, max_size=8), st.booleans(), st.sampled_from([b"", b"9.9.9.9"]))
 def test_the_shortcut_by_marks_agrees_with_the_plain_rendering(
     edits: HeadEdits, fields: list[bytes], with_host: bool, peer: bytes

@@ -204,13 +204,19 @@ async def test_a_closed_endpoint_keeps_no_connection() -> None:
 
 
 async def test_bytes_that_nobody_asked_for_close_a_pooled_connection() -> None:
+    go = asyncio.Event()
+
     async def answer(call: Call) -> None:
         await call.respond(200, b"x")
+        await go.wait()
         await call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad")
 
     async with running_app(answer) as app, running_proxy(app.port) as proxy:
         assert (await fetch("127.0.0.1", proxy.port)).body == b"x"
+        assert proxy.pool.idle_count == 1
+        go.set()
         await eventually(lambda: not proxy.pool.connections)
+        assert proxy.pool.idle_count == 0
 
 
 async def test_a_malformed_response_is_a_502_that_says_why() -> None:
@@ -265,7 +271,8 @@ async def test_an_answer_before_the_body_was_sent_reaches_the_client_that_goes_o
         response = await client.response()
         assert (response.status, response.body, response.value("connection")) == (413, b"too much", "close")
         await client.send(b"x" * 50_000)
-        assert await client.eof() == b""
+        # Told at once that nothing more comes, not when the lingering is over.
+        assert await asyncio.wait_for(client.eof(), 1) == b""
 
 
 async def test_an_app_that_answers_before_reading_is_heard() -> None:
@@ -278,7 +285,7 @@ async def test_an_app_that_answers_before_reading_is_heard() -> None:
         await client.request(method="POST", headers=["Content-Length: 1000000"])
         await client.send(b"x" * 1000)
         response = await client.response()
-        assert (response.status, response.body) == (413, b"too much")
+        assert (response.status, response.body, response.value("connection")) == (413, b"too much", "close")
         await eventually(lambda: proxy.policy.ended_with == [Outcome.COMPLETE])
         assert proxy.pool.idle_count == 0
 
