@@ -61,7 +61,7 @@ def test_refused_probes_come_again_soon_and_then_less_often() -> None:
     states = pod_states()
     states.observe(addresses(not_ready=(A,)), "", 0.0)
     now_s, gaps_s = 0.0, []
-    while now_s < 3.0:
+    while now_s < 5.0:
         probe(states, A, ProbeOutcome.REFUSED, now_s)
         assert states.next_s is not None
         gaps_s.append(states.next_s - now_s)
@@ -69,7 +69,7 @@ def test_refused_probes_come_again_soon_and_then_less_often() -> None:
     assert gaps_s[0] == pytest.approx(0.005)
     assert gaps_s == sorted(gaps_s)
     assert gaps_s[-1] == pytest.approx(0.2)
-    assert len(gaps_s) < 60
+    assert len(gaps_s) < 100
 
 
 def test_many_pods_that_refuse_are_probed_less_often_each() -> None:
