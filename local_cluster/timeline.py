@@ -6,6 +6,7 @@ queue-proxy's first good probe, capacity at the activator, first byte at the cli
 """
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +55,7 @@ class ColdStart:
 def read_events(state_dir: Path, since: float) -> list[dict[str, Any]]:
     """Events of cold starts in the stack's logs, not older than `since` (Unix seconds), in no particular order."""
     events = []
-    for path in (state_dir / "logs").rglob("*.log"):
+    for path in _logs(state_dir / "logs"):
         for line in _tail(path):
             # Pods' lines have the node's timestamp and stream in front.
             start = line.find(b"{")
@@ -89,6 +90,12 @@ def assemble(events: Iterable[dict[str, Any]], *, revision: str, sent: float, fi
         phases.append(Phase(name, max(0.0, mark - at), ours=name not in ("process spawn", "app boot")))
         at = max(at, mark)
     return ColdStart(first_byte - sent, tuple(phases), tuple(name for name, mark in marks if mark is None))
+
+
+def _logs(folder: Path) -> Iterator[Path]:
+    # `os.walk` passes over folders that vanish meanwhile: a pod's logs go when the pod does.
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent, name) for name in names if name.endswith(".log"))
 
 
 def _tail(path: Path) -> list[bytes]:
