@@ -59,13 +59,12 @@ class Probe:
         self._port = port
         self._request = request
         self._timeout_s = timeout_s
-        self._done: Callable[[ProbeResult], None] | None = done
+        self._done = done
         self._body_bytes_max = body_bytes_max
         self._task = loop.create_task(self._run())
 
     def cancel(self) -> None:
         """Close the connection; the callback is not called."""
-        self._done = None
         self._task.cancel()
 
     async def _run(self) -> None:
@@ -77,8 +76,7 @@ class Probe:
         except OSError as error:
             text = os.strerror(error.errno).lower() if error.errno else str(error)
             result = ProbeResult(error=text, is_refused=isinstance(error, ConnectionRefusedError))
-        if self._done is not None:
-            self._done(result)
+        self._done(result)
 
     async def _ask(self) -> ProbeResult:
         connection = _ProbeConnection(self._loop.create_future(), self._request, self._body_bytes_max)

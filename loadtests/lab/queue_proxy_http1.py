@@ -3,7 +3,7 @@
     python -m loadtests.lab.queue_proxy_http1 [--connections 50] [--seconds 2] [--rounds 5] [--body-bytes 0] [--json]
 
 The proxy under test has one core to itself; the load (keep-alive connections, one request at a time on each) and the
-app (nginx answering `ok`) share another. Both proxies are measured in turn, round after round, and the medians compared.
+app (nginx answering `ok`) share another. Both are measured in turn, round after round, and the medians compared.
 CPU time is what the kernel charged to the proxy's thread (`/proc/<pid>/schedstat`), so the figure does not depend on
 how fast the load is. queue-proxy runs with everything on: breaker, timers, stats, forwarded headers.
 
@@ -31,7 +31,7 @@ from typing import Final
 import uvloop
 
 HOST: Final = "127.0.0.1"
-PROXY_HOST: Final = "127.93.80.12"
+PROXY_HOST: Final = f"127.93.{os.getpid() % 251}.{os.getpid() // 251 % 251 + 1}"
 """queue-proxy's ports are fixed; an address of its own keeps them apart from those of a running stack."""
 BUDGET_RATIO: Final = 1.5
 START_S: Final = 10.0
@@ -44,7 +44,7 @@ NGINX: Final = """
 daemon off; worker_processes 1; pid {directory}/{name}.pid; error_log stderr crit;
 events {{ worker_connections 4096; }}
 http {{
-  access_log off; keepalive_requests 100000000; client_body_temp_path {directory}/{name}-body;
+  access_log off; keepalive_requests 100000000; client_body_buffer_size 1m; client_body_temp_path {directory}/{name}-body;
   proxy_temp_path {directory}/{name}-proxy; fastcgi_temp_path {directory}/{name}-fastcgi;
   uwsgi_temp_path {directory}/{name}-uwsgi; scgi_temp_path {directory}/{name}-scgi;
   upstream app {{ server {host}:{app_port}; keepalive 256; keepalive_requests 100000000; }}

@@ -168,8 +168,6 @@ def _read_tag(data: bytes, position: int) -> tuple[int, int, int]:
     """Return (field number, wire type, position behind the tag)."""
     tag, position = _read_varint(data, position)
     number, wire_type = tag >> 3, tag & 7
-    if wire_type == _END_GROUP:
-        raise WireError("a group ends that never began")
     if not 0 < number & 0xFFFFFFFF < 0x80000000:
         raise WireError(f"expected a field number from 1 to {0x7FFFFFFF}, got {number}")
     return number & 0xFFFFFFFF, wire_type, position

@@ -327,6 +327,7 @@ REFUSED_CHUNKS: list[tuple[str, bytes]] = [
     ("open quote", b'5;a="b\r\n'),
     ("empty extension", b"5;\r\n"),
     ("data too long", b"3\r\nabcd\r\n"),
+    ("data too long without a line", b"3\r\nabcd"),
     ("data too short", b"3\r\nab\r\n0\r\n"),
     ("LF behind data", b"3\r\nabc\n"),
     ("bad trailer", b"0\r\nX : y\r\n"),
