@@ -44,7 +44,8 @@ NGINX: Final = """
 daemon off; worker_processes 1; pid {directory}/{name}.pid; error_log stderr crit;
 events {{ worker_connections 4096; }}
 http {{
-  access_log off; keepalive_requests 100000000; client_body_buffer_size 1m; client_body_temp_path {directory}/{name}-body;
+  access_log off; keepalive_requests 100000000;
+  client_body_buffer_size 1m; client_body_temp_path {directory}/{name}-body;
   proxy_temp_path {directory}/{name}-proxy; fastcgi_temp_path {directory}/{name}-fastcgi;
   uwsgi_temp_path {directory}/{name}-uwsgi; scgi_temp_path {directory}/{name}-scgi;
   upstream app {{ server {host}:{app_port}; keepalive 256; keepalive_requests 100000000; }}
