@@ -68,8 +68,8 @@ class Node:
         self._pods = Informer(client, Pod, field_selector=f"spec.nodeName={config.name}", log=self._log)
         self._pods.on_change(self._changed)
         self._runners: dict[str, PodRunner] = {}
-        self._set_aside: set[str] = set()
-        """Uids of pods that have no runner: they ended before this node started, or wait for an address."""
+        self._waiting: set[str] = set()
+        """Uids of pods for which there is no address or port yet."""
         self._leaving: set[asyncio.Task[None]] = set()
         self._emptied = asyncio.Event()
         self._stopping = False
@@ -133,33 +133,29 @@ class Node:
 
     def _changed(self, old: Pod | None, new: Pod | None) -> None:
         if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
-            self._set_aside.discard(old.metadata.uid)
+            self._waiting.discard(old.metadata.uid)
             runner = self._runners.get(old.metadata.uid)
             if runner is not None:
                 runner.vanish()
         if new is None or self._stopping:
             return
         runner = self._runners.get(new.metadata.uid)
-        is_deleting = new.metadata.deletion_timestamp is not None
-        if runner is not None:
-            if is_deleting:
-                runner.delete(new.metadata.deletion_grace_period_seconds)
-        elif (
-            old is None or old.metadata.uid != new.metadata.uid or (is_deleting and old.metadata.uid in self._set_aside)
-        ):
-            self._admit(new)
+        if runner is None:
+            if old is None or old.metadata.uid != new.metadata.uid:
+                self._admit(new)
+        elif new.metadata.deletion_timestamp is not None:
+            runner.delete(new.metadata.deletion_grace_period_seconds)
 
     def _admit(self, pod: Pod) -> None:
         """Give the pod an address and start it; without a free one it is tried again."""
         seen_s = time.time()
         uid = pod.metadata.uid
-        self._set_aside.discard(uid)
+        self._waiting.discard(uid)
         if pod.metadata.deletion_timestamp is not None:
             self._leave(self._let_go(pod))
             return
         if pod.status.phase in ("Succeeded", "Failed"):
-            self._set_aside.add(uid)
-            return
+            return  # before this node started
         pod_ip = ""
         try:
             pod_ip = self._addresses.take()
@@ -167,7 +163,7 @@ class Node:
         except PoolExhausted as error:
             if pod_ip:
                 self._addresses.release(pod_ip)
-            self._set_aside.add(uid)
+            self._waiting.add(uid)
             self._events.report(pod, "Warning", "FailedCreatePodSandBox", str(error))
             asyncio.get_running_loop().call_later(_RETRY_S, self._admit_again, pod.key, uid)
             return
@@ -177,7 +173,7 @@ class Node:
 
     def _admit_again(self, key: tuple[str, str], uid: str) -> None:
         pod = self._pods.get(*key)
-        if pod is not None and pod.metadata.uid == uid and uid in self._set_aside and not self._stopping:
+        if pod is not None and pod.metadata.uid == uid and uid in self._waiting and not self._stopping:
             self._admit(pod)
 
     def _pod_closed(self, runner: PodRunner) -> None:

@@ -68,6 +68,18 @@ def test_any_bytes_end_in_a_verdict_and_never_in_serving_by_chance(chunks: list[
     assert not check.is_serving or b"\x08\x01" in b"".join(chunks)
 
 
+def test_settings_and_pings_are_acknowledged() -> None:
+    check = HealthCheck("", "127.0.0.1:1", "agent")
+    settings = b"\x00\x00\x06\x04\x00\x00\x00\x00\x00" + b"\x00\x03\x00\x00\x00\x64"
+    ping = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + b"12345678"
+    acknowledged = b"\x00\x00\x00\x04\x01\x00\x00\x00\x00"
+    assert check.receive(settings[:5]) == b""
+    answer = check.receive(settings[5:] + ping)
+    assert answer == acknowledged + b"\x00\x00\x08\x06\x01\x00\x00\x00\x00" + b"12345678"
+    assert check.receive(acknowledged) == b""
+    assert not check.is_done
+
+
 def test_an_oversize_frame_ends_the_check() -> None:
     check = HealthCheck("", "127.0.0.1:1", "agent")
     check.receive(b"\xff\xff\xff\x00\x00\x00\x00\x00\x01")

@@ -13,6 +13,7 @@ import pytest
 from kube.errors import Invalid
 from kube.models.core import ConfigMap, Event, Node, Pod, Secret
 from local_cluster.apiserver.errors import StatusError
+from local_cluster.node.network import PortPool
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.processes import eventually, is_running
 
@@ -362,6 +363,46 @@ async def test_a_pod_too_many_waits_for_an_address(tmp_path: Path) -> None:
         await cluster.until(Pod, "two", running)
 
 
+async def test_a_free_port_is_given_back_with_its_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = PortPool().take()
+    monkeypatch.setattr("local_cluster.node.network._PORT_FIRST", port)
+    monkeypatch.setattr("local_cluster.node.network._PORT_LAST", port + 1)
+    containers = ({"name": "user-container", **SLEEP}, {"name": "queue-proxy", **SLEEP})
+    async with running_cluster(tmp_path, workloads=False) as cluster:
+        for name in ("one", "two", "three"):
+            await cluster.create_pod(name, *containers, terminationGracePeriodSeconds=1)
+        await cluster.until(Pod, "two", running)
+
+        async def reported() -> list[str]:
+            events = (await cluster.client.list(Event, "default")).items
+            return [event.message for event in events if event.involved_object.name == "three"]
+
+        assert "no free port" in (await eventually(reported))[0]
+        await cluster.client.delete(Pod, "one", "default")
+        await cluster.until(Pod, "three", running)
+
+
+async def test_only_the_last_two_incarnations_keep_their_logs(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local_cluster.node.restart_backoff._FIRST_S", 0.01)
+    await cluster.create_pod("p", {"command": ["sh", "-c", "echo again; exit 1"]})
+    pod = await cluster.until(Pod, "p", lambda pod: _restarts(pod) >= 4)
+    folder = cluster.state_dir / "logs" / "pods" / f"default_p_{pod.metadata.uid}" / "c"
+    assert 1 <= len(_files(folder)) <= 2
+    assert await cluster.logs("p", previous=True) == "again\n"
+
+
+async def test_a_hook_ends_with_its_container(cluster: Cluster) -> None:
+    hook = {"exec": {"command": ["sh", "-c", "echo $$ >> hooks; exec sleep 600"]}}
+    dead = {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1}
+    container = {**SLEEP, "lifecycle": {"preStop": hook}, "livenessProbe": dead}
+    await cluster.create_pod("p", container, terminationGracePeriodSeconds=1)
+    await cluster.until(Pod, "p", lambda pod: _restarts(pod) >= 1)
+    first = int((cluster.state_dir / "hooks").read_text().split()[0])
+    await eventually(lambda: not is_running(first))
+
+
 async def test_pods_that_ended_before_the_node_started_are_left_alone_until_deleted(tmp_path: Path) -> None:
     async with running_cluster(tmp_path, node=False, workloads=False) as cluster:
         await cluster.create_pod("done", SLEEP)
@@ -408,6 +449,10 @@ def _waiting(pod: Pod) -> str:
     """Why the first container waits, or nothing."""
     waiting = pod.status.container_statuses[0].state.waiting if pod.status.container_statuses else None
     return waiting.reason if waiting is not None else ""
+
+
+def _files(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
 
 
 def _descriptors() -> dict[str, str]:
