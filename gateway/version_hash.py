@@ -49,10 +49,15 @@ def _path(path: IngressPath) -> dict[str, Any]:
         for split in path.splits
     ]
     return {
-        **_present(path=path.path, rewriteHost=path.rewrite_host, headers=_sorted(path.headers)),
+        **_present(path=path.path, rewriteHost=path.rewrite_host, headers=_matches(path.headers)),
         "splits": splits,
         **_present(appendHeaders=_sorted(path.append_headers)),
     }
+
+
+def _matches(headers: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    # `exact` is not optional in the original: a header that must only be present has an empty one.
+    return {name: {"exact": match.get("exact", "")} for name, match in sorted(headers.items())}
 
 
 def _present(**fields: Any) -> dict[str, Any]:
