@@ -17,7 +17,7 @@ from kube.errors import ApiError, ApiUnreachable
 from kube.models.core import Pod
 from local_cluster.manifests import Kinds, ManifestError, apply, load
 from local_cluster.settings import StackInfo, default_state_dir, kubeconfig_path
-from local_cluster.views import describe_lines, service_rows
+from local_cluster.views import describe_lines, service_rows, table_rows
 from proxies.environment import ConfigError
 
 __all__ = ["main"]
@@ -117,13 +117,12 @@ def get(
             _dump(json.loads(await client.raw("GET", info.path(where, name))), output)
         elif info.kind == "Service" and info.api_version == "serving.knative.dev/v1":
             stack = StackInfo.load(state_dir or default_state_dir())
-            _print_table(*await service_rows(client, where or None, name, stack.http_port if stack else None))
+            http_port = stack.http_port if stack else None
+            _print_table(*await service_rows(client, where or None, name, http_port))
         else:
             accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
             table = json.loads(await client.raw("GET", info.path(where, name), accept=accept))
-            columns = [c["name"] for c in table["columnDefinitions"] if c.get("priority", 0) == 0]
-            shown = [i for i, c in enumerate(table["columnDefinitions"]) if c.get("priority", 0) == 0]
-            _print_table(columns, [[str(row["cells"][i]) for i in shown] for row in table["rows"]])
+            _print_table(*table_rows(table, with_namespace=all_namespaces and info.namespaced))
 
     _with_client(state_dir, work)
 

@@ -12,15 +12,18 @@ from kube.models.core import Pod
 from kube.models.networking import ServerlessService
 from kube.models.serving import Service
 
-__all__ = ["describe_lines", "service_rows"]
+__all__ = ["describe_lines", "service_rows", "table_rows"]
 
-COLUMNS = ["name", "url", "latest revision", "ready", "reason", "pods", "mode"]
+COLUMNS = ["namespace", "name", "url", "latest revision", "ready", "reason", "pods", "mode"]
 
 
 async def service_rows(
     client: Client, namespace: str | None, name: str | None, http_port: int | None
 ) -> tuple[list[str], list[list[str]]]:
-    """Columns and a row per Knative Service: URL, newest ready revision, its pods (ready/wanted), proxy or serve."""
+    """Columns and a row per Knative Service: URL, newest ready revision, its pods (ready/wanted), proxy or serve.
+
+    With `namespace` None those of all namespaces, with a column more.
+    """
     if name is None:
         services = (await client.list(Service, namespace)).items
     else:
@@ -41,6 +44,7 @@ async def service_rows(
         desired = wanted.get(key)
         rows.append(
             [
+                service.namespace,
                 service.name,
                 _with_port(service.status.url, http_port),
                 revision,
@@ -50,7 +54,20 @@ async def service_rows(
                 modes.get(key, ""),
             ]
         )
-    return COLUMNS, rows
+    if namespace is None:
+        return COLUMNS, rows
+    return COLUMNS[1:], [row[1:] for row in rows]
+
+
+def table_rows(table: dict[str, Any], *, with_namespace: bool) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of a server-side `Table`, without the columns that are for `-o wide`."""
+    shown = [i for i, column in enumerate(table["columnDefinitions"]) if column.get("priority", 0) == 0]
+    columns = [table["columnDefinitions"][i]["name"] for i in shown]
+    rows = [[_text(row["cells"][i]) for i in shown] for row in table["rows"]]
+    if not with_namespace:
+        return columns, rows
+    namespaces = [str(row["object"]["metadata"].get("namespace", "")) for row in table["rows"]]
+    return ["namespace", *columns], [[namespace, *row] for namespace, row in zip(namespaces, rows, strict=True)]
 
 
 async def describe_lines(client: Client, path: str, namespace: str, name: str) -> list[str]:
@@ -76,6 +93,10 @@ async def describe_lines(client: Client, path: str, namespace: str, name: str) -
                 f"  {event.get('lastTimestamp')}  {event.get('type')}  {event.get('reason')}: {event.get('message')}"
             )
     return lines
+
+
+def _text(cell: Any) -> str:
+    return "" if cell is None else str(cell)
 
 
 def _with_port(url: str, http_port: int | None) -> str:

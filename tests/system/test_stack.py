@@ -1,9 +1,11 @@
 """The stack as a program: clear refusals, crashes told and repaired, nothing left behind."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -157,3 +159,12 @@ async def test_two_stacks_run_side_by_side(tmp_path: Path) -> None:
 
     ports = await asyncio.gather(one("a"), one("b"))
     assert ports[0] != ports[1]
+
+
+async def test_the_cold_start_benchmark_runs() -> None:
+    ended = await program(sys.executable, "-m", "loadtests.lab.cold_start", "--quick", "--json")
+    assert ended.code == 0, ended.out + ended.err
+    figures = json.loads(ended.out.splitlines()[-1])
+    assert figures["requests"] == 1
+    assert figures["failed"] == 0
+    assert {"gateway", "activator", "scale patch", "queue-proxy ready", "our share"} <= set(figures)
