@@ -32,6 +32,9 @@ ROUTES = f"{_PREFIX}envoy.config.route.v3.RouteConfiguration"
 PUSH_ORDER = (CLUSTER, ENDPOINTS, LISTENER, ROUTES)
 """A route may name only clusters that Envoy has: clusters go first; their removal is delayed by the caller."""
 
+ROUTES_WAIT_S = 2.0
+"""Longest time that routes wait for clusters; a cluster that cannot be resolved must not hold up every route."""
+
 _MESSAGE_BYTES_MAX = 64 << 20
 _KEEPALIVE_MS = 30_000
 
@@ -74,11 +77,14 @@ class Subscription:
     """The client has spoken about this type."""
     is_owed: bool = False
     """The client waits for an answer, even if there is nothing: Envoy does not listen before it knows its clusters."""
+    unanswered: str = ""
+    """Nonce of the last response while the client has neither taken nor refused it."""
 
     def request(self, subscribe: Iterable[str], unsubscribe: Iterable[str], initial: dict[str, str]) -> None:
         """Take in a request: names to follow and to forget, and versions held from an earlier stream."""
         subscribe = list(subscribe)
-        if not self.is_known:
+        is_first = not self.is_known
+        if is_first:
             self.is_known = self.is_owed = True
             self.held.update(initial)
             # The first request of a type without names follows everything (xDS protocol, wildcard subscription).
@@ -88,7 +94,8 @@ class Subscription:
         for name in subscribe:
             if name != "*":
                 self.wanted.add(name)
-                self.held.pop(name, None)  # asked for anew: it is sent even if it was before
+                if not is_first:
+                    self.held.pop(name, None)  # asked for anew: it is sent even if it was before
         for name in unsubscribe:
             self.wanted.discard(name)
             self.held.pop(name, None)
@@ -109,10 +116,20 @@ class Subscription:
                 resource.resource.value = content
                 changed.append(resource)
                 self.held[name] = version
-        removed = sorted(name for name, version in self.held.items() if version and name not in offered)
+        # A name that was asked for and does not exist is told to be absent: the client would wait for it otherwise.
+        absent = {name for name in self.wanted if name not in self.held}
+        removed = sorted(name for name in absent.union(self._held_names()) if name not in offered)
         for name in removed:
             self.held[name] = ""
         return changed, removed
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Send these once more, whatever the client holds."""
+        for name in names:
+            self.held.pop(name, None)
+
+    def _held_names(self) -> set[str]:
+        return {name for name, version in self.held.items() if version}
 
 
 class XdsServer:
@@ -172,19 +189,43 @@ class XdsServer:
         wake = asyncio.Event()
         self._wake.add(wake)
         nonces = itertools.count(1)
-        reader = asyncio.get_running_loop().create_task(self._read(requests, subscriptions, wake))
+        loop = asyncio.get_running_loop()
+        clusters = subscriptions[CLUSTER]
+        giving_up: asyncio.TimerHandle | None = None
+
+        def give_up() -> None:
+            clusters.unanswered = ""
+            wake.set()
+
+        reader = loop.create_task(self._read(requests, subscriptions, wake))
         try:
             while not reader.done():
                 wake.clear()
+                if giving_up is not None and not clusters.unanswered:
+                    giving_up.cancel()
+                    giving_up = None
                 for type_url in PUSH_ORDER:
-                    changed, removed = subscriptions[type_url].difference(self._resources.of(type_url))
-                    if changed or removed or subscriptions[type_url].is_owed:
-                        subscriptions[type_url].is_owed = False
+                    # Envoy takes a cluster when it knows its endpoints, and answers then. A route that names it before
+                    # that is answered 503.
+                    if type_url == ROUTES and clusters.unanswered:
+                        continue
+                    subscription = subscriptions[type_url]
+                    changed, removed = subscription.difference(self._resources.of(type_url))
+                    if changed or removed or subscription.is_owed:
+                        nonce = str(next(nonces))
+                        subscription.is_owed = False
+                        subscription.unanswered = nonce
+                        if type_url == CLUSTER:
+                            # Envoy makes a changed cluster anew, which waits for endpoints that it does not ask for.
+                            subscriptions[ENDPOINTS].forget(resource.name for resource in changed)
+                            giving_up = giving_up or loop.call_later(ROUTES_WAIT_S, give_up)
                         yield DeltaDiscoveryResponse(
-                            type_url=type_url, nonce=str(next(nonces)), resources=changed, removed_resources=removed
+                            type_url=type_url, nonce=nonce, resources=changed, removed_resources=removed
                         )
                 await wake.wait()
         finally:
+            if giving_up is not None:
+                giving_up.cancel()
             self._wake.discard(wake)
             reader.cancel()
 
@@ -200,6 +241,8 @@ class XdsServer:
                 if subscription is None:
                     continue  # a type that is never offered here, such as secrets
                 if request.response_nonce:
+                    if request.response_nonce == subscription.unanswered:
+                        subscription.unanswered = ""
                     if request.HasField("error_detail"):
                         self._log.error(
                             "configuration_refused", type=request.type_url, error=request.error_detail.message

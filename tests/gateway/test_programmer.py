@@ -96,6 +96,11 @@ def test_an_ingress_is_served_with_its_probe_route(gateway: Gateway) -> None:
     assert gateway.addresses("shop/web:80") == ["10.0.0.1"]
 
 
+def test_a_local_host_is_offered_on_the_internal_face_only(gateway: Gateway) -> None:
+    gateway.programmer.apply(ingress("a", rule("a.com"), rule("a.shop", visibility="ClusterLocal")), 0.0)
+    assert (gateway.hosts(EXTERNAL), gateway.hosts(INTERNAL)) == (["a.com"], ["a.com", "a.shop"])
+
+
 def test_the_same_ingress_again_changes_nothing(gateway: Gateway) -> None:
     gateway.programmer.apply(ingress("a", rule("a.com")), 0.0)
     assert not gateway.programmer.apply(ingress("a", rule("a.com")), 1.0)

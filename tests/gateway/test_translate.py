@@ -291,11 +291,10 @@ class TestEndpoints:
         assert addresses(load_assignment(WEB, unnamed, [piece])) == [("10.0.0.1", 8012)]
 
     def test_slices_are_merged_sorted_and_without_duplicates(self) -> None:
-        pieces = [
-            endpoint_slice("web", "10.0.0.2", "10.0.0.1"),
-            endpoint_slice("web", "10.0.0.2", ports={"http": 8012}),
-        ]
-        assert addresses(load_assignment(WEB, service("web"), pieces)) == [("10.0.0.1", 8012), ("10.0.0.2", 8012)]
+        expected = [f"10.0.0.{last}" for last in range(1, 10)]
+        pieces = [endpoint_slice("web", *reversed(expected)), endpoint_slice("web", "10.0.0.2")]
+        done = load_assignment(WEB, service("web"), pieces)
+        assert addresses(done) == [(address, 8012) for address in expected]
 
     def test_without_a_service_there_is_an_empty_cluster(self) -> None:
         done = load_assignment(WEB, None, [endpoint_slice("web", "10.0.0.1")])

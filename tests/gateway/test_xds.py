@@ -1,0 +1,360 @@
+"""What travels to an Envoy (xDS, incremental): differences only, clusters before the routes that name them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.service.discovery.v3.ads_pb2_grpc import AggregatedDiscoveryServiceStub
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.xds import CLUSTER, ENDPOINTS, ROUTES, Resources, Subscription, XdsServer
+from proxies.logs import Logger
+from tests.support.processes import eventually
+
+Offered = dict[str, tuple[str, bytes]]
+
+
+def offer(**versions: str) -> Offered:
+    return {name: (version, f"{name}@{version}".encode()) for name, version in versions.items()}
+
+
+class Follower:
+    """A client of one type that believes every difference; `names` None: it follows everything."""
+
+    def __init__(self, names: set[str] | None) -> None:
+        self.names = names
+        self.holds: dict[str, tuple[str, bytes]] = {}
+        self.connect()
+
+    def connect(self) -> int:
+        """A new stream, on which it says what it holds."""
+        self.stream = Subscription(CLUSTER)
+        initial = {name: version for name, (version, _) in self.holds.items()}
+        self.stream.request(sorted(self.names) if self.names is not None else [], [], initial)
+        return len(initial)
+
+    def fetch(self, offered: Offered) -> tuple[list[str], list[str]]:
+        """Take the difference; the names in it."""
+        changed, removed = self.stream.difference(offered)
+        for resource in changed:
+            assert resource.resource.type_url == CLUSTER
+            self.holds[resource.name] = (resource.version, resource.resource.value)
+        for name in removed:
+            self.holds.pop(name, None)
+        return [resource.name for resource in changed], removed
+
+    def follow(self, name: str) -> None:
+        assert self.names is not None
+        self.names.add(name)
+        self.stream.request([name], [], {})
+
+    def forget(self, name: str) -> None:
+        assert self.names is not None
+        self.names.discard(name)
+        self.holds.pop(name, None)
+        self.stream.request([], [name], {})
+
+    def wanted(self, offered: Offered) -> Offered:
+        return {name: value for name, value in offered.items() if self.names is None or name in self.names}
+
+
+class TestResources:
+    def test_equal_content_is_the_same_version(self) -> None:
+        resources = Resources()
+        assert resources.put(CLUSTER, "a", Cluster(name="a"))
+        first = resources.of(CLUSTER)["a"]
+        assert not resources.put(CLUSTER, "a", Cluster(name="a"))
+        assert resources.put(CLUSTER, "a", Cluster(name="a", alt_stat_name="x"))
+        assert resources.of(CLUSTER)["a"] != first
+        resources.put(CLUSTER, "a", Cluster(name="a"))
+        assert resources.of(CLUSTER)["a"] == first
+
+    def test_removal_tells_whether_there_was_something(self) -> None:
+        resources = Resources()
+        resources.put(CLUSTER, "a", Cluster(name="a"))
+        assert not resources.remove(ENDPOINTS, "a")
+        assert resources.remove(CLUSTER, "a")
+        assert not resources.remove(CLUSTER, "a")
+        assert resources.of(CLUSTER) == {}
+
+
+class TestSubscription:
+    def test_nothing_is_sent_to_who_has_not_asked(self) -> None:
+        assert Subscription(CLUSTER).difference(offer(a="1")) == ([], [])
+        assert not Subscription(CLUSTER).is_owed
+
+    def test_who_asks_first_is_owed_an_answer_even_when_there_is_nothing(self) -> None:
+        stream = Follower(None).stream
+        assert stream.is_owed
+        assert stream.difference({}) == ([], [])
+
+    def test_an_acknowledgement_is_owed_nothing(self) -> None:
+        stream = Follower(None).stream
+        stream.is_owed = False
+        stream.request([], [], {})
+        assert not stream.is_owed
+        assert stream.is_wildcard, "a later request without names is no subscription"
+
+    def test_wildcard_gets_everything_and_names_get_theirs(self) -> None:
+        assert Follower(None).fetch(offer(a="1", b="1")) == (["a", "b"], [])
+        assert Follower({"b"}).fetch(offer(a="1", b="1")) == (["b"], [])
+
+    def test_a_star_is_a_wildcard_too_and_can_be_given_up(self) -> None:
+        stream = Subscription(CLUSTER)
+        stream.request(["*", "b"], [], {})
+        changed, _ = stream.difference(offer(a="1", b="1"))
+        assert [resource.name for resource in changed] == ["a", "b"]
+        stream.request([], ["*"], {})
+        changed, _ = stream.difference(offer(a="2", b="2"))
+        assert [resource.name for resource in changed] == ["b"]
+        stream.request(["*"], [], {})
+        changed, _ = stream.difference(offer(a="2", b="2"))
+        assert [resource.name for resource in changed] == ["a"]
+
+    def test_what_is_held_is_not_sent_again(self) -> None:
+        client = Follower(None)
+        client.fetch(offer(a="1", b="1"))
+        assert client.fetch(offer(a="1", b="1")) == ([], [])
+        assert client.fetch(offer(a="2", b="1")) == (["a"], [])
+        assert client.fetch(offer(a="2")) == ([], ["b"])
+        assert client.fetch(offer(a="2")) == ([], [])
+
+    def test_a_name_that_is_asked_for_anew_is_sent_again(self) -> None:
+        client = Follower({"a"})
+        client.fetch(offer(a="1"))
+        client.follow("a")
+        assert client.fetch(offer(a="1")) == (["a"], [])
+
+    def test_a_name_that_is_not_offered_is_told_to_be_absent_once(self) -> None:
+        client = Follower({"a"})
+        assert client.fetch({}) == ([], ["a"])
+        assert client.fetch({}) == ([], [])
+        assert client.fetch(offer(a="1")) == (["a"], [])
+
+    @pytest.mark.parametrize("names", [None, {"a", "b", "c", "d"}], ids=["wildcard", "named"])
+    def test_a_resumed_stream_sends_only_differences(self, names: set[str] | None) -> None:
+        client = Follower(names)
+        client.fetch(offer(a="1", b="1", c="1"))
+        client.connect()
+        assert client.fetch(offer(a="1", b="2", d="1")) == (["b", "d"], ["c"])
+
+    def test_a_resumed_stream_without_differences_is_silent(self) -> None:
+        client = Follower({"a"})
+        client.fetch(offer(a="1"))
+        client.connect()
+        assert client.fetch(offer(a="1")) == ([], [])
+        assert client.stream.is_owed
+
+    @given(st.data(), st.booleans())
+    def test_who_applies_every_difference_ends_with_exactly_what_is_offered(
+        self, data: st.DataObject, is_wildcard: bool
+    ) -> None:
+        names = st.sampled_from("abcd")
+        client = Follower(None if is_wildcard else data.draw(st.sets(names)) | {"e"})
+        offered: Offered = {}
+        verbs = ["put", "remove", "fetch", "connect"] + ([] if is_wildcard else ["follow", "forget"])
+        for verb in data.draw(st.lists(st.sampled_from(verbs), max_size=40)):
+            name = data.draw(names)
+            if verb == "put":
+                offered |= offer(**{name: data.draw(st.sampled_from("123"))})
+            elif verb == "remove":
+                offered.pop(name, None)
+            elif verb == "fetch":
+                client.fetch(offered)
+                assert client.holds == client.wanted(offered)
+            elif verb == "connect":
+                before = dict(client.holds)
+                client.connect()
+                changed, _ = client.fetch(offered)
+                assert all(before.get(each) != offered[each] for each in changed), "sent although it was held"
+            else:
+                getattr(client, verb)(name)
+        client.fetch(offered)
+        assert client.holds == client.wanted(offered)
+        assert client.fetch(offered) == ([], [])
+
+
+class Envoy:
+    """A client on the wire that acknowledges when a test says so."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    async def ask(self, type_url: str, *names: str, **held: str) -> None:
+        await self._call.write(
+            DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=names, initial_resource_versions=held)
+        )
+
+    async def next(self) -> DeltaDiscoveryResponse:
+        async with asyncio.timeout(10):
+            response: DeltaDiscoveryResponse = await self._call.read()
+        return response
+
+    async def answer(self, response: DeltaDiscoveryResponse, refusal: str = "") -> None:
+        request = DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
+        if refusal:
+            request.error_detail.message = refusal
+        await self._call.write(request)
+
+
+@asynccontextmanager
+async def serving(
+    directory: Path, resources: Resources, **callbacks: Callable[..., None]
+) -> AsyncIterator[tuple[XdsServer, Callable[[], Envoy]]]:
+    """A server on a socket file, and how to connect to it."""
+    server = XdsServer(resources, log=Logger("test", write=lambda _line: None), **callbacks)
+    address = f"unix:{directory}/xds"
+    await server.start(address)
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = AggregatedDiscoveryServiceStub(channel)
+            yield server, lambda: Envoy(stub.DeltaAggregatedResources())
+    finally:
+        await server.stop()
+
+
+def with_cluster(resources: Resources, name: str, route_name: str = "face") -> None:
+    """A cluster, its endpoints, and another version of the routes."""
+    resources.put(CLUSTER, name, Cluster(name=name))
+    resources.put(ENDPOINTS, name, ClusterLoadAssignment(cluster_name=name))
+    resources.put(ROUTES, route_name, RouteConfiguration(name=route_name, internal_only_headers=[name]))
+
+
+def named(response: DeltaDiscoveryResponse) -> tuple[str, list[str], list[str]]:
+    return response.type_url, [each.name for each in response.resources], list(response.removed_resources)
+
+
+class TestServer:
+    async def test_an_empty_gateway_answers_and_changes_follow(self, tmp_path: Path) -> None:
+        resources = Resources()
+        async with serving(tmp_path, resources) as (server, connect):
+            envoy = connect()
+            await envoy.ask(CLUSTER)
+            assert named(await envoy.next()) == (CLUSTER, [], [])
+            resources.put(CLUSTER, "a", Cluster(name="a"))
+            server.push()
+            response = await envoy.next()
+            assert named(response) == (CLUSTER, ["a"], [])
+            sent = Cluster()
+            assert response.resources[0].resource.Unpack(sent)
+            assert sent.name == "a"
+            resources.remove(CLUSTER, "a")
+            server.push()
+            assert named(await envoy.next()) == (CLUSTER, [], ["a"])
+
+    async def test_every_envoy_is_told(self, tmp_path: Path) -> None:
+        resources = Resources()
+        async with serving(tmp_path, resources) as (server, connect):
+            envoys = [connect(), connect()]
+            for envoy in envoys:
+                await envoy.ask(CLUSTER)
+                await envoy.next()
+            resources.put(CLUSTER, "a", Cluster(name="a"))
+            server.push()
+            for envoy in envoys:
+                assert named(await envoy.next()) == (CLUSTER, ["a"], [])
+
+    async def test_an_envoy_that_comes_back_gets_what_it_lacks(self, tmp_path: Path) -> None:
+        resources = Resources()
+        for name in "ab":
+            with_cluster(resources, name)
+        versions = {name: version for name, (version, _) in resources.of(CLUSTER).items()}
+        async with serving(tmp_path, resources) as (_, connect):
+            envoy = connect()
+            await envoy.ask(CLUSTER, "*", a=versions["a"], b="older", gone="1")
+            assert named(await envoy.next()) == (CLUSTER, ["b"], ["gone"])
+
+    async def test_types_that_are_never_offered_are_passed_over(self, tmp_path: Path) -> None:
+        async with serving(tmp_path, Resources()) as (_, connect):
+            envoy = connect()
+            await envoy.ask("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret", "x")
+            await envoy.ask(CLUSTER)
+            assert (await envoy.next()).type_url == CLUSTER
+
+    @pytest.mark.parametrize("refusal", ["", "no such filter"])
+    async def test_routes_wait_until_the_clusters_they_may_name_are_answered(
+        self, tmp_path: Path, refusal: str
+    ) -> None:
+        resources = Resources()
+        with_cluster(resources, "a")
+        async with serving(tmp_path, resources) as (server, connect):
+            envoy = connect()
+            for type_url, names in ((CLUSTER, ()), (ENDPOINTS, ("a", "b")), (ROUTES, ("face",))):
+                await envoy.ask(type_url, *names)
+                response = await envoy.next()
+                assert response.type_url == type_url
+                await envoy.answer(response)
+            with_cluster(resources, "b")
+            server.push()
+            clusters = await envoy.next()
+            assert named(clusters) == (CLUSTER, ["b"], [])
+            assert named(await envoy.next()) == (ENDPOINTS, ["b"], [])
+            # Another change meanwhile shows that the stream is alive, and that it was not the routes' turn.
+            resources.put(
+                ENDPOINTS, "a", ClusterLoadAssignment(cluster_name="a", policy={"weighted_priority_health": True})
+            )
+            server.push()
+            assert named(await envoy.next()) == (ENDPOINTS, ["a"], [])
+            await envoy.answer(clusters, refusal)
+            assert named(await envoy.next()) == (ROUTES, ["face"], [])
+
+    async def test_routes_do_not_wait_for_ever(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("gateway.xds.ROUTES_WAIT_S", 0.01)
+        resources = Resources()
+        with_cluster(resources, "a")
+        async with serving(tmp_path, resources) as (_, connect):
+            envoy = connect()
+            await envoy.ask(CLUSTER)
+            await envoy.next()
+            await envoy.ask(ROUTES, "face")
+            assert named(await envoy.next()) == (ROUTES, ["face"], [])
+
+    async def test_a_cluster_that_changed_gets_its_endpoints_again(self, tmp_path: Path) -> None:
+        resources = Resources()
+        for name in "ab":
+            with_cluster(resources, name)
+        async with serving(tmp_path, resources) as (server, connect):
+            envoy = connect()
+            await envoy.ask(CLUSTER)
+            await envoy.answer(await envoy.next())
+            await envoy.ask(ENDPOINTS, "a", "b")
+            assert named(await envoy.next()) == (ENDPOINTS, ["a", "b"], [])
+            resources.put(CLUSTER, "a", Cluster(name="a", alt_stat_name="x"))
+            server.push()
+            assert named(await envoy.next()) == (CLUSTER, ["a"], [])
+            assert named(await envoy.next()) == (ENDPOINTS, ["a"], [])
+
+    async def test_a_refusal_is_reported_and_the_stream_goes_on(self, tmp_path: Path) -> None:
+        resources = Resources()
+        refused: list[tuple[str, ...]] = []
+        taken: list[str] = []
+        with_cluster(resources, "a")
+        async with serving(tmp_path, resources, on_nack=lambda *what: refused.append(what), on_ack=taken.append) as (
+            server,
+            connect,
+        ):
+            envoy = connect()
+            await envoy.ask(CLUSTER)
+            await envoy.answer(await envoy.next(), "bad cluster")
+            with_cluster(resources, "b")
+            server.push()
+            await envoy.answer(await envoy.next())
+            with_cluster(resources, "c")
+            server.push()
+            await envoy.next()
+            await eventually(lambda: taken)
+            assert (refused, taken) == ([(CLUSTER, "bad cluster")], [CLUSTER])
+
+    async def test_an_address_that_is_taken_is_an_error(self, tmp_path: Path) -> None:
+        server = XdsServer(Resources(), log=Logger("test", write=lambda _line: None))
+        with pytest.raises(OSError, match="xds"):
+            await server.start(f"unix:{tmp_path}/missing/xds")
