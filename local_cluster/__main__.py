@@ -1,5 +1,30 @@
-"""`python -m local_cluster` is the command `knuv`."""
+"""The command `knuv`, also as `python -m local_cluster`: what it needs must be installed, or it says so in one line."""
 
-from local_cluster.cli import main
+import sys
+from typing import NoReturn
 
-main()
+__all__ = ["main"]
+
+_EXIT_USAGE = 2
+
+
+def main() -> None:
+    """Entry point of `knuv`."""
+    try:
+        from local_cluster.cli import app
+    except ModuleNotFoundError as error:
+        _missing(error)
+    try:
+        app()
+    except ModuleNotFoundError as error:  # `up` imports more than the other commands
+        _missing(error)
+
+
+def _missing(error: ModuleNotFoundError) -> NoReturn:
+    package = (error.name or str(error)).partition(".")[0]
+    sys.stderr.write(f"knuv: not installed: {package}; `pip install 'knuv[local]'` brings it\n")
+    sys.exit(_EXIT_USAGE)
+
+
+if __name__ == "__main__":
+    main()

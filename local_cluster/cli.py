@@ -20,7 +20,7 @@ from local_cluster.settings import StackInfo, default_state_dir, kubeconfig_path
 from local_cluster.views import describe_lines, service_rows, table_rows
 from proxies.environment import ConfigError
 
-__all__ = ["main"]
+__all__ = ["app"]
 
 EXIT_USAGE = 2
 """What cannot work as asked: a wrong argument, a taken port, a missing program, a refused object."""
@@ -195,11 +195,6 @@ def logs(
                 out.print(prefix + line, markup=False)
 
     _with_client(state_dir, work)
-
-
-def main() -> None:
-    """Entry point of `knuv`."""
-    app()
 
 
 def _with_client(state_dir: Path | None, work: Callable[[Client], Awaitable[None]]) -> None:

