@@ -169,7 +169,8 @@ class Forgetful(Client):
 
 
 async def test_a_version_that_is_too_old_is_answered_by_listing_again(api: RunningApiServer) -> None:
-    async with Forgetful(api.config) as client:
+    client = Forgetful(api.config)
+    async with client:
         await client.create(config_map("before", k="1"))
         informer = Informer(client, ConfigMap)
         seen = Seen(informer)
