@@ -58,7 +58,10 @@ class IngressReconciler:
         ingresses.on_change(self._changed)
 
     def prime(self) -> None:
-        """Translate everything that exists, before the first Envoy is answered: a restart never serves less."""
+        """Translate everything that exists, before the first Envoy is answered: a restart never serves less.
+
+        What was reported ready before is not proved again, so that a restart is not seen in any status.
+        """
         now_s = time.monotonic()
         for ingress in sorted(self._ingresses.list(), key=lambda i: (i.metadata.creation_timestamp or "", i.key)):
             if self._is_ours(ingress):
@@ -66,6 +69,9 @@ class IngressReconciler:
                     self._programmer.apply(ingress, now_s)
                 except DomainConflict:
                     self._conflicts.add(ingress.key)
+                    continue
+                if _is_reported_ready(ingress):
+                    self._served[ingress.key] = version_hash(defaulted(ingress.spec), *ingress.key)
 
     async def stop(self) -> None:
         """End reconciling and probing."""
@@ -96,10 +102,13 @@ class IngressReconciler:
         try:
             if self._programmer.apply(ingress, time.monotonic()):
                 self._push()
+                self._retry_conflicts()
         except DomainConflict as conflict:
             self._push()
             self._cancel_probe(key)
+            self._served.pop(key, None)
             if key not in self._conflicts:
+                self._retry_conflicts()
                 self._conflicts.add(key)
                 self._log.warning("ingress_conflict", namespace=key[0], ingress=key[1], conflict=str(conflict))
             await self._write_status(ingress, _mark_conflict)
@@ -110,6 +119,7 @@ class IngressReconciler:
             self._cancel_probe(key)
             await self._write_status(ingress, _mark_ready)
             return
+        self._served.pop(key, None)  # a former version that comes back is to be proved anew
         self._probe(key, ingress, version)
         await self._write_status(ingress, _mark_waiting)
 
@@ -120,6 +130,9 @@ class IngressReconciler:
         if self._programmer.remove(key, time.monotonic()):
             self._push()
             self._log.info("ingress_removed", namespace=key[0], ingress=key[1])
+        self._retry_conflicts()
+
+    def _retry_conflicts(self) -> None:
         for waiting in self._conflicts:
             self.loop.add(waiting)  # its host may be free
 
@@ -168,6 +181,11 @@ class IngressReconciler:
     def _load_balancer(self, service: str) -> LoadBalancer:
         name = f"{service}.{self._config.system_namespace}.svc.{self._config.cluster_domain}"
         return LoadBalancer(ingress=[LoadBalancerIngress(domain_internal=name)])
+
+
+def _is_reported_ready(ingress: Ingress) -> bool:
+    is_current = ingress.status.observed_generation == ingress.metadata.generation
+    return is_current and _CONDITIONS.manage(ingress.status.conditions, 0.0).is_true("Ready")
 
 
 def _mark_ready(conditions: Conditions) -> None:
