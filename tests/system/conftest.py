@@ -30,8 +30,10 @@ class Output:
     err: str
 
 
-async def program(*command: object, stdin: str | None = None, env: dict[str, str] | None = None) -> Output:
-    """Run a program to its end; killed after a minute."""
+async def program(
+    *command: object, stdin: str | None = None, env: dict[str, str] | None = None, seconds: float = 60
+) -> Output:
+    """Run a program to its end; killed after `seconds`."""
     process = await asyncio.create_subprocess_exec(
         *map(str, command),
         stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
@@ -40,7 +42,7 @@ async def program(*command: object, stdin: str | None = None, env: dict[str, str
         env=env,
     )
     try:
-        out, err = await asyncio.wait_for(process.communicate(stdin.encode() if stdin is not None else None), 60)
+        out, err = await asyncio.wait_for(process.communicate(stdin.encode() if stdin is not None else None), seconds)
     finally:
         if process.returncode is None:
             process.kill()
