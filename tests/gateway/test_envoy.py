@@ -375,17 +375,21 @@ class TestReadiness:
         await world.until_ready("taker")
         assert await world.get("given.com") == (200, "taker")
 
-    async def test_a_version_that_was_served_before_is_proved_again(self, world: World) -> None:
-        await world.deploy("back")
-        await world.ingress("back", rule("back.com", to="back"))
-        await world.deploy("blocker")
-        await world.ingress("blocker", rule("blocked.com", to="blocker"))
+    @pytest.mark.parametrize("detour", ["conflict", "unproved"])
+    async def test_a_version_that_was_served_before_is_proved_again(self, world: World, detour: str) -> None:
+        name, host = f"back-{detour}", f"{detour}.com"
+        await world.deploy(name)
+        await world.deploy(f"{name}-blocker")
+        await world.ingress(f"{name}-blocker", rule(f"blocked.{host}", to=f"{name}-blocker"))
+        await world.ingress(name, rule(host, to=name))
         proofs = len(world.logged("ingress_served"))
-        await world.apply(ingress("back", rule("blocked.com", to="back")))
-        await world.until("back", lambda i: condition(i)[1] == "DomainConflict")
-        await world.ingress("back", rule("back.com", to="back"))
+        way = rule(f"blocked.{host}", to=name) if detour == "conflict" else rule(host, to=f"{name}-absent")
+        await world.apply(ingress(name, way))
+        reason = "DomainConflict" if detour == "conflict" else "Uninitialized"
+        await world.until(name, lambda i: condition(i)[1] == reason)
+        await world.ingress(name, rule(host, to=name))
         assert len(world.logged("ingress_served")) == proofs + 1
-        assert await world.get("back.com") == (200, "back")
+        assert await world.get(host) == (200, name)
 
 
 class TestRouting:

@@ -234,6 +234,11 @@ def named(response: DeltaDiscoveryResponse) -> tuple[str, list[str], list[str]]:
 
 
 class TestServer:
+    @pytest.fixture(autouse=True)
+    def _routes_wait_for_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Longer than any test: what comes has been sent for its own reason."""
+        monkeypatch.setattr("gateway.xds.ROUTES_WAIT_S", 100.0)
+
     async def test_an_empty_gateway_answers_and_changes_follow(self, tmp_path: Path) -> None:
         resources = Resources()
         async with serving(tmp_path, resources) as (server, connect):
