@@ -32,7 +32,6 @@ _QUEUE_FULL: Final = Answer(
     content_type=b"text/plain; charset=utf-8",
     fields=((b"X-Content-Type-Options", b"nosniff"), (b"Retry-After", _RETRY_AFTER_S)),
 )
-_UNSUPPORTED_CONNECT: Final = Answer.error(502, "client sent unsupported CONNECT request")
 
 
 class ActivatorPolicy:
@@ -66,9 +65,6 @@ class ActivatorPolicy:
         revision = self._revisions.get(plan)
         if revision is None:
             exchange.answer(not_found(plan))
-            return
-        if head.method == b"CONNECT":
-            exchange.answer(_UNSUPPORTED_CONNECT)
             return
         exchange.context = revision
         exchange.limit(revision.limits)

@@ -30,6 +30,8 @@ _HEAD_TIMEOUT_S: Final = 60.0
 _LINGER_S: Final = 2.0
 """How long an unwanted rest of a request is dropped before the connection is cut: closing at once would make the
 client's system throw away the answer that it has not read yet (RFC 9112 9.6)."""
+_LINGER_MAX_S: Final = 60.0
+"""While the client still takes what was written."""
 _LINGER_BYTES_MAX: Final = 256 * 1024
 _WRITE_HIGH_BYTES: Final = 64 * 1024
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -74,6 +76,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         "_is_until_close",
         "_is_write_paused",
         "_linger_bytes",
+        "_linger_end_s",
         "_partial",
         "_peer",
         "_policy",
@@ -101,6 +104,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         self._is_until_close = False
         self._is_lingering = False
         self._linger_bytes = 0
+        self._linger_end_s = 0.0
 
     # What the transport and the timers call.
 
@@ -149,8 +153,11 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         self._is_write_paused = False
         if self._exchange is not None:
             self._exchange.downstream_has_room()
-        elif self._buffer and not self._is_reading_heads:
-            self._read_on()
+        elif not self._is_reading_heads:
+            if self._buffer:
+                self._read_on()
+            else:
+                self.resume_request()
 
     def on_timer(self, now_s: float) -> None:
         if self._exchange is not None:
@@ -158,7 +165,10 @@ class DownstreamConnection(asyncio.Protocol, Timer):
             if due_s is not None:
                 self._server.timers.arm(self, due_s)
         elif self._is_lingering:
-            self._transport.abort()
+            if self._transport.get_write_buffer_size() and now_s < self._linger_end_s:
+                self._server.timers.arm(self, now_s + _LINGER_S)  # a slow reader still takes its answer
+            else:
+                self._transport.abort()
         elif self._head_due_s:
             if self._head_due_s <= now_s:
                 self._transport.close()
@@ -352,6 +362,8 @@ class DownstreamConnection(asyncio.Protocol, Timer):
             self, policy, request, peer=self._peer, clock=time.monotonic, data=data, request_done=is_done
         )
         self._server.active += 1
+        if self._is_write_paused:
+            exchange.downstream_is_full()  # by the responses before; the transport does not say it again
         policy.admit(exchange)
         if not is_done:
             exchange.hold_body()
@@ -424,7 +436,9 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         self._buffer = b""
         if self._transport.can_write_eof():
             self._transport.write_eof()
-        self._server.timers.arm(self, time.monotonic() + _LINGER_S)
+        now_s = time.monotonic()
+        self._linger_end_s = now_s + _LINGER_MAX_S
+        self._server.timers.arm(self, now_s + _LINGER_S)
         self.resume_request()
 
     def _drop(self, data: bytes) -> None:

@@ -162,7 +162,7 @@ class Upstream(Protocol):
 class Target(Protocol):
     """Where exchanges are forwarded to: `upstream.Endpoint`."""
 
-    def carry(self, exchange: "Exchange") -> None:
+    def carry(self, exchange: "Exchange", *, fresh: bool = False) -> None:
         """Send the exchange's request, with `exchange.take_body()`, over a connection of this target.
 
         Calls `exchange.connected` with the half that carries it, or `exchange.unreachable`, at once or later.
@@ -184,6 +184,8 @@ _RESPONDING: Final = _Phase.RESPONDING
 _TUNNEL: Final = _Phase.TUNNEL
 _ENDED: Final = _Phase.ENDED
 
+_HELD_BODY_BYTES: Final = 16 * 1024
+"""Read of the body of a request that is held; beyond it the client waits (TCP's own back-pressure)."""
 _REPLAYABLE_METHODS: Final = frozenset([b"GET", b"HEAD", b"OPTIONS", b"TRACE"])
 
 
@@ -316,8 +318,13 @@ class Exchange:
         self.hold_body()
 
     def hold_body(self) -> None:
-        """Read no more of the body while what came of it has nowhere to go."""
-        if self._pending and self._upstream is None and not self._is_request_paused:
+        """Read no more of the body while enough of it has nowhere to go.
+
+        Not from the first byte on: a connection that is not read does not tell that its client has left.
+        """
+        if self._request_done or len(self._pending) < _HELD_BODY_BYTES:
+            return
+        if self._upstream is None and not self._is_request_paused:
             self._is_request_paused = True
             self._downstream.pause_request()
 
@@ -395,7 +402,12 @@ class Exchange:
         return self._phase is _ENDED
 
     def unreachable(self, reason: str) -> None:
-        """The target could not be connected to, or broke before its response began: 502 with `reason`."""
+        """The target could not be connected to, or broke before its response began: 502 with `reason`.
+
+        Nothing happens when the exchange is over: an attempt to connect may outlive it.
+        """
+        if self._phase is _ENDED:
+            return
         self.status = 502
         self._downstream.give_answer(Answer.error(502, reason))
         self._end(Outcome.UNREACHABLE)
@@ -414,7 +426,7 @@ class Exchange:
         elif is_stale and self._replays_left and self._may_replay():
             self._replays_left -= 1
             assert self._target is not None
-            self._target.carry(self)
+            self._target.carry(self, fresh=True)
         else:
             self.unreachable(reason)
 

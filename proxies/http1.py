@@ -16,7 +16,7 @@ import re
 from enum import Enum
 from typing import Final, TypeAlias
 
-from proxies.fields import CODING, CONNECTION, EXPECT, FRAMING, HOST, LENGTH, UPGRADE, Field
+from proxies.fields import CODING, CONNECTION, FRAMING, HOST, LENGTH, UPGRADE, Field
 from proxies.messages import RequestHead, ResponseHead
 
 __all__ = [
@@ -185,14 +185,18 @@ def parse_request(head: bytes) -> RequestHead:
         raise RequestError(400, f"expected one Host, got {len(framing.hosts)}")
     if framing.hosts and _HOST.fullmatch(framing.hosts[0]) is None:
         raise RequestError(400, f"expected a host, got {framing.hosts[0][:64]!r}")
+    if not framing.connection.isdisjoint(_NOT_CONNECTION_OPTIONS):
+        raise RequestError(400, "expected no framing and no Host among the options of Connection")
     target, fields = _origin_form(method, target, fields)
-    request = RequestHead(method, target, fields, framing.marks)
+    # An absolute target brings its own Host line, also where HTTP/1.0 sent none.
+    request = RequestHead(method, target, fields, framing.marks | (HOST if fields and fields[0].name == b"host" else 0))
     request.minor = 0 if is_1_0 else 1
     request.content_length, request.is_chunked = _request_framing(framing, is_1_0=is_1_0)
     options = request.connection_options = framing.connection
     request.keep_alive = b"close" not in options and (not is_1_0 or b"keep-alive" in options)
-    request.upgrade = framing.upgrade if not is_1_0 and b"upgrade" in options else b""
-    request.expects_continue = not is_1_0 and framing.expect.lower() == b"100-continue"
+    # An upgrade may be ignored (RFC 9110 7.8). One to h2c must be: behind it, many requests would pass as one tunnel.
+    is_asked_for = not is_1_0 and b"upgrade" in options and framing.upgrade.lower() != b"h2c"
+    request.upgrade = framing.upgrade if is_asked_for else b""
     return request
 
 
@@ -220,16 +224,22 @@ def parse_response(head: bytes) -> ResponseHead:
         if len(framing.lengths) > 1 or _LENGTH.fullmatch(framing.lengths[0]) is None:
             raise ResponseError(f"expected one Content-Length, got {framing.lengths!r}")
         response.content_length = int(framing.lengths[0])
+    if not framing.connection.isdisjoint(_NOT_CONNECTION_OPTIONS):
+        raise ResponseError("framing among the options of Connection")
     options = response.connection_options = framing.connection
     response.keep_alive = b"close" not in options and (not is_1_0 or b"keep-alive" in options)
     response.upgrade = framing.upgrade
     return response
 
 
+_NOT_CONNECTION_OPTIONS: Final = frozenset({b"content-length", b"transfer-encoding", b"host"})
+"""Whatever `Connection` lists is taken off on the way; the body would then be read as the next message."""
+
+
 class _Framing:
     """The lines of a head that decide about its framing and its connection, gathered in one pass."""
 
-    __slots__ = ("connection", "expect", "hosts", "lengths", "marks", "transfer_encodings", "upgrade")
+    __slots__ = ("connection", "hosts", "lengths", "marks", "transfer_encodings", "upgrade")
 
     def __init__(self, fields: list[Field]) -> None:
         self.lengths: list[bytes] = []
@@ -237,7 +247,6 @@ class _Framing:
         self.hosts: list[bytes] = []
         self.connection: frozenset[bytes] = frozenset()
         self.upgrade = b""
-        self.expect = b""
         self.marks = 0
         for field in fields:
             marks = field.marks
@@ -255,8 +264,6 @@ class _Framing:
                 self.connection |= frozenset(option for option in options if option)
             elif marks & UPGRADE:
                 self.upgrade = field.value
-            elif marks & EXPECT:
-                self.expect = field.value
 
 
 def _fields(lines: list[bytes]) -> list[Field]:

@@ -40,7 +40,6 @@ class RequestHead:
         "_first",
         "connection_options",
         "content_length",
-        "expects_continue",
         "fields",
         "is_chunked",
         "keep_alive",
@@ -73,7 +72,6 @@ class RequestHead:
         """Lower-case names that `Connection` lists."""
         self.upgrade = b""
         """Value of `Upgrade` when the client asks for one, else empty."""
-        self.expects_continue = False
         self.plan: object = None
         """Whatever the service derived from this head alone; filled and read by its policy."""
         self.rendered: dict[object, bytes] | None = None

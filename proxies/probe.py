@@ -76,6 +76,9 @@ class Probe:
         except OSError as error:
             text = os.strerror(error.errno).lower() if error.errno else str(error)
             result = ProbeResult(error=text, is_refused=isinstance(error, ConnectionRefusedError))
+        except (ValueError, OverflowError) as error:
+            # A redirect may lead to a host or port that no address can be made of.
+            result = ProbeResult(error=str(error))
         self._done(result)
 
     async def _ask(self) -> ProbeResult:

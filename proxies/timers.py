@@ -120,8 +120,9 @@ class Timers:
     def _tick(self) -> None:
         self._handle = None
         now_s = self._loop.time()
-        try:
-            for timer in self._wheel.expire(now_s):
+        for timer in self._wheel.expire(now_s):
+            try:
                 timer.on_timer(now_s)
-        finally:
-            self._schedule()
+            except Exception as error:  # noqa: BLE001 - one timer's bug must not stop the others that are due
+                self._loop.call_exception_handler({"message": f"{timer!r} failed", "exception": error})
+        self._schedule()

@@ -129,10 +129,13 @@ class Endpoint:
         for connection in self._take_idle(len(self._idle)):
             connection.close()
 
-    def carry(self, exchange: Exchange) -> None:
-        """Send the exchange's request over the idle connection that was used last, or over one of its own."""
+    def carry(self, exchange: Exchange, *, fresh: bool = False) -> None:
+        """Send the exchange's request over the idle connection that was used last, or over one of its own.
+
+        `fresh`: over a new one only. Connections that were idle together are closed together by their peer.
+        """
         idle = self._idle
-        while idle:
+        while idle and not fresh:
             connection = idle.pop()
             self._pool.idle_count -= 1
             if not connection.is_closing:
@@ -192,7 +195,10 @@ class Endpoint:
                 return
         if connection is None:
             return
-        if not exchange.is_over:
+        if connection.is_closing:
+            # The peer accepted and left before this task went on; nobody would tell the exchange.
+            exchange.unreachable(f"read tcp {self.address}: EOF")
+        elif not exchange.is_over:
             connection.start(exchange)
         elif not self.release(connection):
             connection.close()
@@ -213,6 +219,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_exchange",
         "_has_bytes",
         "_head_done",
+        "_is_lost",
         "_is_paused",
         "_is_tunnel",
         "_keep_alive",
@@ -234,6 +241,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._partial = b""
         self._head_done = False
         self._has_bytes = False
+        self._is_lost = False
         self._is_paused = False
         self._keep_alive = False
         self._is_tunnel = False
@@ -247,7 +255,7 @@ class UpstreamConnection(asyncio.Protocol):
     @property
     def is_closing(self) -> bool:
         """The connection cannot carry another exchange."""
-        return self._transport.is_closing()
+        return self._is_lost or self._transport.is_closing()
 
     def start(self, exchange: Exchange) -> None:
         """Carry `exchange`: send its head and what there is of its body in one write."""
@@ -349,6 +357,7 @@ class UpstreamConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._is_lost = True
         self._endpoint.lost(self)
         exchange = self._exchange
         if exchange is None or exchange.is_over:

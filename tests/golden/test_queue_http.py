@@ -40,7 +40,7 @@ class RecordingApp:
     def __init__(self) -> None:
         self.head = b""
 
-    def carry(self, exchange: Exchange) -> None:
+    def carry(self, exchange: Exchange, *, fresh: bool = False) -> None:
         assert exchange.edits is not None
         # Without the peer's address: the recording compares `X-Forwarded-For` before the last hop is appended.
         self.head = exchange.edits.apply(exchange.request, b"")

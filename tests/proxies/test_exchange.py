@@ -23,6 +23,7 @@ class Script:
         self.now_s = 100.0
         self.wake_s = 0.0
         self.carried = 0
+        self.carried_fresh = 0
         self.is_reused = False
         self.exchange = Exchange(
             self, self, request, peer=b"1.2.3.4", clock=lambda: self.now_s, data=data, request_done=request_done
@@ -83,8 +84,9 @@ class Script:
         self.said.append("client: released")
 
     # Target.
-    def carry(self, exchange: Exchange) -> None:
+    def carry(self, exchange: Exchange, *, fresh: bool = False) -> None:
         self.carried += 1
+        self.carried_fresh += fresh
 
     def connect(self) -> None:
         """The target found a connection."""
@@ -144,10 +146,12 @@ def test_a_response_in_pieces_is_relayed_as_it_comes() -> None:
 def test_a_held_body_is_not_read_on_and_is_sent_when_there_is_a_connection() -> None:
     script = Script(POST, b"ab", request_done=False)
     script.exchange.request_data(b"cd", False)
+    assert script.since() == []  # a connection that is not read does not tell that its client has left
+    script.exchange.request_data(b"x" * 16384, False)
     assert script.since() == ["client: pause"]
     script.exchange.forward(script, EDITS)
     script.connect()
-    assert script.since() == ["app: abcd False", "client: resume"]
+    assert script.since() == [f"app: abcd{'x' * 16384} False", "client: resume"]
     script.exchange.request_data(b"ef", True)
     assert script.since() == ["app: data ef True"]
 
@@ -288,3 +292,24 @@ def test_either_end_of_a_tunnel_that_is_lost_ends_it() -> None:
 
 def test_a_client_that_half_closes_outside_a_tunnel_is_not_waited_for() -> None:
     assert not Script().forwarded().exchange.client_eof()
+
+
+def test_a_body_that_is_whole_is_held_without_a_pause() -> None:
+    script = Script(POST, request_done=False)
+    script.exchange.request_data(b"x" * 100_000, True)
+    assert script.since() == []
+
+
+def test_a_connection_attempt_that_outlives_its_exchange_says_nothing() -> None:
+    script = Script()
+    script.exchange.forward(script, EDITS)
+    script.exchange.client_gone()
+    script.since()
+    script.exchange.unreachable("connection refused")
+    assert script.since() == []
+
+
+def test_the_replay_goes_over_a_fresh_connection() -> None:
+    script = Script().forwarded()
+    script.exchange.upstream_lost("EOF", is_stale=True)
+    assert (script.carried, script.carried_fresh) == (2, 1)

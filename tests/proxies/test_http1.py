@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxies.fields import DATE
+from proxies.headers import HeadEdits
 from proxies.http1 import (
     ChunkedBody,
     HttpError,
@@ -75,6 +76,14 @@ def test_an_absolute_target_gives_path_and_host() -> None:
 
 
 REFUSED_REQUESTS: list[tuple[str, bytes, int]] = [
+    # What Connection lists is taken off: its body would be the next request, or the Host missing.
+    ("length as option", b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close, Content-Length\r\nContent-Length: 5", 400),
+    (
+        "coding as option",
+        b"POST / HTTP/1.1\r\nHost: a\r\nConnection: transfer-encoding\r\nTransfer-Encoding: chunked",
+        400,
+    ),
+    ("host as option", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: host", 400),
     ("empty", b"", 400),
     ("no version", b"GET /\r\nHost: a", 400),
     ("two spaces", b"GET  / HTTP/1.1\r\nHost: a", 400),
@@ -379,3 +388,21 @@ def test_a_body_until_close_takes_all_and_is_never_done() -> None:
     body = UntilCloseBody()
     assert body.scan(b"abc") == 3
     assert not body.is_done
+
+
+def test_a_response_that_names_its_framing_an_option_is_refused() -> None:
+    for option in (b"content-length", b"Transfer-Encoding"):
+        with pytest.raises(ResponseError, match="Connection"):
+            parse_response(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: " + option)
+
+
+def test_an_upgrade_to_h2c_counts_as_not_asked_for_and_others_as_asked() -> None:
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: "
+    assert parse_request(head + b"H2C").upgrade == b""
+    assert parse_request(head + b"websocket").upgrade == b"websocket"
+
+
+def test_the_host_of_an_absolute_target_is_the_only_host_that_is_sent_on() -> None:
+    request = parse_request(b"GET http://b/x HTTP/1.0")
+    sent = HeadEdits(host=b"pod:8012").apply(request, b"10.0.0.1")
+    assert sent.lower().count(b"host:") == 1

@@ -394,3 +394,59 @@ def test_without_a_host_ipv4_and_ipv6_are_accepted() -> None:
         for address in ("127.0.0.1", "::1") if sock.family == socket.AF_INET6 else ("127.0.0.1",):
             with socket.create_connection((address, port), timeout=5):
                 pass
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_peer_that_accepts_and_leaves_gives_502_and_never_silence(reset: bool) -> None:
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    listener.setblocking(False)
+    loop = asyncio.get_running_loop()
+
+    def hang_up() -> None:
+        connection, _ = listener.accept()
+        if reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        connection.close()
+
+    loop.add_reader(listener, hang_up)
+    try:
+        async with running_proxy(listener.getsockname()[1]) as proxy:
+
+            async def ask() -> bytes:
+                reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+                writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                answer = await reader.read()
+                writer.close()
+                return answer[:12]
+
+            async with asyncio.timeout(20):
+                answers = await asyncio.gather(*(ask() for _ in range(200)))
+            assert set(answers) == {b"HTTP/1.1 502"}
+    finally:
+        loop.remove_reader(listener)
+        listener.close()
+
+
+async def test_a_connection_whose_answers_filled_it_is_read_again_when_they_were_taken() -> None:
+    async with running_proxy(1) as proxy:
+        proxy.policy.decide = lambda exchange: exchange.answer(Answer(200, b"z" * 4000))
+        loop = asyncio.get_running_loop()
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            await loop.sock_connect(client, ("127.0.0.1", proxy.port))
+            asked = 0
+
+            async def ask() -> None:
+                nonlocal asked
+                await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+                asked += 1
+                await eventually(lambda: len(proxy.policy.ended_with) == asked, timeout_s=0.5)
+
+            with pytest.raises(AssertionError):  # until it is full and reads no more
+                for _ in range(5000):
+                    await ask()
+            taken = 0
+            async with asyncio.timeout(20):
+                while taken < asked * 4000:
+                    taken += (await loop.sock_recv(client, 1 << 20)).count(b"z")

@@ -66,7 +66,7 @@ class Pod:
         return exchange
 
     # Target and downstream half.
-    def carry(self, exchange: Exchange) -> None:
+    def carry(self, exchange: Exchange, *, fresh: bool = False) -> None:
         self.reached.append(exchange)
 
     def give_answer(self, answer: Answer) -> None:
