@@ -443,9 +443,12 @@ async def test_a_connection_whose_answers_filled_it_is_read_again_when_they_were
                 asked += 1
                 await eventually(lambda: len(proxy.policy.ended_with) == asked, timeout_s=0.5)
 
-            with pytest.raises(AssertionError):  # until it is full and reads no more
+            async def fill() -> None:
                 for _ in range(5000):
                     await ask()
+
+            with pytest.raises(AssertionError):  # it is full and reads no more
+                await fill()
             taken = 0
             async with asyncio.timeout(20):
                 while taken < asked * 4000:
