@@ -90,5 +90,5 @@ class Prober:
                     url, headers={**_HEADERS, "Host": target.host}, allow_redirects=False
                 ) as response:
                     return verdict(response.status, response.headers.get("K-Network-Hash"), expected_hash)
-            except (aiohttp.ClientError, TimeoutError, OSError):
-                return Verdict.RETRY
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+                return Verdict.RETRY  # ValueError: a host that no request can be made for
