@@ -15,14 +15,13 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.config.route.v3.route_components_pb2 import RetryPolicy, Route, VirtualHost
+from envoy.config.route.v3.route_components_pb2 import Route, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
-from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf.struct_pb2 import Struct
 
@@ -37,7 +36,6 @@ __all__ = [
     "Translation",
     "cluster",
     "defaulted",
-    "is_external",
     "listener",
     "load_assignment",
     "route_configuration",
@@ -50,9 +48,7 @@ INTERNAL = "internal_services"
 """Names of the two faces' route configurations and listeners."""
 
 _CONNECT_TIMEOUT = timedelta(seconds=5)
-_RETRIES = 2
-_OTHER_HOST_TRIES = 5
-"""How often a retry draws another host before it takes one that has failed already."""
+_RETRIES = 3
 _HTTP2_PORT_NAMES = ("http2", "h2c")
 _HTTP2_APP_PROTOCOL = "kubernetes.io/h2c"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -74,7 +70,7 @@ class Backend:
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """What one Ingress adds to the configuration. Host names are in lower case, as Envoy compares them."""
+    """What one Ingress adds to the configuration."""
 
     external: tuple[VirtualHost, ...] = ()
     internal: tuple[VirtualHost, ...] = ()
@@ -129,7 +125,7 @@ def translate(ingress: Ingress, spec: IngressSpec) -> Translation:
             backends |= {Backend(s.service_namespace, s.service_name, s.service_port) for s in path.splits}
         for host in rule.hosts or ["*"]:
             for face in (EXTERNAL, INTERNAL) if is_public else (INTERNAL,):
-                faces[face].setdefault(host.lower(), []).extend(routes)
+                faces[face].setdefault(host, []).extend(routes)
     owner = f"{ingress.namespace}/{ingress.name}"
     return Translation(
         external=tuple(_virtual_host(owner, host, routes) for host, routes in sorted(faces[EXTERNAL].items())),
@@ -149,10 +145,10 @@ def route_configuration(name: str, hosts: Iterable[VirtualHost]) -> RouteConfigu
 
 
 def cluster(backend: Backend, service: Service) -> Cluster:
-    """The cluster of a backend: endpoints by EDS, or the other name of an ExternalName Service that has one."""
+    """The cluster of a backend: endpoints by EDS, or the other name of an ExternalName Service."""
     message = Cluster(name=backend.cluster_name, connect_timeout=_CONNECT_TIMEOUT)
     port = next((p for p in service.spec.ports if backend.port in (p.port, p.name)), None)
-    if is_external(service):
+    if service.spec.type == "ExternalName":
         message.type = Cluster.LOGICAL_DNS
         message.load_assignment.cluster_name = backend.cluster_name
         number = port.port if port is not None else 80
@@ -179,11 +175,6 @@ def cluster(backend: Backend, service: Service) -> Cluster:
     return message
 
 
-def is_external(service: Service) -> bool:
-    """Whether the Service stands for a DNS name. Without that name it stands for nothing."""
-    return service.spec.type == "ExternalName" and bool(service.spec.external_name)
-
-
 def load_assignment(
     backend: Backend, service: Service | None, slices: Iterable[EndpointSlice]
 ) -> ClusterLoadAssignment:
@@ -195,9 +186,8 @@ def load_assignment(
     found = {
         (address, port.port)
         for piece in slices
-        if piece.address_type != "FQDN"  # Envoy takes addresses only
         for port in piece.ports
-        if port.name in names and port.port
+        if port.name in names
         for endpoint in piece.endpoints
         if endpoint.conditions.ready is not False
         for address in endpoint.addresses
@@ -241,23 +231,7 @@ def _virtual_host(owner: str, host: str, routes: list[Route]) -> VirtualHost:
     domains = ["*"] if host == "*" else [host, f"{host}:*"]
     # Longest prefix first; the sort is stable, so probe paths stay ahead of tag paths and those ahead of the default.
     ordered = sorted(routes, key=lambda route: -len(route.match.prefix))
-    return VirtualHost(
-        name=f"({owner}).Domain[{host}]", domains=domains, routes=ordered, retry_policy=_retry_policy()
-    )
-
-
-def _retry_policy() -> RetryPolicy:
-    # Only what no backend has begun to work on: a connection that could not be made, a pooled one that was closed
-    # before the request got through. A status of the app's is the client's to see, and a connection that breaks after
-    # the request was written is a 503, since nobody knows whether it was worked on.
-    policy = RetryPolicy(
-        retry_on="connect-failure,refused-stream,reset-before-request",
-        num_retries={"value": _RETRIES},
-        host_selection_retry_max_attempts=_OTHER_HOST_TRIES,
-    )
-    predicate = policy.retry_host_predicate.add(name="envoy.retry_host_predicates.previous_hosts")
-    predicate.typed_config.Pack(PreviousHostsPredicate())
-    return policy
+    return VirtualHost(name=f"({owner}).Domain[{host}]", domains=domains, routes=ordered)
 
 
 def _route(path: IngressPath, *, redirect: bool) -> Route:
@@ -281,16 +255,17 @@ def _route(path: IngressPath, *, redirect: bool) -> Route:
     action.timeout.FromTimedelta(timedelta(0))
     if path.rewrite_host:
         action.host_rewrite_literal = path.rewrite_host
+    # Only what no backend has begun to work on: a connection that could not be made, a pooled one that was closed
+    # before the request got through. A status of the app's is the client's to see.
+    action.retry_policy.retry_on = "connect-failure,refused-stream,reset-before-request"
+    action.retry_policy.num_retries.value = _RETRIES
     return route
 
 
 def _set(headers: dict[str, str]) -> list[HeaderValueOption]:
-    # A value is literal: Envoy would replace its own %COMMANDS%, and leave a header without value as the client sent it.
     return [
         HeaderValueOption(
-            header={"key": name, "value": value.replace("%", "%%")},
-            append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
-            keep_empty_value=not value,
+            header={"key": name, "value": value}, append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
         )
         for name, value in sorted(headers.items())
     ]
