@@ -42,13 +42,13 @@ lock: $(READY) ## resolve the dependencies anew into requirements.lock
 		--generate-hashes --no-annotate --no-header -o requirements.lock
 
 bench: $(READY) ## benchmark the queue-proxy against nginx
-	$(BIN)/python -m loadtests.lab.queue_proxy_http1
+	$(BIN)/python -m loadtests.lab queue-proxy
 
 bench-coldstart: $(READY) ## 30 cold starts, phase by phase
-	$(BIN)/python -m loadtests.lab.cold_start --cycles 30
+	$(BIN)/python -m loadtests.lab cold-start --cycles 30
 
 soak-coldstart: $(READY) ## 200 times 0 -> 1 -> 0 without a failed request
-	$(BIN)/python -m loadtests.lab.cold_start --cycles 200 --services 10 --storm --no-phases
+	$(BIN)/python -m loadtests.lab cold-start --cycles 200 --services 10 --storm --no-phases
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -185,35 +185,33 @@ def _quantile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Command line; exit code 1 when a request failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="cold-start", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cycles", type=int, default=30)
     parser.add_argument("--services", type=int, default=4)
     parser.add_argument("--storm", action="store_true", help="measure cold starts of several services at once")
     parser.add_argument("--no-phases", action="store_true", help="only count and time, do not read the events")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON as well")
     parser.add_argument("--quick", action="store_true", help="one cycle of one service")
-    arguments = parser.parse_args()
-    if arguments.quick:
-        arguments.cycles = arguments.services = 1
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.cycles = options.services = 1
     console = Console(highlight=False, soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="knuv-lab-") as folder:
         result = uvloop.run(
             run(
-                arguments.cycles,
-                min(arguments.services, arguments.cycles),
-                storm=arguments.storm,
-                phases=not arguments.no_phases,
+                options.cycles,
+                min(options.services, options.cycles),
+                storm=options.storm,
+                phases=not options.no_phases,
                 state_dir=Path(folder),
                 console=console,
             )
         )
         figures = report(result, console)
-    if arguments.json:
+    if options.json:
         print(json.dumps(figures))
-    return 1 if result.failures or result.requests < arguments.cycles else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return 1 if result.failures or result.requests < options.cycles else 0

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from loadtests.lab import queue_proxy_http1
+from loadtests.lab import queue_proxy
 
-COMMAND = [sys.executable, "-m", "loadtests.lab.queue_proxy_http1"]
+COMMAND = [sys.executable, "-m", "loadtests.lab", "queue-proxy"]
 HAS_NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 
@@ -25,6 +25,5 @@ def test_the_benchmark_prints_both_figures_and_their_ratio(options: list[str]) -
 
 def test_a_missing_rival_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(shutil, "which", lambda *_args, **_options: None)
-    monkeypatch.setattr(sys, "argv", ["queue_proxy_http1", "--quick"])
-    assert queue_proxy_http1.main() == 2
+    assert queue_proxy.main(["--quick"]) == 2
     assert "nginx is not installed" in capsys.readouterr().err

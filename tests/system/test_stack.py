@@ -162,7 +162,7 @@ async def test_two_stacks_run_side_by_side(tmp_path: Path) -> None:
 
 
 async def test_the_cold_start_benchmark_runs() -> None:
-    ended = await program(sys.executable, "-m", "loadtests.lab.cold_start", "--quick", "--json")
+    ended = await program(sys.executable, "-m", "loadtests.lab", "cold-start", "--quick", "--json")
     assert ended.code == 0, ended.out + ended.err
     figures = json.loads(ended.out.splitlines()[-1])
     assert figures["requests"] == 1

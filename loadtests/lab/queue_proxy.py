@@ -1,6 +1,6 @@
 """What does one HTTP/1.1 request cost in queue-proxy, and what in nginx? CPU time per request, same run, same core.
 
-    python -m loadtests.lab.queue_proxy_http1 [--connections 50] [--seconds 2] [--rounds 5] [--body-bytes 0] [--json]
+    python -m loadtests.lab queue-proxy [--connections 50] [--seconds 2] [--rounds 5] [--body-bytes 0] [--json]
 
 The proxy under test has one core to itself; the load (keep-alive connections, one request at a time on each) and the
 app (nginx answering `ok`) share another. Both are measured in turn, round after round, and the medians compared.
@@ -63,9 +63,11 @@ class MissingTool(Exception):
     """Something that the benchmark compares with is not installed."""
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Run the comparison, or the load of one round in a process of its own."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="queue-proxy", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--connections", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one round")
     parser.add_argument("--rounds", type=int, default=5)
@@ -74,7 +76,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one short round; the figures mean nothing")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--load", metavar="HOST:PORT", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.quick:
         options.seconds, options.rounds = 0.3, 1
     if options.load:
@@ -84,7 +86,7 @@ def main() -> int:
     try:
         result = compare(options)
     except MissingTool as error:
-        print(f"queue_proxy_http1: {error}", file=sys.stderr)
+        print(f"queue-proxy: {error}", file=sys.stderr)
         return 2
     if options.json:
         print(json.dumps(result, indent=2))
@@ -127,7 +129,7 @@ def compare(options: argparse.Namespace) -> dict[str, object]:
 
 def measure(pid: int, host: str, port: int, core: int, options: argparse.Namespace) -> dict[str, float]:
     """Return requests per second, CPU time and latencies of one round."""
-    command = [sys.executable, "-m", "loadtests.lab.queue_proxy_http1", "--load", f"{host}:{port}"]
+    command = [sys.executable, "-m", "loadtests.lab", "queue-proxy", "--load", f"{host}:{port}"]
     command += ["--connections", str(options.connections), "--seconds", str(options.seconds)]
     command += ["--body-bytes", str(options.body_bytes)] + (["--unique-heads"] if options.unique_heads else [])
     before_ns = cpu_ns(pid)
@@ -338,7 +340,3 @@ def report(result: dict[str, object]) -> None:
             f"  {each['rss_mib']:.1f} MiB"
         )
     print(f"ratio {result['ratio']} (budget {result['budget']})")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
