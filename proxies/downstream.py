@@ -204,7 +204,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         assert exchange is not None
         request = exchange.request
         if not request.minor:
-            self._respond_1_0(request, head, data)
+            self._respond_1_0(exchange, head, data)
             return
         rendered = head.rendered or relayed_head(head)
         if head.content_length < 0 and not head.is_chunked:
@@ -214,6 +214,8 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         )
         if not head.marks & DATE:
             rendered += self._date.at(time.time())
+        if exchange.response_lines is not None:
+            rendered += exchange.response_lines(exchange)
         self._transport.write(rendered + (_CLOSE if self._close_after else _BLANK) + data)
 
     def respond_data(self, data: bytes, is_done: bool) -> None:
@@ -351,6 +353,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         self._head_due_s = 0.0
         is_done = request.content_length == 0
         data = b""
+        body: BodyReader | None = None
         if is_done:
             self._buffer = rest
         else:
@@ -359,7 +362,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         is_ours = request.method == b"CONNECT" or request.target == b"*"
         policy = _ENGINE_POLICY if is_ours else self._policy
         exchange = self._exchange = Exchange(
-            self, policy, request, peer=self._peer, clock=time.monotonic, data=data, request_done=is_done
+            self, policy, request, peer=self._peer, clock=time.monotonic, data=data, body=body, request_done=is_done
         )
         self._server.active += 1
         if self._is_write_paused:
@@ -410,13 +413,16 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         self._write_answer(_refusal(status, str(error)), without_body=False, minor=1)
         self._linger()
 
-    def _respond_1_0(self, request: RequestHead, head: ResponseHead, data: bytes) -> None:
+    def _respond_1_0(self, exchange: Exchange, head: ResponseHead, data: bytes) -> None:
         """Relay a head to a client that knows neither chunks nor connections that stay open unasked."""
+        request = exchange.request
         is_bodiless = request.method == b"HEAD" or head.status == 204 or head.status == 304
         self._is_until_close = head.content_length < 0 and not is_bodiless
         self._close_after = self._is_until_close or not request.keep_alive or self._server.is_stopping
-        date = b"" if head.marks & DATE else self._date.at(time.time())
-        self._transport.write(unchunked_head(head) + date + (_CLOSE if self._close_after else _KEEP_ALIVE) + data)
+        lines = b"" if head.marks & DATE else self._date.at(time.time())
+        if exchange.response_lines is not None:
+            lines += exchange.response_lines(exchange)
+        self._transport.write(unchunked_head(head) + lines + (_CLOSE if self._close_after else _KEEP_ALIVE) + data)
 
     def _write_answer(self, answer: Answer, *, without_body: bool, minor: int) -> None:
         end = _CLOSE if self._close_after else (_BLANK if minor else _KEEP_ALIVE)

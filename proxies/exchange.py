@@ -32,7 +32,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol
 
-from proxies.headers import HeadEdits
+from proxies.headers import Edits
+from proxies.http1 import BodyReader
 from proxies.messages import Answer, RequestHead, ResponseHead
 from proxies.timeouts import TimeoutLimits, Timeouts, Timer
 
@@ -202,6 +203,7 @@ class Exchange:
         "_policy",
         "_replays_left",
         "_request_done",
+        "_response_bytes",
         "_target",
         "_timeouts",
         "_upstream",
@@ -209,9 +211,15 @@ class Exchange:
         "clock",
         "context",
         "edits",
+        "forwarded_s",
         "outcome",
         "peer",
         "request",
+        "request_body",
+        "responded_s",
+        "response_body",
+        "response_lines",
+        "span",
         "status",
         "timer",
     )
@@ -225,9 +233,10 @@ class Exchange:
         peer: bytes,
         clock: Callable[[], float],
         data: bytes,
+        body: BodyReader | None,
         request_done: bool,
     ) -> None:
-        """`data`: first bytes of the body; `request_done`: they are all of it."""
+        """`body`: how the request's body is framed, if it has one; `data`: its first bytes; `request_done`: all."""
         self._downstream = downstream
         self._policy = policy
         self._phase = _HELD
@@ -249,8 +258,20 @@ class Exchange:
         """Monotonic time at which the request's head was complete."""
         self.context: object = None
         """The policy's own; None at first."""
-        self.edits: HeadEdits | None = None
+        self.edits: Edits | None = None
         """How the head is edited; None before `forward`."""
+        self.forwarded_s = 0.0
+        """Monotonic time of the hand-over to the target; 0 before."""
+        self.responded_s = 0.0
+        """Monotonic time at which the target's final head came; 0 before."""
+        self.response_lines: Callable[[Exchange], bytes] | None = None
+        """Header lines that the policy adds to the target's response, each with its end; asked for when it comes."""
+        self.span: object = None
+        """What a tracer keeps with the exchange."""
+        self.request_body = body
+        self.response_body: BodyReader | None = None
+        """How the response's body is framed, unless it came in one piece with its head."""
+        self._response_bytes = 0
         self.status = 0
         """Final status that the client was sent; 0 before that."""
         self.outcome: Outcome | None = None
@@ -275,7 +296,7 @@ class Exchange:
         self._downstream.give_answer(answer)
         self._end(Outcome.ANSWERED)
 
-    def forward(self, target: Target, edits: HeadEdits) -> None:
+    def forward(self, target: Target, edits: Edits) -> None:
         """Send the request to `target` with its head edited by `edits`, and relay the response.
 
         A pooled connection is used when there is one. When the target cannot be reached the client gets 502.
@@ -284,9 +305,10 @@ class Exchange:
         self._phase = _SENT
         self._target = target
         self.edits = edits
+        self.forwarded_s = now_s = self.clock()
         timeouts = self._timeouts
         if timeouts is not None and timeouts.limits.has_peer_limits:
-            timeouts.hand_over(self.clock())
+            timeouts.hand_over(now_s)
             self._downstream.wake_at(timeouts.due_s)
         target.carry(self)
 
@@ -299,6 +321,16 @@ class Exchange:
     def is_tunnel(self) -> bool:
         """The peer accepted an upgrade; bytes go both ways until one side ends it."""
         return self._phase is _TUNNEL
+
+    @property
+    def request_bytes(self) -> int:
+        """Bytes of the request's body that were received, without their framing."""
+        return 0 if self.request_body is None else self.request_body.size
+
+    @property
+    def response_bytes(self) -> int:
+        """Bytes of the target's response that were relayed, without their framing."""
+        return self._response_bytes if self.response_body is None else self.response_body.size
 
     # What the downstream half calls.
 
@@ -437,13 +469,17 @@ class Exchange:
     def response(self, head: ResponseHead, data: bytes, is_done: bool) -> None:
         """The final head and the first bytes of the body; with `is_done` the upstream half has released itself."""
         self.status = head.status
+        self.responded_s = now_s = self.clock()
         if is_done:
             self._upstream = None
+            self._response_bytes = len(data)
             self._downstream.respond(head, data, True)
             self._end(Outcome.COMPLETE)
             return
         self._phase = _RESPONDING
-        self._note_write()
+        timeouts = self._timeouts
+        if timeouts is not None:
+            timeouts.wrote(now_s)
         self._downstream.respond(head, data, False)
 
     def response_data(self, data: bytes, is_done: bool) -> None:

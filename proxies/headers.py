@@ -10,12 +10,12 @@ import time
 from collections.abc import Collection, Mapping
 from enum import Enum
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 from proxies import fields
 from proxies.messages import RequestHead, ResponseHead
 
-__all__ = ["DateLine", "HeadEdits", "HostRule", "forwarded_value", "relayed_head", "unchunked_head"]
+__all__ = ["DateLine", "Edits", "HeadEdits", "HostRule", "forwarded_value", "relayed_head", "unchunked_head"]
 
 # Lower-case names, as `RequestHead.get` wants them.
 USER_AGENT: Final = b"user-agent"
@@ -66,6 +66,13 @@ class HostRule(Enum):
     """Keep it in `K-Original-Host`, unless the request carries one that is not empty (activator)."""
     RESTORE = "restore"
     """Take it from `K-Original-Host` where that is not empty, and drop that header (queue-proxy)."""
+
+
+class Edits(Protocol):
+    """How a request's head is changed on its way upstream."""
+
+    def apply(self, head: RequestHead, peer: bytes) -> bytes:
+        """Return the edited head in HTTP/1.1, with its closing empty line. `peer`: the client's address."""
 
 
 class HeadEdits:

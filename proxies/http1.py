@@ -139,7 +139,7 @@ def response_head(head: bytes) -> ResponseHead:
 def _parse_request(head: bytes) -> RequestHead:
     """`parse_request` for the common case, by marks and memos: HTTP/1.1, an origin-form target, one host, no framing.
 
-    `loadtests/lab/queue_proxy_http1.py --unique-heads` measures it: no two heads are equal there.
+    `python -m loadtests.lab queue-proxy --unique-heads` measures it: no two heads are equal there.
     """
     lines = head.split(b"\r\n")
     start = _starts.get(lines[0]) or _start(lines[0])
@@ -351,11 +351,17 @@ def _is_chunked(transfer_encodings: list[bytes]) -> bool:
 class LengthBody:
     """A body of a declared length."""
 
-    __slots__ = ("is_done", "remaining")
+    __slots__ = ("_length", "is_done", "remaining")
 
     def __init__(self, length: int) -> None:
+        self._length = length
         self.remaining = length
         self.is_done = length == 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body so far."""
+        return self._length - self.remaining
 
     def scan(self, data: bytes) -> int:
         """Return how many bytes of `data` belong to the body."""
@@ -368,13 +374,16 @@ class LengthBody:
 class UntilCloseBody:
     """A body that ends with its connection."""
 
-    __slots__ = ("is_done",)
+    __slots__ = ("is_done", "size")
 
     def __init__(self) -> None:
         self.is_done = False
+        self.size = 0
+        """Bytes of the body so far."""
 
     def scan(self, data: bytes) -> int:
         """Return how many bytes of `data` belong to the body: all of them."""
+        self.size += len(data)
         return len(data)
 
 
@@ -393,13 +402,15 @@ class ChunkedBody:
     After each `scan`, `spans` holds the (begin, end) of payload within the bytes that it took.
     """
 
-    __slots__ = ("_expect", "_left", "_trailer_bytes", "is_done", "spans")
+    __slots__ = ("_expect", "_left", "_trailer_bytes", "is_done", "size", "spans")
 
     def __init__(self) -> None:
         self._expect = _Expect.SIZE
         self._left = 0
         self._trailer_bytes = 0
         self.is_done = False
+        self.size = 0
+        """Bytes of payload so far."""
         self.spans: list[tuple[int, int]] = []
 
     def scan(self, data: bytes) -> int:
@@ -413,6 +424,7 @@ class ChunkedBody:
             if self._expect is _Expect.DATA:
                 end = min(position + self._left, len(data))
                 self.spans.append((position, end))
+                self.size += end - position
                 self._left -= end - position
                 position = end
                 if not self._left:

@@ -410,7 +410,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._payload_only = exchange.request.minor == 0
         else:
             body = UntilCloseBody()
-        self._body = body
+        self._body = exchange.response_body = body
         self._keep_alive = head.keep_alive
         taken, is_done, rest = self._scan(body, data)
         if is_done:

@@ -12,22 +12,22 @@ Source: spec queue-proxy.md 5, 6, 9, 11; golden set `queue_http`.
 
 import time
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 
 from proxies import fields, headers
 from proxies.breaker import Admission, Breaker
 from proxies.drain import Drain
 from proxies.exchange import Exchange, Target
-from proxies.headers import HeadEdits, HostRule
+from proxies.headers import Edits, HeadEdits, HostRule
 from proxies.messages import Answer, RequestHead
 from proxies.request_stats import RequestStats
 from proxies.timeouts import TimeoutLimits
 from queue_proxy.readiness import Readiness
 
-__all__ = ["QueuePolicy"]
+__all__ = ["APP_EDITS", "QueuePolicy", "RequestKind", "Telemetry"]
 
 _REMOVED: Final = (headers.REVISION, headers.NAMESPACE)
-_EDITS: Final = HeadEdits(remove=_REMOVED, host_rule=HostRule.RESTORE, add_forwarded=True)
+APP_EDITS: Final = HeadEdits(remove=_REMOVED, host_rule=HostRule.RESTORE, add_forwarded=True)
 _KUBELET_EDITS: Final = HeadEdits(remove=_REMOVED, add_forwarded=True)
 
 _READY: Final = Answer(200, b"queue", content_type=b"text/plain; charset=utf-8")
@@ -37,7 +37,9 @@ _QUEUE_FULL: Final = Answer.error(503, "pending request queue full")
 _NO_HASH: Final = Answer.error(400, 'a probe request must contain a non-empty "K-Network-Hash" header')
 
 
-class _Kind(Enum):
+class RequestKind(Enum):
+    """Rows of the table above; `RequestHead.plan` of what this policy admitted."""
+
     READINESS = "readiness"
     NETWORK_PROBE = "network probe"
     KUBELET = "kubelet"
@@ -47,8 +49,8 @@ class _Kind(Enum):
 
 _TELLING: Final = fields.KNATIVE | fields.PROBE_AGENT
 """A head with none of these marks is nobody's probe and did not come through an activator."""
-_DIRECT: Final = _Kind.DIRECT
-_PROXIED: Final = _Kind.PROXIED
+_DIRECT: Final = RequestKind.DIRECT
+_PROXIED: Final = RequestKind.PROXIED
 
 
 class _Place(Enum):
@@ -63,6 +65,19 @@ _RUNNING: Final = _Place.RUNNING
 _RUN: Final = Admission.RUN
 
 
+class Telemetry(Protocol):
+    """What metrics, traces and the request log want to hear."""
+
+    def edits(self, exchange: Exchange) -> Edits:
+        """Return how the head of an exchange that goes to the app is edited: `APP_EDITS`, and what a trace adds."""
+
+    def ended(self, exchange: Exchange, now_s: float) -> None:
+        """A counted exchange is over. `now_s`: monotonic."""
+
+    def probe_ended(self, exchange: Exchange, now_s: float) -> None:
+        """A probe is over, or a kubelet's request to the app. `now_s`: monotonic."""
+
+
 class QueuePolicy:
     """The policy of the main port."""
 
@@ -75,7 +90,11 @@ class QueuePolicy:
         stats: RequestStats,
         drain: Drain,
         readiness: Readiness,
+        telemetry: Telemetry | None = None,
     ) -> None:
+        self.queue_depth = 0
+        """Exchanges inside the breaker, running and waiting, when one was admitted last."""
+        self._telemetry = telemetry
         self._target = target
         self._limits = limits
         self._breaker = breaker
@@ -90,7 +109,7 @@ class QueuePolicy:
         """Probe, or admit and forward."""
         request = exchange.request
         kind = request.plan
-        if kind.__class__ is not _Kind:
+        if kind.__class__ is not RequestKind:
             kind = request.plan = _kind_of(request)
         if kind is not _DIRECT and kind is not _PROXIED:
             self._admit_probe(exchange, kind)
@@ -102,8 +121,7 @@ class QueuePolicy:
         breaker = self._breaker
         admission = _RUN if breaker is None else breaker.admit(exchange)
         if admission is _RUN:
-            exchange.context = _RUNNING
-            exchange.forward(self._target, _EDITS)
+            self._run(exchange)
         elif admission is Admission.WAIT:
             exchange.context = _Place.WAITING
         else:
@@ -120,28 +138,40 @@ class QueuePolicy:
     def ended(self, exchange: Exchange) -> None:
         """Count it out and hand its place on."""
         place = exchange.context
+        now_s = time.monotonic()
         if place is None:
+            if self._telemetry is not None:
+                self._telemetry.probe_ended(exchange, now_s)
             return
-        self._stats.request_out(time.monotonic(), proxied=exchange.request.plan is _PROXIED)
+        self._stats.request_out(now_s, proxied=exchange.request.plan is _PROXIED)
+        if self._telemetry is not None:
+            self._telemetry.ended(exchange, now_s)
         breaker = self._breaker
         if breaker is None or place is not _RUNNING:
             return
         waiter = breaker.release()
         if waiter is not None:
-            waiter.context = _RUNNING
-            waiter.forward(self._target, _EDITS)
+            self._run(waiter)
 
     # Inside.
 
+    def _run(self, exchange: Exchange) -> None:
+        """Hand an exchange that has its place to the app."""
+        exchange.context = _RUNNING
+        if self._breaker is not None:
+            self.queue_depth = self._breaker.in_flight
+        telemetry = self._telemetry
+        exchange.forward(self._target, APP_EDITS if telemetry is None else telemetry.edits(exchange))
+
     def _admit_probe(self, exchange: Exchange, kind: object) -> None:
-        if kind is _Kind.KUBELET:
+        if kind is RequestKind.KUBELET:
             if self._drain.is_draining:
                 self._drain.request_arrived(exchange.arrived_s)
             exchange.limit(self._limits)
             exchange.forward(self._target, _KUBELET_EDITS)
         elif self._drain.is_draining:
             exchange.answer(_SHUTTING_DOWN)
-        elif kind is _Kind.NETWORK_PROBE:
+        elif kind is RequestKind.NETWORK_PROBE:
             exchange.answer(_network_answer(exchange.request))
         elif (marker := exchange.request.get(headers.PROBE)) != b"queue":
             exchange.answer(Answer.error(400, f"unexpected probe header value: {marker.decode('latin-1')}"))
@@ -163,17 +193,17 @@ class QueuePolicy:
             exchange.answer(_READY if is_ready else _NOT_READY)
 
 
-def _kind_of(request: RequestHead) -> _Kind:
+def _kind_of(request: RequestHead) -> RequestKind:
     """Return the row of the table above that a request belongs to; it depends on the head alone."""
     if not request.marks & _TELLING:
         return _DIRECT
     if request.get(headers.USER_AGENT).startswith(headers.PROBE_AGENTS):
-        return _Kind.READINESS
+        return RequestKind.READINESS
     if request.get(headers.PROBE) == b"probe":
-        return _Kind.NETWORK_PROBE
+        return RequestKind.NETWORK_PROBE
     if request.get(headers.KUBELET_PROBE):
-        return _Kind.KUBELET
-    return _Kind.PROXIED if request.get(headers.PROXY_REQUEST) == b"activator" else _Kind.DIRECT
+        return RequestKind.KUBELET
+    return RequestKind.PROXIED if request.get(headers.PROXY_REQUEST) == b"activator" else RequestKind.DIRECT
 
 
 def _network_answer(request: RequestHead) -> Answer:

@@ -76,7 +76,7 @@ def check_case(case: dict[str, Any]) -> None:
     lines = [f"{request['method']} {request['uri']} HTTP/1.1", f"Host: {request['host']}"]
     lines += [f"{name}: {value}" for name, value in request["headers"]]
     head = parse_request("\r\n".join(lines).encode())
-    exchange = Exchange(client, policy, head, peer=b"", clock=lambda: 1.0, data=b"", request_done=True)  # type: ignore[arg-type]
+    exchange = Exchange(client, policy, head, peer=b"", clock=lambda: 1.0, data=b"", body=None, request_done=True)  # type: ignore[arg-type]
     policy.admit(exchange)
 
     expect = case["expect"]

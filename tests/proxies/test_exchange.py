@@ -26,7 +26,14 @@ class Script:
         self.carried_fresh = 0
         self.is_reused = False
         self.exchange = Exchange(
-            self, self, request, peer=b"1.2.3.4", clock=lambda: self.now_s, data=data, request_done=request_done
+            self,
+            self,
+            request,
+            peer=b"1.2.3.4",
+            clock=lambda: self.now_s,
+            data=data,
+            body=None,
+            request_done=request_done,
         )
 
     def since(self) -> list[str]:

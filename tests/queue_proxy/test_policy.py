@@ -60,6 +60,7 @@ class Pod:
             peer=b"1.1.1.1",
             clock=lambda: 1.0,
             data=b"",
+            body=None,
             request_done=True,
         )
         self.policy.admit(exchange)
@@ -131,6 +132,7 @@ def test_a_plan_of_another_service_on_a_shared_head_is_not_taken_for_ours() -> N
         peer=b"",
         clock=lambda: 1.0,
         data=b"",
+        body=None,
         request_done=True,
     )
     exchange.request.plan = "someone else's"
