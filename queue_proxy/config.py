@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxies.environment import Environment
+from queue_proxy.observability import NOTHING, Observability
 from queue_proxy.readiness import ProbeSpec, decode_probes
 
 __all__ = ["Config"]
@@ -67,6 +68,9 @@ class Config:
     bind_address: str = ""
     """Address that every listener binds; empty: all addresses, as the original. `KNUV_BIND_ADDRESS`."""
 
+    observability: Observability = NOTHING
+    """Metrics, traces and the request log; off by default. `OBSERVABILITY_CONFIG` and the variables beside it."""
+
     @property
     def queue_depth(self) -> int:
         """Requests that may wait; meaningless without a limit."""
@@ -112,22 +116,11 @@ class Config:
             serving_pod=env.text("SERVING_POD"),
             serving_pod_ip=env.text("SERVING_POD_IP"),
             bind_address=env.text("KNUV_BIND_ADDRESS", ""),
+            observability=Observability.from_env(env),
         )
-        env.parsed("OBSERVABILITY_CONFIG", _observability, {}, dict[str, object]())
         env.finish()
         return config
 
 
 def _probes(is_list: bool) -> Callable[[str], tuple[ProbeSpec, ...]]:
     return lambda text: decode_probes(text, is_list=is_list) if text else ()
-
-
-def _observability(text: str) -> dict[str, object]:
-    """`OBSERVABILITY_CONFIG` is a JSON object whose sections are objects; what is unknown is left alone (spec 2.3)."""
-    settings = json.loads(text) if text else {}
-    if not isinstance(settings, dict):
-        raise ValueError("expected a JSON object")
-    for section in ("tracing", "metrics", "runtime", "requestMetrics"):
-        if not isinstance(settings.get(section) or {}, dict):
-            raise ValueError(f"{section}: expected a JSON object")
-    return settings

@@ -14,13 +14,14 @@ Source: spec queue-proxy.md 13; golden set `readiness`.
 """
 
 import asyncio
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from proxies import gojson
+from proxies.gojson import GoObject
 from proxies.logs import Logger
 from proxies.probe import ProbeResult, http_request, probe_http, probe_tcp
 
@@ -37,7 +38,6 @@ _PAUSE_EAGER_S: Final = 0.005
 400 refused connects cost less than the wait of one user; see docs/differences.md."""
 _PAUSE_S: Final = 0.05
 _REDIRECTS_MAX: Final = 10
-_INT32: Final = 1 << 31
 
 
 class ProbeKind(Enum):
@@ -86,14 +86,14 @@ def decode_probes(text: str, *, is_list: bool) -> tuple[ProbeSpec, ...]:
 
     As Go decodes them: key names in any case, `null` as absent, unknown keys ignored, whole numbers of 32 bits.
     """
-    data = json.loads(text, parse_constant=_refuse_constant)
+    data = gojson.decode(text)
     if is_list:
         if data is None:
             return ()
         if not isinstance(data, list):
             raise ValueError("expected a list of probes")
-        return tuple(_probe(_Object(each, "probe")) for each in data)
-    return (_probe(_Object(data, "probe")),)
+        return tuple(_probe(GoObject(each, "probe")) for each in data)
+    return (_probe(GoObject(data, "probe")),)
 
 
 class Readiness:
@@ -248,57 +248,15 @@ def _redirected(host: str, port: int, target: str, location: str) -> tuple[str, 
     return parts.hostname or host, parts.port or 80, f"{path}?{parts.query}" if parts.query else path
 
 
-class _Object:
-    """A JSON object read as Go reads it into a struct: keys in any case, `null` as absent, types strict."""
-
-    def __init__(self, data: object, what: str) -> None:
-        if data is not None and not isinstance(data, dict):
-            raise ValueError(f"{what}: expected an object, got {type(data).__name__}")
-        self._what = what
-        self._values: Mapping[str, object] = {
-            str(key).lower(): value for key, value in (data or {}).items() if value is not None
-        }
-
-    def get(self, name: str) -> object:
-        return self._values.get(name.lower())
-
-    def text(self, name: str) -> str:
-        value = self._values.get(name.lower(), "")
-        if not isinstance(value, str):
-            raise ValueError(f"{self._what}.{name}: expected a text, got {value!r}")
-        return value
-
-    def int32(self, name: str) -> int:
-        value = self._values.get(name.lower(), 0)
-        if not isinstance(value, int) or isinstance(value, bool) or not -_INT32 <= value < _INT32:
-            raise ValueError(f"{self._what}.{name}: expected a whole number of 32 bits, got {value!r}")
-        return value
-
-    def port(self, name: str = "port") -> str:
-        """A number or a name; 0 when absent."""
-        value = self._values.get(name, 0)
-        return value if isinstance(value, str) else str(self.int32(name))
-
-    def object(self, name: str) -> "_Object | None":
-        value = self._values.get(name.lower())
-        return None if value is None else _Object(value, f"{self._what}.{name}")
-
-    def objects(self, name: str) -> "list[_Object]":
-        values = self._values.get(name.lower(), [])
-        if not isinstance(values, list):
-            raise ValueError(f"{self._what}.{name}: expected a list, got {values!r}")
-        return [_Object(value, f"{self._what}.{name}[{index}]") for index, value in enumerate(values)]
-
-
-def _probe(data: _Object) -> ProbeSpec:
+def _probe(data: GoObject) -> ProbeSpec:
     http_get, tcp, grpc, exec_ = (data.object(name) for name in ("httpGet", "tcpSocket", "grpc", "exec"))
     kind, host, port, service, get = ProbeKind.NONE, "", "", "", None
     if http_get is not None:
-        kind, host, port = ProbeKind.HTTP_GET, http_get.text("host"), http_get.port()
+        kind, host, port = ProbeKind.HTTP_GET, http_get.text("host"), _port(http_get)
         headers = tuple((each.text("name"), each.text("value")) for each in http_get.objects("httpHeaders"))
         get = HttpGet(http_get.text("path"), http_get.text("scheme"), headers)
     elif tcp is not None:
-        kind, host, port = ProbeKind.TCP_SOCKET, tcp.text("host"), tcp.port()
+        kind, host, port = ProbeKind.TCP_SOCKET, tcp.text("host"), _port(tcp)
     elif grpc is not None:
         kind, port, service = ProbeKind.GRPC, str(grpc.int32("port")), grpc.text("service")
     elif exec_ is not None:
@@ -317,5 +275,7 @@ def _probe(data: _Object) -> ProbeSpec:
     )
 
 
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"expected a JSON value, got {text}")
+def _port(data: GoObject) -> str:
+    """A number or a name; 0 when absent."""
+    value = data.get("port")
+    return value if isinstance(value, str) else str(data.int32("port"))
