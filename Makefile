@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test system lint fmt lock bench bench-coldstart soak-coldstart clean
+.PHONY: help setup demo test faults system lint fmt lock bench bench-coldstart soak-coldstart clean
 
 help: ## list these words
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -40,6 +40,9 @@ lock: $(READY) ## resolve the dependencies anew into requirements.lock
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-annotate --no-header -o requirements.lock
+
+faults: $(READY) ## run the tests of what queue-proxy survives
+	$(BIN)/python -m pytest -n auto --dist loadgroup tests/faults
 
 bench: $(READY) ## benchmark the queue-proxy against nginx
 	$(BIN)/python -m loadtests.lab queue-proxy

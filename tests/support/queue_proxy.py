@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tests.support.http import Client, Response, fetch
 from tests.support.processes import eventually, kill_group
@@ -22,6 +22,13 @@ ACTIVATOR_PROBE = ("User-Agent: Knative-Activator-Probe", "K-Network-Probe: queu
 MAIN_PORT, ADMIN_PORT, STAT_PORT = 8012, 8022, 9090
 
 
+class Connection(Protocol):
+    """What a test opened."""
+
+    def close(self) -> None:
+        """Close at once; nothing when it is closed."""
+
+
 @dataclass
 class QueueProxy:
     """A running sidecar."""
@@ -31,8 +38,8 @@ class QueueProxy:
     port: int
     events: list[dict[str, Any]] = field(default_factory=list)
     """Its log lines."""
-    clients: list[Client] = field(default_factory=list)
-    """What `open` opened; closed at the end."""
+    clients: list[Connection] = field(default_factory=list)
+    """Closed at the end."""
 
     async def fetch(self, target: str = "/", **options: Any) -> Response:
         """One request to the main port."""
@@ -40,8 +47,9 @@ class QueueProxy:
 
     async def open(self) -> Client:
         """A connection to the main port."""
-        self.clients.append(await Client.open(self.host, self.port))
-        return self.clients[-1]
+        client = await Client.open(self.host, self.port)
+        self.clients.append(client)
+        return client
 
     async def probe(self, *headers: str) -> Response:
         """The activator's probe."""
@@ -80,11 +88,12 @@ def environment(app_port: int = 1, **variables: str) -> dict[str, str]:
     }
 
 
-async def _start(env: dict[str, str]) -> asyncio.subprocess.Process:
+async def _start(env: dict[str, str], open_files: int | None = None) -> asyncio.subprocess.Process:
+    command = [sys.executable, "-m", "queue_proxy"]
+    if open_files is not None:
+        command = ["/bin/sh", "-c", 'ulimit -n "$0" && exec "$@"', str(open_files), *command]
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "queue_proxy",
+        *command,
         cwd=ROOT,
         env={**env, "PATH": os.defpath},
         stderr=asyncio.subprocess.PIPE,
@@ -105,11 +114,13 @@ async def exit_of(env: dict[str, str]) -> tuple[int, str]:
 
 
 @asynccontextmanager
-async def running_queue_proxy(app_port: int = 1, **variables: str) -> AsyncIterator[QueueProxy]:
-    """Start one in front of an app on `app_port` and wait until it listens."""
+async def running_queue_proxy(
+    app_port: int = 1, *, open_files: int | None = None, **variables: str
+) -> AsyncIterator[QueueProxy]:
+    """Start one in front of an app on `app_port` and wait until it listens. `open_files`: its limit of descriptors."""
     host = f"127.{random.randrange(64, 192)}.{random.randrange(1, 255)}.{random.randrange(1, 255)}"
     env = environment(app_port, KNUV_BIND_ADDRESS=host) | variables
-    process = await _start(env)
+    process = await _start(env, open_files)
     proxy = QueueProxy(host, process, int(env["QUEUE_SERVING_PORT"]))
     reading = asyncio.create_task(_read_events(process, proxy.events))
     try:
