@@ -20,6 +20,7 @@ from proxies.headers import DateLine, relayed_head, unchunked_head
 from proxies.http1 import HEAD_BYTES_MAX, BodyReader, ChunkedBody, HttpError, LengthBody, RequestError, request_head
 from proxies.messages import REASONS, Answer, RequestHead, ResponseHead
 from proxies.timers import Timer
+from proxies.websocket import GOING_AWAY, FrameTail
 
 if TYPE_CHECKING:
     from proxies.server import Server
@@ -33,7 +34,13 @@ client's system throw away the answer that it has not read yet (RFC 9112 9.6).""
 _LINGER_MAX_S: Final = 60.0
 """While the client still takes what was written."""
 _LINGER_BYTES_MAX: Final = 256 * 1024
-_WRITE_HIGH_BYTES: Final = 64 * 1024
+_WRITE_HIGH_BYTES: Final = 4096
+"""Beyond it a write is tried at once, and what the client does not take pauses the upstream. The loop reads at most
+256,000 bytes at a time, so a slow reader never makes us hold more than 256 KiB."""
+_WATCH_S: Final = 0.08
+"""How often a connection that is not being read is asked whether its client is still there."""
+_TCP_ESTABLISHED: Final = 1
+_TCP_CLOSED: Final = 7
 _RESET: Final = struct.pack("ii", 1, 0)
 
 _CLOSE: Final = b"Connection: close\r\n\r\n"
@@ -68,6 +75,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         "_close_after",
         "_date",
         "_exchange",
+        "_frames",
         "_head_due_s",
         "_is_lingering",
         "_is_reading_heads",
@@ -92,6 +100,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         self._transport: asyncio.Transport
         self._peer = b""
         self._exchange: Exchange | None = None
+        self._frames: FrameTail | None = None
         self._body: BodyReader | None = None
         self._buffer = b""
         self._partial = bytearray()
@@ -161,7 +170,12 @@ class DownstreamConnection(asyncio.Protocol, Timer):
 
     def on_timer(self, now_s: float) -> None:
         if self._exchange is not None:
+            if self._is_reading_paused and self._is_client_gone(self._exchange):
+                self._transport.abort()
+                return
             due_s = self._exchange.check_timers(now_s)
+            if self._is_reading_paused and self._exchange is not None:
+                due_s = now_s + _WATCH_S if due_s is None else min(due_s, now_s + _WATCH_S)
             if due_s is not None:
                 self._server.timers.arm(self, due_s)
         elif self._is_lingering:
@@ -186,10 +200,19 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         """Close a connection that is idle, or cut one that is not."""
         self._transport.close()
 
+    def go_away(self) -> None:
+        """Close at the end of a drain: a WebSocket between two frames hears why."""
+        frames = self._frames
+        if frames is not None and frames.is_between_frames and not frames.has_closed:
+            self._transport.write(GOING_AWAY)
+        self._transport.close()
+
     # What the exchange calls.
 
     def wake_at(self, due_s: float) -> None:
         """Call `Exchange.check_timers` then."""
+        if self._is_reading_paused:
+            due_s = min(due_s, time.monotonic() + _WATCH_S)
         self._server.timers.arm(self, due_s)
 
     def inform(self, head: ResponseHead) -> None:
@@ -227,6 +250,9 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         """Relay the 101 and the first bytes behind it."""
         self._is_tunnel = True
         self._server.tunnels += 1
+        if head.upgrade.lower() == b"websocket":
+            self._frames = FrameTail()
+            self._frames.scan(data)
         self._transport.write(relayed_head(head) + _BLANK + data)
         if self._buffer and self._exchange is not None:
             data, self._buffer = self._buffer, b""
@@ -235,6 +261,8 @@ class DownstreamConnection(asyncio.Protocol, Timer):
 
     def tunnel_data(self, data: bytes) -> None:
         """Relay bytes of a tunnel."""
+        if self._frames is not None:
+            self._frames.scan(data)
         self._transport.write(data)
 
     def tunnel_eof(self) -> None:
@@ -370,6 +398,8 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         policy.admit(exchange)
         if not is_done:
             exchange.hold_body()
+        elif self._buffer and self._exchange is not None:
+            self._pause_reading()  # the next request is here already: what follows it can wait outside
         return exchange
 
     def _scan(self, body: BodyReader, data: bytes) -> tuple[bytes, bool]:
@@ -456,6 +486,20 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         if not self._is_reading_paused:
             self._is_reading_paused = True
             self._transport.pause_reading()
+            if self._exchange is not None:
+                now_s = time.monotonic()
+                due_s = now_s + _WATCH_S
+                self._server.timers.arm(self, min(self.due_s, due_s) if self.due_s > now_s else due_s)
+
+    def _is_client_gone(self, exchange: Exchange) -> bool:
+        """Whether the client hung up, which nobody hears who does not read.
+
+        A client that sent everything and shut down its half has left if its request waits, for then nothing of it was
+        used. Where the peer is still taking the request, or in a tunnel, the rest is delivered first.
+        """
+        sock = self._transport.get_extra_info("socket")
+        state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        return bool(state == _TCP_CLOSED or (state != _TCP_ESTABLISHED and exchange.is_held))
 
 
 def _refusal(status: int, text: str) -> Answer:

@@ -185,7 +185,7 @@ _RESPONDING: Final = _Phase.RESPONDING
 _TUNNEL: Final = _Phase.TUNNEL
 _ENDED: Final = _Phase.ENDED
 
-_HELD_BODY_BYTES: Final = 16 * 1024
+_HELD_BODY_BYTES: Final = 4096
 """Read of the body of a request that is held; beyond it the client waits (TCP's own back-pressure)."""
 _REPLAYABLE_METHODS: Final = frozenset([b"GET", b"HEAD", b"OPTIONS", b"TRACE"])
 

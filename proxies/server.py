@@ -1,27 +1,25 @@
 """The listening side: accepts connections, reads requests, and gives each to the policy as an exchange."""
 
 import asyncio
-import socket
-from typing import Final
 
 from proxies.downstream import DownstreamConnection
 from proxies.exchange import Policy
 from proxies.headers import DateLine
+from proxies.listener import Listeners, connections_max, listening_socket
+from proxies.logs import Logger
 from proxies.timers import Timers
 
-__all__ = ["Server", "listening_socket"]
-
-_BACKLOG: Final = 4096
+__all__ = ["Server"]
 
 
 class Server:
     """One policy on any number of listening addresses."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, policy: Policy) -> None:
-        self._loop = loop
+    def __init__(self, loop: asyncio.AbstractEventLoop, policy: Policy, logger: Logger | None = None) -> None:
+        """`logger` hears when connections have to wait because no file descriptor is left."""
         self._policy = policy
         self._date = DateLine()
-        self._listeners: list[asyncio.AbstractServer] = []
+        self._listeners = Listeners(loop, self._accept, limit=connections_max(), logger=logger)
         self._connections: set[DownstreamConnection] = set()
         self._changed: asyncio.Event = asyncio.Event()
         self.timers = Timers(loop)
@@ -38,8 +36,7 @@ class Server:
         Raises `OSError` when the address cannot be had.
         """
         sock = listening_socket(host, port)
-        listener = await self._loop.create_server(self._accept, sock=sock, backlog=_BACKLOG)
-        self._listeners.append(listener)
+        await self._listeners.add(sock)
         bound: int = sock.getsockname()[1]
         return bound
 
@@ -49,10 +46,12 @@ class Server:
         return self.active
 
     async def stop(self, *, tunnel_grace_s: float = 60.0) -> None:
-        """Stop accepting, close idle connections, let running exchanges finish, wait so long for tunnels."""
+        """Stop accepting, close idle connections, let running exchanges finish, wait so long for tunnels.
+
+        A WebSocket that is still open then is told that the server goes away (close status 1001).
+        """
         self.is_stopping = True
-        for listener in self._listeners:
-            listener.close()
+        self._listeners.close()
         for connection in list(self._connections):
             if connection.is_idle:
                 connection.close()
@@ -65,7 +64,7 @@ class Server:
         except TimeoutError:
             pass
         for connection in list(self._connections):
-            connection.close()
+            connection.go_away()
         self.timers.close()
 
     # What connections call.
@@ -73,10 +72,12 @@ class Server:
     def opened(self, connection: DownstreamConnection) -> None:
         """A connection was accepted."""
         self._connections.add(connection)
+        self._listeners.opened(len(self._connections))
 
     def closed(self, connection: DownstreamConnection) -> None:
         """A connection is gone."""
         self._connections.discard(connection)
+        self._listeners.closed(len(self._connections))
 
     def ended(self, *, is_tunnel: bool) -> None:
         """An exchange is over."""
@@ -92,25 +93,3 @@ class Server:
     async def _change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
-
-
-def listening_socket(host: str | None, port: int) -> socket.socket:
-    """Return a bound socket; without a host it takes IPv4 and IPv6 alike. Nothing is resolved: `host` is an address."""
-    if host:
-        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    else:
-        try:
-            sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            host = "::"
-        except OSError:
-            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            host = "0.0.0.0"  # noqa: S104 - all addresses is what was asked for
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setblocking(False)
-        sock.bind((host, port))
-    except OSError:
-        sock.close()
-        raise
-    return sock

@@ -35,7 +35,8 @@ _DIAL_TIMEOUT_S: Final = 0.05
 _DIAL_FACTOR: Final = 1.4
 _DIAL_PAUSE_S: Final = (0.03, 0.06)
 _KEEPALIVE_S: Final = 5
-_WRITE_HIGH_BYTES: Final = 64 * 1024
+_WRITE_HIGH_BYTES: Final = 4096
+"""As in `downstream`: with what the loop reads at a time, at most 256 KiB wait for a slow peer."""
 _SWITCHES: Final = 101
 
 

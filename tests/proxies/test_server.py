@@ -10,8 +10,9 @@ import pytest
 
 from proxies.exchange import Exchange, Outcome
 from proxies.headers import HeadEdits
+from proxies.listener import listening_socket
 from proxies.messages import Answer
-from proxies.server import Server, listening_socket
+from proxies.server import Server
 from proxies.timeouts import TimeoutLimits
 from proxies.upstream import Endpoint, Pool
 from tests.support.http import Call, Client, fetch, running_app
@@ -453,3 +454,71 @@ async def test_a_connection_whose_answers_filled_it_is_read_again_when_they_were
             async with asyncio.timeout(20):
                 while taken < asked * 4000:
                     taken += (await loop.sock_recv(client, 1 << 20)).count(b"z")
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_client_that_leaves_while_its_half_sent_request_waits_is_noticed_although_nobody_reads(
+    reset: bool,
+) -> None:
+    async with running_proxy(1) as proxy:
+        proxy.policy.decide = proxy.policy.held.append
+        loop = asyncio.get_running_loop()
+        with socket.socket() as client:
+            client.setblocking(False)
+            await loop.sock_connect(client, ("127.0.0.1", proxy.port))
+            await loop.sock_sendall(
+                client, b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 9000000\r\n\r\n" + b"x" * 60_000
+            )
+            await eventually(lambda: len(proxy.policy.held) == 1)
+            if reset:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        await eventually(lambda: proxy.policy.cancelled_count == 1, timeout_s=2)
+        assert proxy.policy.ended_with == [Outcome.CLIENT_GONE]
+
+
+async def test_a_client_that_shut_down_its_half_behind_a_whole_request_gets_it_through_to_a_slow_app() -> None:
+    go = asyncio.Event()
+    received = b""
+
+    async def answer(call: Call) -> None:
+        nonlocal received
+        await go.wait()
+        received, _ = await call.body()
+
+    data = os.urandom(20_000_000)
+    async with running_app(answer) as app, running_proxy(app.port) as proxy:
+        client = await proxy.open()
+        client.writer.write(b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+        client.writer.write_eof()
+        await app.call()
+        await asyncio.sleep(0.3)  # several looks at the connection while it is not read
+        assert not proxy.policy.ended_with
+        go.set()
+        await eventually(lambda: received == data, timeout_s=20)
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "sent", "farewell"),
+    [
+        ("websocket", b"\x81\x03abc", b"\x88\x02\x03\xe9"),
+        ("websocket", b"\x81\x03ab", b""),  # in the middle of a frame nothing can be put in
+        ("websocket", b"\x88\x02\x03\xe8", b""),  # the app said goodbye itself
+        ("tcp-over-http", b"\x81\x03abc", b""),
+    ],
+)
+async def test_a_websocket_that_outlives_the_drain_is_told(upgrade: str, sent: bytes, farewell: bytes) -> None:
+    async def switch(call: Call) -> None:
+        await call.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: %s\r\n\r\n" % upgrade.encode() + sent
+        )
+        await call.closed()
+
+    async with running_app(switch) as app, running_proxy(app.port) as proxy:
+        client = await proxy.open()
+        await client.request(headers=["Connection: Upgrade", f"Upgrade: {upgrade}"])
+        assert (await client.head()).status == 101
+        await app.call()
+        received = await client.reader.readexactly(len(sent))
+        await proxy.server.stop(tunnel_grace_s=0.0)
+        assert received == sent
+        assert await client.eof() == farewell
