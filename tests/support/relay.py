@@ -1,0 +1,80 @@
+"""A TCP relay that can fall silent: what a network partition looks like from both sides."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+__all__ = ["Relay", "running_relay"]
+
+
+class Relay:
+    """Passes bytes between its clients and one address. While `is_silent`, connections stay open and nothing moves."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def port(self) -> int:
+        """Where it listens, on 127.0.0.1."""
+        assert self._server is not None
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    def fall_silent(self) -> None:
+        """Hold everything back from now on, in both directions."""
+        self._flows.clear()
+
+    def recover(self) -> None:
+        """Pass on what was held back, and everything after it."""
+        self._flows.set()
+
+    async def start(self) -> None:
+        """Listen."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+
+    async def stop(self) -> None:
+        """Cut everything."""
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._flows.wait()
+            their_reader, their_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            with contextlib.closing(their_writer):
+                await asyncio.gather(self._pump(reader, their_writer), self._pump(their_reader, writer))
+        except (OSError, asyncio.CancelledError):
+            return  # either side went away, or the test is over
+        finally:
+            writer.close()
+            self._tasks.discard(task)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            await self._flows.wait()
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def running_relay(port: int) -> AsyncIterator[Relay]:
+    """A relay to 127.0.0.1:`port`."""
+    relay = Relay(port)
+    await relay.start()
+    try:
+        yield relay
+    finally:
+        await relay.stop()
