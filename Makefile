@@ -45,7 +45,7 @@ faults: $(READY) ## run the tests of what queue-proxy survives
 	$(BIN)/python -m pytest -n auto --dist loadgroup tests/faults
 
 bench: $(READY) ## benchmark the queue-proxy against nginx
-	$(BIN)/python -m loadtests.lab queue-proxy
+	$(BIN)/python -m loadtests.lab queue-proxy --against nginx
 
 bench-coldstart: $(READY) ## 30 cold starts, phase by phase
 	$(BIN)/python -m loadtests.lab cold-start --cycles 30

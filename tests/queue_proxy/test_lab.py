@@ -1,29 +1,166 @@
-"""The benchmark of queue-proxy runs, so that it cannot rot; its figures mean nothing here."""
+"""The benchmark of queue-proxy: its arithmetic, and that every scenario runs, so that it cannot rot.
+
+The figures of these runs mean nothing.
+"""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from loadtests.lab import queue_proxy
+from loadtests.lab.queue_proxy import clients, report
+from loadtests.lab.queue_proxy.figures import (
+    KINDS,
+    OURS,
+    Budget,
+    Spread,
+    Verdict,
+    judge,
+    quantile,
+    spreads,
+)
+from loadtests.lab.queue_proxy.machine import Process
+from loadtests.lab.queue_proxy.scenarios import SCENARIOS
 
 COMMAND = [sys.executable, "-m", "loadtests.lab", "queue-proxy"]
 HAS_NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 
-@pytest.mark.skipif(not HAS_NGINX, reason="nginx is the rival and the app")
-@pytest.mark.parametrize("options", [[], ["--unique-heads"], ["--body-bytes", "16384"]], ids=["get", "unique", "post"])
-def test_the_benchmark_prints_both_figures_and_their_ratio(options: list[str]) -> None:
-    done = subprocess.run([*COMMAND, "--quick", "--json", *options], check=True, stdout=subprocess.PIPE)
+def of(value: float) -> Spread:
+    return Spread(value, value, value)
+
+
+class TestFigures:
+    def test_a_spread_is_the_median_with_both_ends(self) -> None:
+        assert spreads([{"rate": 3.0}, {"rate": 1.0}, {"rate": 7.0}]) == {"rate": Spread(3.0, 1.0, 7.0)}
+
+    @pytest.mark.parametrize(
+        ("share", "value"), [(0.0, 1), (0.5, 50), (0.95, 95), (0.99, 99), (0.991, 100), (1.0, 100)]
+    )
+    def test_a_quantile_is_the_smallest_value_that_so_many_do_not_exceed(self, share: float, value: int) -> None:
+        assert quantile(range(1, 101), share) == value
+
+    def test_a_quantile_of_one_value_is_that_value(self) -> None:
+        assert quantile([7.0], 0.99) == 7.0
+
+    def test_every_budget_is_about_a_figure_with_a_name(self) -> None:
+        assert {budget.figure for scenario in SCENARIOS for budget in scenario.budgets} <= set(KINDS)
+
+
+class TestVerdicts:
+    @pytest.mark.parametrize(("value", "verdict"), [(80.0, Verdict.MET), (80.1, Verdict.MISSED)])
+    def test_a_budget_is_met_up_to_its_limit(self, value: float, verdict: Verdict) -> None:
+        assert judge(Budget("start_ms", 80.0), {OURS: {"start_ms": of(value)}}).verdict is verdict
+
+    def test_a_ratio_is_of_the_medians(self) -> None:
+        measured = {OURS: {"cpu_us": Spread(18.0, 1.0, 99.0)}, "nginx": {"cpu_us": Spread(12.0, 1.0, 99.0)}}
+        check = judge(Budget("cpu_us", 1.5, rival="nginx"), measured)
+        assert (check.value, check.verdict) == (1.5, Verdict.MET)
+
+    def test_a_ratio_without_its_rival_is_not_known(self) -> None:
+        check = judge(Budget("cpu_us", 1.5, rival="nginx"), {OURS: {"cpu_us": of(1.0)}})
+        assert (check.value, check.verdict) == (None, Verdict.UNKNOWN)
+
+    @pytest.mark.parametrize(("load_core", "verdict"), [(0.95, Verdict.MET), (0.96, Verdict.INVALID)])
+    def test_a_latency_is_worthless_when_the_load_was_the_bottleneck(self, load_core: float, verdict: Verdict) -> None:
+        measured = {OURS: {"p95_ms": of(1.0), "load_core_ratio": of(load_core)}}
+        assert judge(Budget("p95_ms", 110.0), measured).verdict is verdict
+
+    def test_cpu_time_is_not(self) -> None:
+        measured = {OURS: {"event_cpu_us": of(1.0), "load_core_ratio": of(1.0)}}
+        assert judge(Budget("event_cpu_us", 15.0), measured).verdict is Verdict.MET
+
+
+class TestReport:
+    def test_a_row_tells_the_figure_its_spread_and_what_is_wrong_with_it(self) -> None:
+        measured = {OURS: {"p99_ms": Spread(1.5, 1.0, 2.0), "load_core_ratio": of(0.97), "noise_ratio": of(0.2)}}
+        _, row = report.text(SCENARIOS[0], measured, []).splitlines()
+        assert "p99 1.50 ms (1.00-2.00) [invalid]" in row
+        assert "load's core 97%" in row
+        assert "NOISY: others used 20% of the proxy's core" in row
+
+    def test_a_verdict_tells_value_budget_and_goal(self) -> None:
+        check = judge(Budget("start_ms", 80.0, goal=50.0), {OURS: {"start_ms": of(61.26)}})
+        assert report.verdict(check) == "met      exec to accepting port: 61.3 ms (budget 80, goal 50)"
+
+
+def test_no_two_unique_requests_are_equal_and_all_are_equally_long() -> None:
+    requests = clients.unique_requests()
+    some = [next(requests) for _ in range(1000)]
+    assert len(set(some)) == 1000
+    assert len({len(each) for each in some}) == 1
+
+
+def test_cpu_time_and_memory_of_descendants_count_with_their_parent() -> None:
+    script = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    busy = "x = b'x' * 50_000_000; sum(range(5_000_000)); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, busy], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        process = Process(parent.pid)
+        assert process.cpu_ns() > 50_000_000
+        assert process.rss_bytes() > 50_000_000
+        assert not process.has_ended()
+        parent.communicate(b"\n")
+
+
+@pytest.mark.parametrize("name", [scenario.name for scenario in SCENARIOS])
+def test_every_scenario_runs_and_prints_its_budgets(name: str) -> None:
+    rivals = ["--against", "nginx"] if HAS_NGINX else []
+    done = subprocess.run([*COMMAND, "--quick", "--json", "--only", name, *rivals], check=True, stdout=subprocess.PIPE)
     result = json.loads(done.stdout)
-    figures = result["proxies"]
-    assert all(figures[name]["cpu_us"] > 0 and figures[name]["requests"] > 0 for name in ("nginx", "queue-proxy"))
-    assert result["ratio"] == pytest.approx(figures["queue-proxy"]["cpu_us"] / figures["nginx"]["cpu_us"], abs=0.01)
+    scenario = next(each for each in SCENARIOS if each.name == name)
+    (measured,) = result["scenarios"]
+    assert set(measured["proxies"]) == ({OURS, "nginx"} if HAS_NGINX else {OURS})
+    assert [each["budget"] for each in measured["budgets"]] == [each.limit for each in scenario.budgets]
+    assert all(value["median"] >= 0 for value in measured["proxies"][OURS].values())
+    if HAS_NGINX:
+        assert all(each["value"] is not None for each in measured["budgets"])
 
 
-def test_a_missing_rival_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_command_is_started_with_queue_proxys_environment_in_an_empty_folder(tmp_path: Path) -> None:
+    build = tmp_path / "build"
+    build.write_text(
+        f"#!/bin/sh\nenv > {tmp_path}/environment; ls > {tmp_path}/files\nexec {sys.executable} -m queue_proxy\n"
+    )
+    build.chmod(0o755)
+    done = subprocess.run(
+        [*COMMAND, "--quick", "--json", "--only", "get", "--against", str(build)], check=True, stdout=subprocess.PIPE
+    )
+    (measured,) = json.loads(done.stdout)["scenarios"]
+    assert measured["proxies"][str(build)]["rate"]["median"] > 0
+    assert (tmp_path / "files").read_text().split() == ["stderr"]
+    told = dict(line.split("=", 1) for line in (tmp_path / "environment").read_text().splitlines())
+    assert {"CONTAINER_CONCURRENCY", "USER_PORT", "SERVING_POD", "OBSERVABILITY_CONFIG"} <= told.keys()
+
+
+def test_a_command_that_does_not_listen_is_one_clear_line_with_what_it_said(tmp_path: Path) -> None:
+    build = tmp_path / "build"
+    build.write_text("#!/bin/sh\necho no such luck >&2\n")
+    build.chmod(0o755)
+    done = subprocess.run(
+        [*COMMAND, "--quick", "--only", "get", "--against", str(build)], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("it said: no such luck")
+
+
+@pytest.mark.parametrize(
+    ("rival", "line"),
+    [("nginx", "nginx is not installed"), ("/nonexistent/proxy --fast", "there is no such program")],
+)
+def test_a_missing_rival_is_one_clear_line(
+    rival: str, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cores = os.sched_getaffinity(0)
     monkeypatch.setattr(shutil, "which", lambda *_args, **_options: None)
-    assert queue_proxy.main(["--quick"]) == 2
-    assert "nginx is not installed" in capsys.readouterr().err
+    assert queue_proxy.main(["--quick", "--against", rival]) == 2
+    assert line in capsys.readouterr().err
+    assert os.sched_getaffinity(0) == cores

@@ -1,0 +1,91 @@
+"""The command line."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import uvloop
+
+from loadtests.lab.queue_proxy import report
+from loadtests.lab.queue_proxy.figures import Check, Spread, Verdict, judge, spreads
+from loadtests.lab.queue_proxy.machine import Cores, describe, raise_open_files_limit
+from loadtests.lab.queue_proxy.scenarios import FULL, QUICK, SCENARIOS, Bench, Scenario
+from loadtests.lab.queue_proxy.subjects import LabError, Subject, command_subject, nginx, nginx_version, queue_proxy
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str]) -> int:
+    """Measure; 0 when every budget is met, 1 when one is not, 2 when it cannot be told."""
+    options = _parser().parse_args(arguments)
+    scale = QUICK if options.quick else FULL
+    given = {"rounds": options.rounds, "seconds": options.seconds, "gate_s": options.duration}
+    scale = replace(scale, **{key: value for key, value in given.items() if value is not None})
+    chosen = [each for each in SCENARIOS if not options.only or each.name in options.only]
+    before = os.sched_getaffinity(0)
+    try:
+        subjects = [queue_proxy()]
+        subjects += [nginx() if text == "nginx" else command_subject(text) for text in options.against]
+        raise_open_files_limit()
+        result = describe()
+        if "nginx" in options.against:
+            result["versions"] += f", {nginx_version()}"
+        print("; ".join(result.values()), file=sys.stderr)
+        with tempfile.TemporaryDirectory(prefix="knuv-lab-") as scratch:
+            bench = Bench(Cores.of_this_machine(), Path(scratch), scale)
+            os.sched_setaffinity(0, {bench.cores.load})
+            measured = uvloop.run(measure_all(bench, chosen, subjects))
+    except LabError as error:
+        print(f"queue-proxy: {error}", file=sys.stderr)
+        return 2
+    finally:
+        os.sched_setaffinity(0, before)
+    checks = [check for _, _, checks in measured for check in checks]
+    if options.json:
+        scenarios = [report.as_json(*each) for each in measured]
+        print(json.dumps({**result, "command": arguments, "scenarios": scenarios}, indent=2))
+    else:
+        print("\nbudgets")
+        for scenario, _, its_checks in measured:
+            for check in its_checks:
+                print(f"  {scenario.name:12}{report.verdict(check)}")
+    return 0 if options.quick or all(check.verdict is Verdict.MET for check in checks) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtests.lab queue-proxy",
+        description="Measure queue-proxy on HTTP/1.1 and hold it against its budgets.",
+        epilog="A command given with --against runs in an empty folder with queue-proxy's environment.",
+    )
+    parser.add_argument("--against", action="append", default=[], metavar="nginx|CMD", help="a rival; may be repeated")
+    names = [each.name for each in SCENARIOS]
+    parser.add_argument("--only", action="append", choices=names, metavar="SCENARIO", help=", ".join(names))
+    parser.add_argument("--rounds", type=int, help=f"of scenarios with load (default {FULL.rounds})")
+    parser.add_argument("--seconds", type=float, help=f"of load per round (default {FULL.seconds:g})")
+    parser.add_argument("--duration", type=float, help=f"of the gate's open loop, seconds (default {FULL.gate_s:g})")
+    parser.add_argument("--quick", action="store_true", help="only show that everything runs")
+    parser.add_argument("--json", action="store_true", help="print JSON; the table goes to stderr")
+    return parser
+
+
+async def measure_all(
+    bench: Bench, chosen: list[Scenario], subjects: list[Subject]
+) -> list[tuple[Scenario, dict[str, dict[str, Spread]], list[Check]]]:
+    """Each scenario with all proxies in turn, round after round; prints as it goes."""
+    results = []
+    for scenario in chosen:
+        rivals = subjects if scenario.has_rivals else subjects[:1]
+        rounds: dict[str, list[dict[str, float]]] = {subject.name: [] for subject in rivals}
+        for _ in range(scenario.rounds(bench.scale)):
+            for subject in rivals:
+                rounds[subject.name].append(await scenario.round(bench, subject))
+        measured = {name: spreads(each) for name, each in rounds.items()}
+        checks = [judge(budget, measured) for budget in scenario.budgets]
+        print(report.text(scenario, measured, checks), file=sys.stderr, flush=True)
+        results.append((scenario, measured, checks))
+    return results

@@ -1,0 +1,179 @@
+"""Cores, CPU time and memory, as Linux tells them in /proc."""
+
+import os
+import platform
+import resource
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+__all__ = ["Cores", "Meter", "Process", "describe", "pinned", "raise_open_files_limit"]
+
+OPEN_FILES: Final = 16384
+"""Enough for 5,000 connections in, as many out, and their rivals'."""
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Who runs where."""
+
+    proxy: int
+    load: int
+
+    @classmethod
+    def of_this_machine(cls) -> "Cores":
+        """The first and the last core that we may use; on a machine with one core they are the same."""
+        allowed = sorted(os.sched_getaffinity(0))
+        return cls(allowed[0], allowed[-1])
+
+
+@contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """Keep this process on `core` for a while. What it starts meanwhile stays there for good."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def raise_open_files_limit() -> int:
+    """Let this process, and what it starts, open many files; return how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(soft, wanted)
+
+
+class Process:
+    """A process and its descendants: nginx's worker, or what a shell started, count with their parent."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def has_ended(self) -> bool:
+        """Whether the process itself is over, and only waits to be asked for its exit code."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+    def cpu_ns(self) -> int:
+        """CPU time that all their threads have used."""
+        return sum(int(path.read_text().split()[0]) for path in self._files("task/*/schedstat"))
+
+    def wakeups(self) -> int:
+        """How often their threads went to sleep and were woken."""
+        return sum(_field(path, "voluntary_ctxt_switches") for path in self._files("task/*/status"))
+
+    def rss_bytes(self) -> int:
+        """Resident memory of the largest of them."""
+        return max(_field(path, "VmRSS") for path in self._files("status")) * 1024
+
+    def peak_bytes(self) -> int:
+        """Highest resident memory of the largest of them since `reset_peak`."""
+        return max(_field(path, "VmHWM") for path in self._files("status")) * 1024
+
+    def reset_peak(self) -> None:
+        """Forget the highest resident memory so far."""
+        for pid in self._pids(self.pid):
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+    def _pids(self, pid: int) -> Iterator[int]:
+        yield pid
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in children.read_text().split():
+                yield from self._pids(int(child))
+
+    def _files(self, pattern: str) -> Iterator[Path]:
+        for pid in self._pids(self.pid):
+            yield from Path(f"/proc/{pid}").glob(pattern)
+
+
+def _field(path: Path, name: str) -> int:
+    """A number of a `status` file; 0 where the line is missing, as for a process that has just ended."""
+    for line in path.read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1])
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _CoreTime:
+    """What a core has done since the machine started, in seconds; the kernel counts in ticks of 10 ms."""
+
+    processes_s: float
+    """Programs, also those of other machines on the same host."""
+    all_s: float
+    """Interrupts too: everything but idling."""
+
+    @classmethod
+    def of(cls, core: int) -> "_CoreTime":
+        line = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{core} "))
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, line.split()[1:9])
+        processes = user + nice + system + steal
+        return cls(processes / _TICKS_PER_S, (processes + irq + softirq) / _TICKS_PER_S)
+
+
+class Meter:
+    """Measures a process and both cores, from its making to `figures`."""
+
+    def __init__(self, process: Process, cores: Cores) -> None:
+        self._process = process
+        self._cores = cores
+        self._cpu_ns = process.cpu_ns()
+        self._wakeups = process.wakeups()
+        self._proxy_core = _CoreTime.of(cores.proxy)
+        self._load_core = _CoreTime.of(cores.load)
+        self._at_s = time.perf_counter()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the beginning."""
+        return time.perf_counter() - self._at_s
+
+    def cpu_us(self) -> float:
+        """CPU time of the process since the beginning."""
+        return (self._process.cpu_ns() - self._cpu_ns) / 1000
+
+    def wakeups(self) -> int:
+        """Wake-ups since the beginning."""
+        return self._process.wakeups() - self._wakeups
+
+    def cores(self) -> dict[str, float]:
+        """Return how busy the load's core was, and how much of the proxy's was used by others; 0 to 1."""
+        elapsed_s = self.elapsed_s
+        load_s = _CoreTime.of(self._cores.load).all_s - self._load_core.all_s
+        others_s = _CoreTime.of(self._cores.proxy).processes_s - self._proxy_core.processes_s - self.cpu_us() / 1e6
+        return {
+            "load_core_ratio": min(1.0, load_s / elapsed_s),
+            "noise_ratio": max(0.0, others_s / elapsed_s),
+        }
+
+
+def describe() -> dict[str, str]:
+    """What a reader must know of this machine to compare figures."""
+    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    return {
+        "machine": f"{platform.machine()}, {model[0].partition(': ')[2] if model else 'unknown processor'}, "
+        f"{len(os.sched_getaffinity(0))} cores, Linux {platform.release()}",
+        "versions": f"Python {platform.python_version()}, uvloop {uvloop.__version__}",
+        "limits": f"somaxconn {Path('/proc/sys/net/core/somaxconn').read_text().strip()}, "
+        f"open files {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}",
+        "commit": commit.stdout.strip() or "unknown",
+        "date": time.strftime("%Y-%m-%d"),
+    }
