@@ -34,6 +34,8 @@ client's system throw away the answer that it has not read yet (RFC 9112 9.6).""
 _LINGER_MAX_S: Final = 60.0
 """While the client still takes what was written."""
 _LINGER_BYTES_MAX: Final = 256 * 1024
+_HEADS_PER_TURN: Final = 64
+"""Requests of one connection answered in one turn of the loop: whoever pipelines does not hold up the others."""
 _WRITE_HIGH_BYTES: Final = 4096
 """Beyond it a write is tried at once, and what the client does not take pauses the upstream. The loop reads at most
 256,000 bytes at a time, so a slow reader never makes us hold more than 256 KiB."""
@@ -178,14 +180,14 @@ class DownstreamConnection(asyncio.Protocol, Timer):
                 due_s = now_s + _WATCH_S if due_s is None else min(due_s, now_s + _WATCH_S)
             if due_s is not None:
                 self._server.timers.arm(self, due_s)
-        elif self._is_lingering:
+        elif self._is_lingering or self._transport.is_closing():
             if self._transport.get_write_buffer_size() and now_s < self._linger_end_s:
                 self._server.timers.arm(self, now_s + _LINGER_S)  # a slow reader still takes its answer
             else:
                 self._transport.abort()
         elif self._head_due_s:
             if self._head_due_s <= now_s:
-                self._transport.close()
+                self.close()
             else:
                 self._server.timers.arm(self, self._head_due_s)
 
@@ -197,15 +199,19 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         return self._exchange is None
 
     def close(self) -> None:
-        """Close a connection that is idle, or cut one that is not."""
+        """Close it behind what was written; a client that does not take that is not waited for long."""
         self._transport.close()
+        if self._transport.get_write_buffer_size():
+            now_s = time.monotonic()
+            self._linger_end_s = now_s + _LINGER_MAX_S
+            self._server.timers.arm(self, now_s + _LINGER_S)
 
     def go_away(self) -> None:
         """Close at the end of a drain: a WebSocket between two frames hears why."""
         frames = self._frames
         if frames is not None and frames.is_between_frames and not frames.has_closed:
             self._transport.write(GOING_AWAY)
-        self._transport.close()
+        self.close()
 
     # What the exchange calls.
 
@@ -283,7 +289,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         if ending.data:
             self._transport.write(ending.data)
         if not ending.is_whole:
-            self._transport.close()
+            self.close()
 
     def abort(self) -> None:
         """End it so that the client sees that the response is not whole."""
@@ -292,7 +298,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._transport.abort()
         else:
-            self._transport.close()
+            self.close()
 
     def pause_request(self) -> None:
         """Read no more of the request for now."""
@@ -313,7 +319,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         if self._is_tunnel or self._close_after or not exchange.request_done:
             self._finish(exchange)
         elif self._server.is_stopping:
-            self._transport.close()
+            self.close()
         elif self._buffer:
             if not self._is_write_paused:
                 self._read_on()
@@ -324,6 +330,8 @@ class DownstreamConnection(asyncio.Protocol, Timer):
 
     def _read_on(self) -> None:
         """Take up the requests that came while an exchange was under way."""
+        if self._exchange is not None or self._transport.is_closing():
+            return
         data, self._buffer = self._buffer, b""
         self._read_heads(data)
         if not self._buffer:
@@ -335,8 +343,15 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         A loop, not a recursion through `release`: a client may send thousands of requests at a time.
         """
         self._is_reading_heads = True
+        heads = 0
         try:
             while data and not self._transport.is_closing():
+                if heads == _HEADS_PER_TURN:
+                    self._buffer = data
+                    self._pause_reading()
+                    asyncio.get_running_loop().call_soon(self._read_on)
+                    return
+                heads += 1
                 exchange = self._read_head(data)
                 if exchange is None or self._exchange is not None:
                     return
@@ -462,7 +477,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
     def _finish(self, exchange: Exchange) -> None:
         """Close the connection behind its last exchange, so that the client can still read what was written."""
         if exchange.request_done or self._is_tunnel:
-            self._transport.close()
+            self.close()
         else:
             self._linger()
 
@@ -480,7 +495,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
     def _drop(self, data: bytes) -> None:
         self._linger_bytes += len(data)
         if self._linger_bytes > _LINGER_BYTES_MAX:
-            self._transport.close()
+            self.close()
 
     def _pause_reading(self) -> None:
         if not self._is_reading_paused:

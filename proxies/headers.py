@@ -53,8 +53,10 @@ HOP_BY_HOP: Final = frozenset(
     ]
 )
 
-_RENDERED_MAX: Final = 64
+_RENDERED_MAX: Final = 16
 """Edited forms kept per head: as many targets times peers. Beyond it all are dropped and made again."""
+_RENDERED_BYTES_MAX: Final = 1024
+"""Length of a form that is kept. With the bounds of the memo of heads: some 10 MiB at worst."""
 
 
 class HostRule(Enum):
@@ -131,7 +133,9 @@ class HeadEdits:
             by_marks = (
                 self._edits_only_knative and not head.connection_options and head.marks & _ORDINARY == fields.HOST
             )
-            rendered = kept[key] = self._render_by_marks(head, peer) if by_marks else self.render(head, peer)
+            rendered = self._render_by_marks(head, peer) if by_marks else self.render(head, peer)
+            if len(rendered) <= _RENDERED_BYTES_MAX:
+                kept[key] = rendered
         return rendered
 
     def render(self, head: RequestHead, peer: bytes) -> bytes:

@@ -37,6 +37,8 @@ __all__ = [
 HEAD_BYTES_MAX: Final = (1 << 20) + 4096
 """Go's default limit with its slack (spec queue-proxy.md 3.2)."""
 
+FIELDS_MAX: Final = 1000
+"""Lines of a head. Each costs a few hundred bytes once it is parsed, so a head of tiny ones would grow twentyfold."""
 _CHUNK_LINE_BYTES_MAX: Final = 4096
 _TRAILER_BYTES_MAX: Final = 64 * 1024
 
@@ -116,6 +118,8 @@ def request_head(head: bytes) -> RequestHead:
     """Return the head of a request, from the memo when equal bytes were seen. Raises `RequestError`."""
     request = _requests.get(head)
     if request is None:
+        if len(head) > FIELDS_MAX and head.count(b"\n") > FIELDS_MAX:
+            raise RequestError(431, f"expected at most {FIELDS_MAX} header lines")
         request = _parse_request(head)
         if len(head) <= _HEAD_MEMO_BYTES_MAX and _sample.takes():
             if len(_requests) >= _HEADS_MAX:
@@ -128,6 +132,8 @@ def response_head(head: bytes) -> ResponseHead:
     """Return the head of a response, from the memo when equal bytes were seen. Raises `ResponseError`."""
     response = _responses.get(head)
     if response is None:
+        if len(head) > FIELDS_MAX and head.count(b"\n") > FIELDS_MAX:
+            raise ResponseError(f"expected at most {FIELDS_MAX} header lines")
         response = parse_response(head)
         if len(head) <= _HEAD_MEMO_BYTES_MAX and _sample.takes():
             if len(_responses) >= _HEADS_MAX:
@@ -399,12 +405,13 @@ class _Expect(Enum):
 class ChunkedBody:
     """A chunked body (RFC 9112 7.1), trailers included.
 
-    After each `scan`, `spans` holds the (begin, end) of payload within the bytes that it took.
+    With `keeps_spans`, `spans` holds after each `scan` the (begin, end) of payload within the bytes that it took.
     """
 
-    __slots__ = ("_expect", "_left", "_trailer_bytes", "is_done", "size", "spans")
+    __slots__ = ("_expect", "_keeps_spans", "_left", "_trailer_bytes", "is_done", "size", "spans")
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_spans: bool = False) -> None:
+        self._keeps_spans = keeps_spans
         self._expect = _Expect.SIZE
         self._left = 0
         self._trailer_bytes = 0
@@ -418,12 +425,14 @@ class ChunkedBody:
 
         Raises `HttpError`. What was left is at most one line: bounded.
         """
-        self.spans = []
+        if self._keeps_spans:
+            self.spans = []
         position = 0
         while not self.is_done and position < len(data):
             if self._expect is _Expect.DATA:
                 end = min(position + self._left, len(data))
-                self.spans.append((position, end))
+                if self._keeps_spans:
+                    self.spans.append((position, end))
                 self.size += end - position
                 self._left -= end - position
                 position = end

@@ -20,6 +20,8 @@ __all__ = ["Listeners", "connections_max", "listening_socket", "raise_open_files
 
 BACKLOG: Final = 4096
 """Connections that the kernel completes ahead of us; it cuts this to `net.core.somaxconn`."""
+_KEEPALIVE_S: Final = 15
+"""Go's default for the connections that it accepts."""
 _RESERVED_FILES: Final = 64
 """Descriptors for everything that is no connection: the loop's own, listeners, logs, probes, exporters."""
 _RESUME_RATIO: Final = 0.95
@@ -109,6 +111,10 @@ def listening_socket(host: str | None, port: int) -> socket.socket:
             host = "0.0.0.0"  # noqa: S104 - all addresses is what was asked for
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections inherit it: a client that vanished without a word must not hold its place for ever.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_S)
         sock.setblocking(False)
         sock.bind((host, port))
     except OSError:

@@ -185,5 +185,5 @@ def _body_of(head: ResponseHead) -> BodyReader:
     if head.status == 204 or head.status == 304:
         return LengthBody(0)
     if head.is_chunked:
-        return ChunkedBody()
+        return ChunkedBody(keeps_spans=True)
     return LengthBody(head.content_length) if head.content_length >= 0 else UntilCloseBody()

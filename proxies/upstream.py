@@ -38,6 +38,10 @@ _KEEPALIVE_S: Final = 5
 _WRITE_HIGH_BYTES: Final = 4096
 """As in `downstream`: with what the loop reads at a time, at most 256 KiB wait for a slow peer."""
 _SWITCHES: Final = 101
+_INTERIM_MAX: Final = 100
+"""Informational responses to one request; a peer that sends more is out of its mind."""
+_FLUSH_S: Final = 2.0
+"""How long the last bytes that were written may take to leave."""
 
 
 class Pool:
@@ -220,6 +224,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_exchange",
         "_has_bytes",
         "_head_done",
+        "_interims",
         "_is_lost",
         "_is_paused",
         "_is_tunnel",
@@ -242,6 +247,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._partial = b""
         self._head_done = False
         self._has_bytes = False
+        self._interims = 0
         self._is_lost = False
         self._is_paused = False
         self._keep_alive = False
@@ -263,6 +269,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._exchange = exchange
         self._has_bytes = False
         self._head_done = False
+        self._interims = 0
         edits = exchange.edits
         assert edits is not None
         head = edits.apply(exchange.request, exchange.peer)
@@ -287,13 +294,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._exchange = None
         if self._is_tunnel:
             # What the client sent last shall still arrive.
-            self._transport.close()
+            self.close()
         else:
             self._transport.abort()
 
     def close(self) -> None:
-        """Close a connection that is idle or not wanted."""
+        """Close a connection that is idle or not wanted; a peer that does not read is not waited for long."""
         self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._pool.loop.call_later(_FLUSH_S, self._transport.abort)
 
     def pause_response(self) -> None:
         """Read no more for now."""
@@ -407,8 +416,8 @@ class UpstreamConnection(asyncio.Protocol):
         if length >= 0:
             body: BodyReader = LengthBody(length)
         elif head.is_chunked:
-            body = ChunkedBody()
             self._payload_only = exchange.request.minor == 0
+            body = ChunkedBody(keeps_spans=self._payload_only)
         else:
             body = UntilCloseBody()
         self._body = exchange.response_body = body
@@ -428,6 +437,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._is_tunnel = True
             exchange.upgraded(head, data)
             return True
+        self._interims += 1
+        if self._interims > _INTERIM_MAX:
+            raise ResponseError(f"expected at most {_INTERIM_MAX} informational responses")
         exchange.informational(head)
         return False
 
@@ -458,7 +470,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._payload_only = False
         self.is_reused = True
         if not keep or not self._request_done or not self._endpoint.release(self):
-            self._transport.close()
+            self.close()
 
     def _keep_partial_head(self, data: bytes) -> None:
         if len(data) > HEAD_BYTES_MAX:

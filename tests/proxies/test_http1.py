@@ -295,7 +295,7 @@ def test_any_split_of_a_chunked_body_is_taken_whole(
 ) -> None:
     framed = b"".join(b"%x%s\r\n%s\r\n" % (len(chunk), extension, chunk) for chunk in chunks)
     message = framed + b"0\r\n" + b"".join(b"%s: %s\r\n" % field for field in trailers) + b"\r\n"
-    body = ChunkedBody()
+    body = ChunkedBody(keeps_spans=True)
     taken, payload, rest = scan_in_pieces(body, split(message + behind, at))
     assert (taken, payload, rest, body.is_done) == (message, b"".join(chunks), behind, True)
 
@@ -303,7 +303,7 @@ def test_any_split_of_a_chunked_body_is_taken_whole(
 @given(st.binary(max_size=60), st.lists(st.integers(0, 1000), max_size=8))
 def test_any_split_of_any_bytes_gives_the_same_verdict(data: bytes, at: list[int]) -> None:
     def outcome(pieces: list[bytes]) -> object:
-        body = ChunkedBody()
+        body = ChunkedBody(keeps_spans=True)
         try:
             return (*scan_in_pieces(body, pieces), body.is_done)
         except HttpError:
@@ -353,26 +353,26 @@ REFUSED_CHUNKS: list[tuple[str, bytes]] = [
 @pytest.mark.parametrize("data", [row[1] for row in REFUSED_CHUNKS], ids=[row[0] for row in REFUSED_CHUNKS])
 def test_a_malformed_chunk_is_refused_however_it_arrives(data: bytes) -> None:
     with pytest.raises(HttpError):
-        scan_in_pieces(ChunkedBody(), [data])
+        scan_in_pieces(ChunkedBody(keeps_spans=True), [data])
     if len(data) < 100:
         with pytest.raises(HttpError):
-            scan_in_pieces(ChunkedBody(), [data[index : index + 1] for index in range(len(data))])
+            scan_in_pieces(ChunkedBody(keeps_spans=True), [data[index : index + 1] for index in range(len(data))])
 
 
 @pytest.mark.parametrize("taken", [b"", b"3\r\nabc", b"3\r\nabc\r\n"])
 def test_a_chunked_body_can_be_ended_with_a_text_between_chunks(taken: bytes) -> None:
-    body = ChunkedBody()
+    body = ChunkedBody(keeps_spans=True)
     body.scan(taken)
     closing = body.closing(b"request timeout")
     assert closing is not None
-    again = ChunkedBody()
+    again = ChunkedBody(keeps_spans=True)
     payload = scan_in_pieces(again, [taken + closing])[1]
     assert again.is_done
     assert payload.endswith(b"request timeout")
 
 
 def test_a_chunked_body_cannot_be_ended_within_a_chunk() -> None:
-    body = ChunkedBody()
+    body = ChunkedBody(keeps_spans=True)
     body.scan(b"5\r\nab")
     assert body.closing(b"request timeout") is None
 
