@@ -11,11 +11,10 @@ Source: OTLP specification 1.x "OTLP/HTTP"; OpenTelemetry environment variables 
 """
 
 import asyncio
-import os
 import random
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
@@ -67,7 +66,8 @@ class Endpoint:
     def from_url(cls, url: str, *, default_path: str) -> "Endpoint":
         """Read `url`; without a scheme it is `https`, without a path it has `default_path`. Raises `ValueError`."""
         parts = urlsplit(url if "://" in url else f"https://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        is_clean = url.isascii() and url.isprintable() and " " not in url
+        if not (is_clean and parts.hostname and parts.scheme in ("http", "https")) or parts.query or parts.fragment:
             raise ValueError(f"expected a URL such as http://collector:4318, got {url!r}")
         is_tls = parts.scheme == "https"
         port = (443 if is_tls else 80) if parts.port is None else parts.port
@@ -102,7 +102,8 @@ def endpoint_of(env: Environment, signal: str, configured: str) -> Endpoint | No
         elif source == f"{own}_ENDPOINT":
             endpoint = Endpoint.from_url(url, default_path="/")
         else:
-            endpoint = Endpoint.from_url(url.rstrip("/") + path, default_path=path)
+            endpoint = Endpoint.from_url(url, default_path="")
+            endpoint = replace(endpoint, path=endpoint.path.rstrip("/") + path)
         source = headers_from
         headers = _headers(headers_text)
         source = timeout_from
@@ -110,15 +111,7 @@ def endpoint_of(env: Environment, signal: str, configured: str) -> Endpoint | No
     except ValueError as error:
         env.refuse(f"{source}: {error}")
         return None
-    return Endpoint(
-        host=endpoint.host,
-        port=endpoint.port,
-        path=endpoint.path,
-        is_tls=endpoint.is_tls,
-        ca_file=first("CERTIFICATE")[1],
-        headers=headers,
-        timeout_s=timeout_s,
-    )
+    return replace(endpoint, ca_file=first("CERTIFICATE")[1], headers=headers, timeout_s=timeout_s)
 
 
 class Pusher:
@@ -175,8 +168,12 @@ class Pusher:
         try:
             while self._bodies:
                 body = self._bodies.popleft()
-                if await self._send(body):
-                    continue
+                try:
+                    if await self._send(body):
+                        continue
+                except asyncio.CancelledError:
+                    self._bodies.appendleft(body)
+                    raise
                 if len(self._bodies) < self._bodies_max:
                     self._bodies.appendleft(body)
                 else:
@@ -204,7 +201,7 @@ class Pusher:
         except TimeoutError:
             return self._failed(f"no response within {self._endpoint.timeout_s:g} s")
         except OSError as error:
-            return self._failed(os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error))
+            return self._failed(error.strerror or str(error))
         except (HttpError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             return self._failed(f"expected an HTTP response: {error}")
         if head.status in _RETRYABLE:
