@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DownstreamConnection"]
 
-_HEAD_TIMEOUT_S: Final = 60.0
 _LINGER_S: Final = 2.0
 """How long an unwanted rest of a request is dropped before the connection is cut: closing at once would make the
 client's system throw away the answer that it has not read yet (RFC 9112 9.6)."""
@@ -127,7 +126,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         if isinstance(name, tuple):
             self._peer = name[0].removeprefix("::ffff:").encode()
         self._server.opened(self)
-        self._head_due_s = time.monotonic() + _HEAD_TIMEOUT_S
+        self._head_due_s = time.monotonic() + self._server.head_timeout_s
         self._server.timers.arm(self, self._head_due_s)
 
     def data_received(self, data: bytes) -> None:
@@ -441,7 +440,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
     def _keep_partial_head(self, data: bytes) -> None:
         if not self._partial:
             self._partial = bytearray(data)
-            self._head_due_s = time.monotonic() + _HEAD_TIMEOUT_S
+            self._head_due_s = time.monotonic() + self._server.head_timeout_s
             self._server.timers.arm(self, self._head_due_s)
         partial = self._partial
         if len(partial) > HEAD_BYTES_MAX:

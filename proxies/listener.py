@@ -12,9 +12,12 @@ import asyncio
 import resource
 import socket
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxies.logs import Logger
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 __all__ = ["Listeners", "connections_max", "listening_socket", "raise_open_files"]
 
@@ -44,18 +47,18 @@ class Listeners:
         self._accept = accept
         self._limit = limit
         self._logger = logger
-        self._sockets: list[socket.socket] = []
+        self._sockets: list[tuple[socket.socket, SSLContext | None]] = []
         self._accepting: list[asyncio.AbstractServer] = []
         self._is_paused = False
         self._is_closed = False
         self._resuming: asyncio.Task[None] | None = None
 
-    async def add(self, sock: socket.socket) -> None:
+    async def add(self, sock: socket.socket, tls: "SSLContext | None" = None) -> None:
         """Listen and accept on a bound socket."""
         sock.listen(BACKLOG)
-        self._sockets.append(sock)
+        self._sockets.append((sock, tls))
         if not self._is_paused:
-            await self._accept_on([sock])
+            await self._accept_on(self._sockets[-1:])
 
     def opened(self, connections: int) -> None:
         """A connection was accepted, and now there are so many."""
@@ -82,13 +85,13 @@ class Listeners:
         if self._resuming is not None:
             self._resuming.cancel()
         self._stop_accepting()
-        for sock in self._sockets:
+        for sock, _ in self._sockets:
             sock.close()
         self._sockets.clear()
 
-    async def _accept_on(self, sockets: Sequence[socket.socket]) -> None:
-        for sock in list(sockets):
-            accepting = await self._loop.create_server(self._accept, sock=sock.dup(), backlog=BACKLOG)
+    async def _accept_on(self, sockets: "Sequence[tuple[socket.socket, SSLContext | None]]") -> None:
+        for sock, tls in list(sockets):
+            accepting = await self._loop.create_server(self._accept, sock=sock.dup(), ssl=tls, backlog=BACKLOG)
             self._accepting.append(accepting)
 
     def _stop_accepting(self) -> None:

@@ -83,7 +83,10 @@ class Probe:
 
     async def _ask(self) -> ProbeResult:
         connection = _ProbeConnection(self._loop.create_future(), self._request, self._body_bytes_max)
-        transport, _ = await self._loop.create_connection(lambda: connection, self._host, self._port)
+        if self._host.startswith("/"):
+            transport, _ = await self._loop.create_unix_connection(lambda: connection, self._host)
+        else:
+            transport, _ = await self._loop.create_connection(lambda: connection, self._host, self._port)
         try:
             return await connection.result if self._request else ProbeResult()
         finally:
@@ -102,7 +105,7 @@ def probe_http(
 ) -> Probe:
     """Connect, send `request` (a whole HTTP/1.1 request), call `done` once with the response or why there is none.
 
-    `host` is an address. `timeout_s` covers all of it; 0: no limit.
+    `host` is an address, or the path of a unix socket. `timeout_s` covers all of it; 0: no limit.
     """
     return Probe(loop, host, port, request=request, timeout_s=timeout_s, done=done, body_bytes_max=body_bytes_max)
 

@@ -1,6 +1,7 @@
 """The listening side: accepts connections, reads requests, and gives each to the policy as an exchange."""
 
 import asyncio
+from typing import TYPE_CHECKING, Final
 
 from proxies.downstream import DownstreamConnection
 from proxies.exchange import Policy
@@ -9,14 +10,32 @@ from proxies.listener import Listeners, connections_max, listening_socket
 from proxies.logs import Logger
 from proxies.timers import Timers
 
+if TYPE_CHECKING:
+    # Loading it costs milliseconds of start-up; who serves TLS has done so.
+    from ssl import SSLContext
+
 __all__ = ["Server"]
+
+HEAD_TIMEOUT_S: Final = 60.0
+"""As the original's (spec queue-proxy.md 3.2)."""
 
 
 class Server:
     """One policy on any number of listening addresses."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, policy: Policy, logger: Logger | None = None) -> None:
-        """`logger` hears when connections have to wait because no file descriptor is left."""
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        policy: Policy,
+        logger: Logger | None = None,
+        *,
+        head_timeout_s: float = HEAD_TIMEOUT_S,
+    ) -> None:
+        """`logger` hears when connections have to wait because no file descriptor is left.
+
+        `head_timeout_s`: how long the head of a request may take, from its first byte or from the connection's begin.
+        """
+        self.head_timeout_s = head_timeout_s
         self._policy = policy
         self._date = DateLine()
         self._listeners = Listeners(loop, self._accept, limit=connections_max(), logger=logger)
@@ -30,13 +49,13 @@ class Server:
         self.tunnels = 0
         """Open tunnels."""
 
-    async def listen(self, host: str | None, port: int) -> int:
+    async def listen(self, host: str | None, port: int, *, tls: "SSLContext | None" = None) -> int:
         """Accept on `host` (None or empty: all addresses) and return the port. May be repeated.
 
         Raises `OSError` when the address cannot be had.
         """
         sock = listening_socket(host, port)
-        await self._listeners.add(sock)
+        await self._listeners.add(sock, tls)
         bound: int = sock.getsockname()[1]
         return bound
 

@@ -69,7 +69,7 @@ class Pool:
         self._sweep: asyncio.TimerHandle | None = None
 
     def endpoint(self, host: str, port: int) -> "Endpoint":
-        """Return a new endpoint. `host` is an address, never a name: nothing is resolved here."""
+        """Return a new endpoint. `host` is an address, never a name, or the path of a unix socket (then no port)."""
         endpoint = Endpoint(self, host, port)
         self._endpoints.add(endpoint)
         return endpoint
@@ -122,7 +122,7 @@ class Endpoint:
     def __init__(self, pool: Pool, host: str, port: int) -> None:
         self.host = host
         self.port = port
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.address = host if host.startswith("/") else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._pool = pool
         self._idle: list[UpstreamConnection] = []
         self._is_closed = False
@@ -209,9 +209,13 @@ class Endpoint:
             connection.close()
 
     async def _connect(self) -> "UpstreamConnection":
-        _, connection = await self._pool.loop.create_connection(
-            lambda: UpstreamConnection(self, self._pool), self.host, self.port
-        )
+        loop = self._pool.loop
+        if self.host.startswith("/"):
+            _, connection = await loop.create_unix_connection(lambda: UpstreamConnection(self, self._pool), self.host)
+        else:
+            _, connection = await loop.create_connection(
+                lambda: UpstreamConnection(self, self._pool), self.host, self.port
+            )
         return connection
 
 

@@ -8,6 +8,7 @@ import sys
 import uvloop
 
 from proxies.environment import ConfigError
+from proxies.listener import raise_open_files
 from queue_proxy.app import App
 from queue_proxy.config import Config
 
@@ -38,6 +39,7 @@ def main() -> int:
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    raise_open_files()
     try:
         uvloop.run(serve(config))
     except (OSError, ValueError) as error:

@@ -16,7 +16,8 @@ from proxies.upstream import Pool
 from queue_proxy.admin import DrainPolicy, StatPolicy, StatSnapshot
 from queue_proxy.config import ADMIN_PORT, STAT_PORT, Config
 from queue_proxy.policy import QueuePolicy
-from queue_proxy.readiness import Readiness
+from queue_proxy.readiness import NO_SOCKETS, Readiness
+from queue_proxy.timeout_log import TimeoutLog
 
 __all__ = ["App"]
 
@@ -52,10 +53,16 @@ class App:
         self._is_terminating = False
         idle_max = limit if limit > 0 else _IDLE_MAX_UNLIMITED
         self._pool = Pool(loop, idle_max=idle_max, idle_per_endpoint_max=idle_max)
-        self._readiness = Readiness(loop, config.readiness_probes, self._logger)
+        self._readiness = Readiness(
+            loop,
+            config.readiness_probes,
+            self._logger,
+            sockets={config.user_port: config.user_socket} if config.user_socket else NO_SOCKETS,
+        )
+        self._timeout_log = TimeoutLog(loop, self._logger)
         breaker = Breaker[Exchange](queue_depth=config.queue_depth, concurrency=limit) if limit > 0 else None
         policy = QueuePolicy(
-            target=self._pool.endpoint(_USER_HOST, _port(config.user_port)),
+            target=self._pool.endpoint(config.user_socket or _USER_HOST, _port(config.user_port)),
             limits=TimeoutLimits(
                 max_duration_s=config.revision_timeout_seconds,
                 response_start_s=max(0, config.revision_response_start_timeout_seconds),
@@ -65,11 +72,12 @@ class App:
             stats=self._stats,
             drain=self._drain,
             readiness=self._readiness,
+            timed_out=self._timeout_log.add,
         )
         self._waiters = DrainPolicy(self._wait_for_drain)
-        self._main = Server(loop, policy)
-        self._admin = Server(loop, self._waiters)
-        self._stat = Server(loop, StatPolicy(self._snapshot))
+        self._main = Server(loop, policy, self._logger)
+        self._admin = Server(loop, self._waiters, self._logger)
+        self._stat = Server(loop, StatPolicy(self._snapshot), self._logger)
         self._tick: asyncio.TimerHandle | None = None
         self._take_back: asyncio.TimerHandle | None = None
 
@@ -77,6 +85,7 @@ class App:
         """Listen. Raises `OSError` when a port cannot be had."""
         host = self._config.bind_address
         await self._main.listen(host, int(self._config.queue_serving_port))
+        await self._listen_on_sibling(host)
         await self._admin.listen(host, ADMIN_PORT)
         await self._stat.listen(host, STAT_PORT)
         self._logger.info("listening", at=time.time(), port=self._config.queue_serving_port)
@@ -104,7 +113,18 @@ class App:
             if handle is not None:
                 handle.cancel()
         self._readiness.close()
+        self._timeout_log.close()
         await self._pool.close()
+
+    async def _listen_on_sibling(self, host: str) -> None:
+        """Nobody may count on this port, so a pod in which it is taken works without."""
+        port = self._config.sibling_port
+        if port is None:
+            return
+        try:
+            await self._main.listen(host, port)
+        except OSError as error:
+            self._logger.warning("sibling_port_taken", port=port, error=str(error))
 
     def _report(self, due_s: float) -> None:
         now_s = time.monotonic()

@@ -17,7 +17,9 @@ __all__ = ["Config"]
 QUEUE_DEPTH_FACTOR: Final = 10
 """Requests that may wait for each that may run (spec queue-proxy.md 9.1)."""
 
+_SIBLINGS: Final = {"8012": 8013, "8013": 8012}
 STAT_PORT: Final = 9090
+_SOCKET_PATH_BYTES_MAX: Final = 107
 ADMIN_PORT: Final = 8022
 
 
@@ -65,11 +67,21 @@ class Config:
     """Name of the pod: the identity of its stats. `SERVING_POD`."""
     serving_pod_ip: str
     """Address of the pod, for request logs. `SERVING_POD_IP`."""
+    user_socket: str = ""
+    """Path of a unix socket that the user container listens on instead of its port; empty: the port.
+    `KNUV_USER_SOCKET`."""
+    single_port: bool = False
+    """Open the configured main port only, and not its sibling of 8012 and 8013. `KNUV_SINGLE_PORT`."""
     bind_address: str = ""
     """Address that every listener binds; empty: all addresses, as the original. `KNUV_BIND_ADDRESS`."""
 
     observability: Observability = NOTHING
     """Metrics, traces and the request log; off by default. `OBSERVABILITY_CONFIG` and the variables beside it."""
+
+    @property
+    def sibling_port(self) -> int | None:
+        """The other one of 8012 and 8013, which differ in nothing but their number: whoever dials either is served."""
+        return None if self.single_port else _SIBLINGS.get(self.queue_serving_port)
 
     @property
     def queue_depth(self) -> int:
@@ -115,11 +127,21 @@ class Config:
             serving_revision=env.text("SERVING_REVISION"),
             serving_pod=env.text("SERVING_POD"),
             serving_pod_ip=env.text("SERVING_POD_IP"),
+            user_socket=env.parsed("KNUV_USER_SOCKET", _socket_path, "", ""),
+            single_port=env.boolean("KNUV_SINGLE_PORT", False),
             bind_address=env.text("KNUV_BIND_ADDRESS", ""),
             observability=Observability.from_env(env),
         )
         env.finish()
         return config
+
+
+def _socket_path(text: str) -> str:
+    if text and not text.startswith("/"):
+        raise ValueError(f"expected an absolute path, got {text!r}")
+    if len(text.encode()) > _SOCKET_PATH_BYTES_MAX:
+        raise ValueError(f"expected a path of at most {_SOCKET_PATH_BYTES_MAX} bytes, got {len(text.encode())}")
+    return text
 
 
 def _probes(is_list: bool) -> Callable[[str], tuple[ProbeSpec, ...]]:

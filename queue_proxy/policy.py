@@ -11,6 +11,7 @@ Source: spec queue-proxy.md 5, 6, 9, 11; golden set `queue_http`.
 """
 
 import time
+from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol
 
@@ -21,7 +22,7 @@ from proxies.exchange import Exchange, Target
 from proxies.headers import Edits, HeadEdits, HostRule
 from proxies.messages import Answer, RequestHead
 from proxies.request_stats import RequestStats
-from proxies.timeouts import TimeoutLimits
+from proxies.timeouts import TimeoutLimits, Timer
 from queue_proxy.readiness import Readiness
 
 __all__ = ["APP_EDITS", "QueuePolicy", "RequestKind", "Telemetry"]
@@ -90,10 +91,13 @@ class QueuePolicy:
         stats: RequestStats,
         drain: Drain,
         readiness: Readiness,
+        timed_out: Callable[[Exchange, Timer], None],
         telemetry: Telemetry | None = None,
     ) -> None:
+        """`timed_out` hears of counted exchanges that a timer ended."""
         self.queue_depth = 0
         """Exchanges inside the breaker, running and waiting, when one was admitted last."""
+        self._timed_out = timed_out
         self._telemetry = telemetry
         self._target = target
         self._limits = limits
@@ -144,6 +148,8 @@ class QueuePolicy:
                 self._telemetry.probe_ended(exchange, now_s)
             return
         self._stats.request_out(now_s, proxied=exchange.request.plan is _PROXIED)
+        if exchange.timer is not None:
+            self._timed_out(exchange, exchange.timer)
         if self._telemetry is not None:
             self._telemetry.ended(exchange, now_s)
         breaker = self._breaker

@@ -15,7 +15,7 @@ Source: spec queue-proxy.md 13; golden set `readiness`.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -38,6 +38,7 @@ _PAUSE_EAGER_S: Final = 0.005
 400 refused connects cost less than the wait of one user; see docs/differences.md."""
 _PAUSE_S: Final = 0.05
 _REDIRECTS_MAX: Final = 10
+NO_SOCKETS: Final[Mapping[str, str]] = {}
 
 
 class ProbeKind(Enum):
@@ -99,11 +100,19 @@ def decode_probes(text: str, *, is_list: bool) -> tuple[ProbeSpec, ...]:
 class Readiness:
     """Runs the probes of one pod."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, probes: Sequence[ProbeSpec], logger: Logger) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        probes: Sequence[ProbeSpec],
+        logger: Logger,
+        *,
+        sockets: Mapping[str, str] = NO_SOCKETS,
+    ) -> None:
+        """`sockets`: ports of the user container that are really unix sockets, and their paths."""
         self._loop = loop
         self._logger = logger
         self._was_ready = False
-        self._probes = [_RunningProbe(loop, spec) for spec in probes]
+        self._probes = [_RunningProbe(loop, spec, sockets) for spec in probes]
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -147,9 +156,10 @@ class Readiness:
 class _RunningProbe:
     """One probe and its successes in a row."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, spec: ProbeSpec) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, spec: ProbeSpec, sockets: Mapping[str, str]) -> None:
         self._loop = loop
         self._spec = spec
+        self._sockets = sockets
         self._successes = 0
 
     async def run(self) -> str:
@@ -183,9 +193,8 @@ class _RunningProbe:
 
     async def _tcp(self, timeout_s: float) -> ProbeResult:
         result: asyncio.Future[ProbeResult] = self._loop.create_future()
-        probe = probe_tcp(
-            self._loop, self._spec.host, int(self._spec.port), timeout_s=timeout_s, done=result.set_result
-        )
+        host = self._sockets.get(self._spec.port, self._spec.host)
+        probe = probe_tcp(self._loop, host, int(self._spec.port), timeout_s=timeout_s, done=result.set_result)
         try:
             return await result
         finally:
@@ -223,6 +232,7 @@ class _RunningProbe:
 
     async def _ask(self, host: str, port: int, request: bytes, timeout_s: float) -> ProbeResult:
         result: asyncio.Future[ProbeResult] = self._loop.create_future()
+        host = self._sockets.get(str(port), host)
         probe = probe_http(
             self._loop, host, port, request=request, timeout_s=timeout_s, done=result.set_result, body_bytes_max=0
         )

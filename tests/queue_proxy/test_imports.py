@@ -11,8 +11,9 @@ import queue_proxy.__main__
 print(*sorted(set(sys.modules) - base))
 """
 
-ALLOWED = {"_bisect", "_json", "_random", "_sha512", "bisect", "copy", "dataclasses", "json", "random"}
-"""Beyond what uvloop and asyncio load. `random` spreads dial attempts; `json` reads probes and writes logs."""
+ALLOWED = {"_bisect", "_json", "_random", "_sha512", "bisect", "copy", "dataclasses", "json", "random", "resource"}
+"""Beyond what uvloop and asyncio load. `random` spreads dial attempts; `json` reads probes and writes logs.
+`resource` asks for the limit of open files."""
 
 
 def test_it_loads_nothing_but_itself_the_engine_and_a_few_small_modules() -> None:

@@ -6,7 +6,7 @@ from proxies.exchange import Exchange, Outcome
 from proxies.http1 import parse_request
 from proxies.messages import Answer
 from proxies.request_stats import RequestStats
-from proxies.timeouts import TimeoutLimits
+from proxies.timeouts import TimeoutLimits, Timer
 from queue_proxy.policy import QueuePolicy
 from queue_proxy.readiness import Readiness
 
@@ -42,6 +42,7 @@ class Pod:
         self.readiness = FakeReadiness()
         self.reached: list[Exchange] = []
         self.answered: list[Answer] = []
+        self.timed_out_by: list[Timer] = []
         self.breaker = Breaker[Exchange](queue_depth=10 * concurrency, concurrency=concurrency)
         self.policy = QueuePolicy(
             target=self,
@@ -50,7 +51,11 @@ class Pod:
             stats=self.stats,
             drain=Drain(),
             readiness=self.readiness,
+            timed_out=self.timed_out,
         )
+
+    def timed_out(self, exchange: Exchange, timer: Timer) -> None:
+        self.timed_out_by.append(timer)
 
     def request(self, head: bytes = GET) -> Exchange:
         exchange = Exchange(

@@ -58,7 +58,10 @@ async def test_05_which_ports_accept() -> None:
 
 
 async def test_07_the_serving_port_is_the_one_that_is_configured() -> None:
-    async with running_app() as app, running_queue_proxy(app.port, QUEUE_SERVING_PORT="8013") as proxy:
+    async with (
+        running_app() as app,
+        running_queue_proxy(app.port, QUEUE_SERVING_PORT="8013", KNUV_SINGLE_PORT="1") as proxy,
+    ):
         assert (await proxy.fetch()).body == b"hello"
         assert not proxy.accepts(MAIN_PORT)
 
