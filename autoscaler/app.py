@@ -1,8 +1,8 @@
 """The autoscaler put together: informers, the ticker, the stat server, the reconcile loop.
 
-The way of a stat for a revision at zero: `StatServer` reads the frame -> `App._take_stat` -> `MultiScaler.record`
-decides at once -> `_announce` wakes the reconcile loop -> `Reconciler` patches the scale. No queue with a delay lies on
-it.
+The way of a stat for a revision at zero: `StatServer` reads the frame -> `Ownership.take` -> `App._take_stat` ->
+`MultiScaler.record` decides at once -> `_announce` wakes the reconcile loop -> `Reconciler` patches the scale. No queue
+with a delay lies on it.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from autoscaler.config import Config
 from autoscaler.debug_server import DebugServer
 from autoscaler.multiscaler import PHASE_S, PHASES, MultiScaler, Outcome, RevisionKey
 from autoscaler.owned import OwnedObjects
+from autoscaler.ownership import Ownership
 from autoscaler.reconciler import Reconciler
 from autoscaler.revision_pods import REVISION_LABEL, RevisionPods
 from autoscaler.scrape_client import ScrapeClient
@@ -22,6 +23,7 @@ from autoscaler.scraper import MeshMode
 from autoscaler.scraping import Scraping
 from autoscaler.stat_server import StatServer
 from kube.client import Client
+from kube.election.settings import ElectionSettings, InvalidElectionSettings
 from kube.informer import Informer
 from kube.models.apps import Deployment
 from kube.models.autoscaling import Metric, PodAutoscaler
@@ -30,6 +32,7 @@ from kube.models.meta import Resource
 from kube.models.networking import ServerlessService
 from kube.reconcile import Loop
 from kube.resolve import Resolver
+from proxies.environment import ConfigError
 from proxies.gotext import parse_bool
 from proxies.logs import Logger
 from proxies.wire.stat import StatMessage
@@ -43,7 +46,7 @@ _STAT_SERVER_STOP_S = 5.0
 
 class App:
     """One autoscaler. `start` returns when it follows the cluster and listens; errors of the API or the address
-    raise."""
+    raise, and `ConfigError` when the leader election's ConfigMap cannot be used."""
 
     def __init__(self, config: Config, log: Logger | None = None) -> None:
         self.config = config
@@ -65,8 +68,17 @@ class App:
         self._settings = ClusterSettings(self._wake_all, self._log)
         self._prober = ActivatorProber(self._resolver)
         self._loop: Loop[RevisionKey] = Loop("autoscaler", self._reconcile, workers=_WORKERS, log=self._log)
-        # A single replica owns every bucket.
-        self._stat_server = StatServer(self._take_stat, owns_bucket=lambda _: True, log=self._log)
+        self._ownership = Ownership(
+            client,
+            self._resolver,
+            config,
+            accept=self._take_stat,
+            on_gained=self._wake_all,
+            on_lost=self._forget_lost,
+            clock=self._clock,
+            log=self._log,
+        )
+        self._stat_server = StatServer(self._ownership.take, owns_bucket=self._ownership.owns_bucket, log=self._log)
         self._debug = DebugServer(self.debug_state)
         self._scrape_client: ScrapeClient | None = None
         self._scraping: Scraping | None = None
@@ -94,7 +106,8 @@ class App:
         await self._start_scraping()
         self._follow()
         informers = (self._autoscalers, self._services, self._metrics, self._deployments, self._pod_informer)
-        await asyncio.gather(*(informer.start() for informer in informers))
+        await asyncio.gather(*(informer.start() for informer in informers), self._ownership.follow())
+        await self._ownership.contend(self._election_settings())
         self._loop.start()
         loop = asyncio.get_running_loop()
         self._started_s = loop.time()
@@ -105,7 +118,8 @@ class App:
         self._log.info("autoscaler_started", port=self.stat_port, revisions=len(self._autoscalers.list()))
 
     async def drain(self) -> None:
-        """Send the activators to another replica; scaling goes on until `stop`."""
+        """Leave the revisions to other replicas, then send the activators there as well."""
+        await self._ownership.hand_over()
         await self._stat_server.stop(_STAT_SERVER_STOP_S)
 
     async def stop(self) -> None:
@@ -113,6 +127,7 @@ class App:
         await self._stat_server.stop(0.0)
         if self._timer is not None:
             self._timer.cancel()
+        await self._ownership.stop()
         await self._debug.stop()
         await self._loop.stop()
         if self._scraping is not None:
@@ -127,7 +142,10 @@ class App:
 
     def debug_state(self) -> dict[str, Any]:
         """The figures of every revision."""
-        return {"revisions": [self._figures(revision.key) for revision in self._scalers]}
+        return {
+            "revisions": [self._figures(revision.key) for revision in self._scalers],
+            "buckets": self._ownership.held_buckets,
+        }
 
     # Set-up.
 
@@ -177,6 +195,15 @@ class App:
             return MeshMode.AUTO, False
         return mode, passthrough
 
+    def _election_settings(self) -> ElectionSettings:
+        """Read once, as in the original: replicas must agree about the number of buckets."""
+        name = self.config.election_config_map
+        config_map = self._config_maps.get(self.config.system_namespace, name)
+        try:
+            return ElectionSettings.from_data(config_map.data if config_map is not None else {})
+        except InvalidElectionSettings as error:
+            raise ConfigError([f"ConfigMap {self.config.system_namespace}/{name}: {error}"]) from error
+
     def _follow(self) -> None:
         """Whatever belongs to a revision wakes its PodAutoscaler, which has the same name."""
 
@@ -192,15 +219,27 @@ class App:
     # Events.
 
     def _wake(self, key: RevisionKey) -> None:
-        self._loop.add(key)
+        if self._ownership.owns(key):
+            self._loop.add(key)
 
     def _wake_all(self) -> None:
         for autoscaler in self._autoscalers.list():
-            self._loop.add(autoscaler.key)
+            self._wake(autoscaler.key)
+
+    def _forget_lost(self) -> None:
+        assert self._reconciler is not None
+        for key in [revision.key for revision in self._scalers]:
+            if not self._ownership.owns(key):
+                self._reconciler.forget(key)
 
     async def _reconcile(self, key: RevisionKey) -> float | None:
-        assert self._reconciler is not None
-        return await self._reconciler.reconcile(key)
+        reconciler = self._reconciler
+        assert reconciler is not None
+        again_s = await self._ownership.while_owned(key, lambda: reconciler.reconcile(key))
+        if not self._ownership.owns(key):
+            # Lost meanwhile: the last step of a cancelled reconcile may have made the revision anew.
+            reconciler.forget(key)
+        return again_s
 
     def _take_stat(self, message: StatMessage) -> None:
         outcome = self._scalers.record((message.namespace, message.name), message.stat, self._clock())

@@ -1,8 +1,10 @@
 """What one autoscaler is told at start."""
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from autoscaler.buckets import StatefulSet
 from kube.config import ApiConfig
 from proxies.environment import Environment
 
@@ -20,7 +22,7 @@ class Config:
     pod_name: str
     """With `pod_ip` this replica's identity. `POD_NAME`."""
     pod_ip: str
-    """`POD_IP`."""
+    """Where other replicas reach this one. `POD_IP`."""
     cluster_domain: str = "cluster.local"
     """`CLUSTER_DOMAIN`."""
     bind_address: str | None = None
@@ -32,6 +34,12 @@ class Config:
     resolves_by_endpoints: bool = False
     """Service names lead through the API's Endpoints instead of DNS. `KNUV_SERVICE_RESOLUTION` (dns or endpoints)."""
 
+    election_config_map: str = "config-leader-election"
+    """The ConfigMap about buckets and their Leases. `CONFIG_LEADERELECTION_NAME`."""
+    stateful_set: StatefulSet | None = None
+    """Buckets by ordinal instead of by Lease, when `STATEFUL_CONTROLLER_ORDINAL` (a pod's name) and
+    `STATEFUL_SERVICE_NAME` are set; with `STATEFUL_SERVICE_PORT` (80) and `STATEFUL_SERVICE_PROTOCOL` (http or ws)."""
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Config":
         """Read the environment. Raises `ConfigError` with everything that is wrong."""
@@ -40,7 +48,7 @@ class Config:
             api=ApiConfig.read(reading, environ),
             system_namespace=reading.filled("SYSTEM_NAMESPACE"),
             pod_name=reading.filled("POD_NAME"),
-            pod_ip=reading.filled("POD_IP"),
+            pod_ip=reading.parsed("POD_IP", _ip_address, None, ""),
             cluster_domain=reading.text("CLUSTER_DOMAIN", "cluster.local"),
             bind_address=environ.get("KNUV_BIND_ADDRESS") or None,
             stat_port=reading.parsed("KNUV_STAT_PORT", _port, 8080, 8080),
@@ -50,9 +58,39 @@ class Config:
                 else None
             ),
             resolves_by_endpoints=reading.choice("KNUV_SERVICE_RESOLUTION", ("dns", "endpoints")) == "endpoints",
+            election_config_map=environ.get("CONFIG_LEADERELECTION_NAME") or "config-leader-election",
+            stateful_set=_stateful_set(reading, environ),
         )
         reading.finish()
         return config
+
+
+def _stateful_set(reading: Environment, environ: Mapping[str, str]) -> StatefulSet | None:
+    if not (environ.get("STATEFUL_CONTROLLER_ORDINAL") and environ.get("STATEFUL_SERVICE_NAME")):
+        return None
+    name, ordinal = reading.parsed("STATEFUL_CONTROLLER_ORDINAL", _name_and_ordinal, None, ("", 0))
+    return StatefulSet(
+        name=name,
+        ordinal=ordinal,
+        service=reading.text("STATEFUL_SERVICE_NAME"),
+        port=reading.parsed("STATEFUL_SERVICE_PORT", _port, 80, 80),
+        protocol=reading.choice("STATEFUL_SERVICE_PROTOCOL", ("http", "ws")),
+    )
+
+
+def _name_and_ordinal(text: str) -> tuple[str, int]:
+    name, _, ordinal = text.rpartition("-")
+    if not (name and ordinal.isascii() and ordinal.isdigit()):
+        raise ValueError("expected a StatefulSet's pod name such as autoscaler-0")
+    return name, int(ordinal)
+
+
+def _ip_address(text: str) -> str:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError("expected an IP address") from None
+    return text
 
 
 def _port(text: str) -> int:

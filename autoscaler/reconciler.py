@@ -90,12 +90,16 @@ class Reconciler:
         """Bring one PodAutoscaler's surroundings up to date; seconds after which to look again, or None."""
         autoscaler = self._autoscalers.get(*key)
         if autoscaler is None or autoscaler.metadata.deletion_timestamp or not self._is_ours(autoscaler):
-            self._scalers.delete(key)
-            self._scraping.forget(key)
-            self._applied.pop(key, None)
+            self.forget(key)
             return None
         async with asyncio.timeout(_DEADLINE_S):
             return await self._reconcile(key, autoscaler)
+
+    def forget(self, key: RevisionKey) -> None:
+        """Drop what is held about a revision, because it is gone or somebody else's; unknown keys are fine."""
+        self._scalers.delete(key)
+        self._scraping.forget(key)
+        self._applied.pop(key, None)
 
     def _is_ours(self, autoscaler: PodAutoscaler) -> bool:
         return autoscaler_class(autoscaler.metadata.annotations, self._settings.autoscaler) == KPA_CLASS

@@ -1,8 +1,9 @@
 """From a cluster host name and a Service port to addresses that can be dialled.
 
 In a cluster DNS and kube-proxy do this, and the answer is the name itself. Where neither exists, as in a local stack
-without privileges, `KNUV_SERVICE_RESOLUTION=endpoints` makes the API answer: the Service's port is mapped to its
-Endpoints' port of the same name, and the ready addresses are returned.
+without privileges, `KNUV_SERVICE_RESOLUTION=endpoints` makes the API answer: the Service's port is mapped to the port
+of the same name in its Endpoints, or in its EndpointSlices where somebody wrote only those, and the ready addresses are
+returned.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from kube.client import Client
 from kube.errors import NotFound
 from kube.models.core import Endpoints, Service
+from kube.models.discovery import SERVICE_NAME_LABEL, EndpointSlice
 from proxies.environment import Environment
 
 __all__ = ["Resolver", "service_of_host"]
@@ -49,16 +51,31 @@ class Resolver:
         namespace, name = service_key
         try:
             service = await self._client.get(Service, name, namespace)
-            endpoints = await self._client.get(Endpoints, name, namespace)
         except NotFound:
             return []
         port_name = next((p.name for p in service.spec.ports if p.port == port), None)
         if port_name is None:
             return []
+        try:
+            endpoints = await self._client.get(Endpoints, name, namespace)
+        except NotFound:
+            return await self._from_slices(namespace, name, port_name)
         return [
             (address.ip, endpoint_port.port)
             for subset in endpoints.subsets
             for endpoint_port in subset.ports
             if endpoint_port.name == port_name
             for address in subset.addresses
+        ]
+
+    async def _from_slices(self, namespace: str, name: str, port_name: str) -> list[tuple[str, int]]:
+        slices = await self._client.list(EndpointSlice, namespace, label_selector=f"{SERVICE_NAME_LABEL}={name}")
+        return [
+            (address, port.port)
+            for part in slices.items
+            for port in part.ports
+            if port.name == port_name
+            for endpoint in part.endpoints
+            if endpoint.conditions.ready is not False
+            for address in endpoint.addresses
         ]
