@@ -34,7 +34,9 @@ _LINGER_MAX_S: Final = 60.0
 """While the client still takes what was written."""
 _LINGER_BYTES_MAX: Final = 256 * 1024
 _HEADS_PER_TURN: Final = 64
-"""Requests of one connection answered in one turn of the loop: whoever pipelines does not hold up the others."""
+_CHUNKS_PER_TURN: Final = 1000
+"""Requests answered, or chunks scanned, for one connection in one turn of the loop: whoever sends many small things
+does not hold up the others."""
 _WRITE_HIGH_BYTES: Final = 4096
 """Beyond it a write is tried at once, and what the client does not take pauses the upstream. The loop reads at most
 256,000 bytes at a time, so a slow reader never makes us hold more than 256 KiB."""
@@ -436,6 +438,14 @@ class DownstreamConnection(asyncio.Protocol, Timer):
             return
         if data or is_done:
             exchange.request_data(data, is_done)
+        if isinstance(body, ChunkedBody) and body.chunks > _CHUNKS_PER_TURN and not self._is_reading_paused:
+            self._pause_reading()
+            asyncio.get_running_loop().call_soon(self._read_body_on)
+
+    def _read_body_on(self) -> None:
+        """Others had their turn."""
+        if not self._transport.is_closing() and (self._exchange is None or not self._exchange.is_request_paused):
+            self.resume_request()
 
     def _keep_partial_head(self, data: bytes) -> None:
         if not self._partial:

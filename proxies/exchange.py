@@ -335,6 +335,11 @@ class Exchange:
     # What the downstream half calls.
 
     @property
+    def is_request_paused(self) -> bool:
+        """The request's body has nowhere to go for now."""
+        return self._is_request_paused
+
+    @property
     def request_done(self) -> bool:
         """The whole request was received."""
         return self._request_done

@@ -47,6 +47,8 @@ _HEADS_MAX: Final = 512
 _HEAD_MEMO_BYTES_MAX: Final = 4096
 _LINES_MAX: Final = 2048
 _LINE_MEMO_BYTES_MAX: Final = 256
+_SIZES_MAX: Final = 1024
+_SIZE_MEMO_BYTES_MAX: Final = 8
 
 
 class HttpError(Exception):
@@ -402,13 +404,32 @@ class _Expect(Enum):
     TRAILER = "trailer line or the empty line"
 
 
+_SIZE: Final = _Expect.SIZE
+_DATA: Final = _Expect.DATA
+
+_sizes: dict[bytes, int] = {}
+"""Sizes by their lines, for lines that are short."""
+
+
+def _chunk_size(line: bytes) -> int:
+    match = _CHUNK_SIZE.fullmatch(line) if len(line) <= _CHUNK_LINE_BYTES_MAX else None
+    if match is None:
+        raise HttpError(f"expected a chunk size, got {line[:64]!r}")
+    size = int(match[1], 16)
+    if len(line) <= _SIZE_MEMO_BYTES_MAX:
+        if len(_sizes) >= _SIZES_MAX:
+            _sizes.clear()
+        _sizes[line] = size
+    return size
+
+
 class ChunkedBody:
     """A chunked body (RFC 9112 7.1), trailers included.
 
     With `keeps_spans`, `spans` holds after each `scan` the (begin, end) of payload within the bytes that it took.
     """
 
-    __slots__ = ("_expect", "_keeps_spans", "_left", "_trailer_bytes", "is_done", "size", "spans")
+    __slots__ = ("_expect", "_keeps_spans", "_left", "_trailer_bytes", "chunks", "is_done", "size", "spans")
 
     def __init__(self, *, keeps_spans: bool = False) -> None:
         self._keeps_spans = keeps_spans
@@ -418,6 +439,8 @@ class ChunkedBody:
         self.is_done = False
         self.size = 0
         """Bytes of payload so far."""
+        self.chunks = 0
+        """Chunks that the last `scan` met: what it cost."""
         self.spans: list[tuple[int, int]] = []
 
     def scan(self, data: bytes) -> int:
@@ -427,24 +450,40 @@ class ChunkedBody:
         """
         if self._keeps_spans:
             self.spans = []
-        position = 0
-        while not self.is_done and position < len(data):
-            if self._expect is _Expect.DATA:
-                end = min(position + self._left, len(data))
+        chunks = position = 0
+        length = len(data)
+        while position < length and not self.is_done:
+            expect = self._expect
+            if expect is _DATA:
+                end = position + self._left
+                if end > length:
+                    end = length
+                self.size += end - position
                 if self._keeps_spans:
                     self.spans.append((position, end))
-                self.size += end - position
                 self._left -= end - position
                 position = end
-                if not self._left:
+                if self._left:
+                    break
+                if data.startswith(b"\r\n", position):
+                    position += 2
+                    self._expect = _SIZE
+                else:
                     self._expect = _Expect.DATA_END
                 continue
             end = data.find(b"\n", position) + 1
             if not end:
                 self._check_partial_line(data, position)
                 break
-            self._line(data[position:end])
+            line = data[position:end]
             position = end
+            if expect is _SIZE:
+                chunks += 1
+                left = self._left = _sizes.get(line) or _chunk_size(line)
+                self._expect = _DATA if left else _Expect.TRAILER
+            else:
+                self._line(line)
+        self.chunks = chunks
         return position
 
     def closing(self, text: bytes) -> bytes | None:
@@ -455,14 +494,8 @@ class ChunkedBody:
         return None
 
     def _line(self, line: bytes) -> None:
-        """Take a whole line with its end."""
-        if self._expect is _Expect.SIZE:
-            match = _CHUNK_SIZE.fullmatch(line) if len(line) <= _CHUNK_LINE_BYTES_MAX else None
-            if match is None:
-                raise HttpError(f"expected a chunk size, got {line[:64]!r}")
-            self._left = int(match[1], 16)
-            self._expect = _Expect.DATA if self._left else _Expect.TRAILER
-        elif self._expect is _Expect.DATA_END:
+        """Take a whole line behind a chunk's data, or of the trailers, with its end."""
+        if self._expect is _Expect.DATA_END:
             if line != b"\r\n":
                 raise HttpError(f"expected a line end behind a chunk, got {line[:64]!r}")
             self._expect = _Expect.SIZE

@@ -40,6 +40,8 @@ _WRITE_HIGH_BYTES: Final = 4096
 _SWITCHES: Final = 101
 _INTERIM_MAX: Final = 100
 """Informational responses to one request; a peer that sends more is out of its mind."""
+_LAST_READS_MAX: Final = 4
+_LAST_READ_BYTES: Final = 64 * 1024
 _FLUSH_S: Final = 2.0
 """How long the last bytes that were written may take to leave."""
 
@@ -376,6 +378,10 @@ class UpstreamConnection(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None or exchange.is_over:
             return
+        if error is not None:
+            self._read_last_words()
+            if self._exchange is not exchange:
+                return
         self._exchange = None
         if isinstance(self._body, UntilCloseBody) and error is None:
             exchange.response_data(b"", True)
@@ -475,6 +481,24 @@ class UpstreamConnection(asyncio.Protocol):
         self.is_reused = True
         if not keep or not self._request_done or not self._endpoint.release(self):
             self.close()
+
+    def _read_last_words(self) -> None:
+        """Take what the peer sent before it reset the connection, as an app does that refuses a body unread.
+
+        A write failed, so the loop reads no more; but the answer came before the reset and is still in the socket.
+        """
+        descriptor = self._transport.get_extra_info("socket").fileno()
+        exchange = self._exchange
+        for _ in range(_LAST_READS_MAX):
+            try:
+                data = os.read(descriptor, _LAST_READ_BYTES)
+            except OSError:
+                return
+            if not data:
+                return
+            self.data_received(data)
+            if self._exchange is not exchange:
+                return
 
     def _keep_partial_head(self, data: bytes) -> None:
         if len(data) > HEAD_BYTES_MAX:
