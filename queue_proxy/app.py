@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxies.breaker import Breaker
 from proxies.drain import Drain
@@ -15,9 +15,14 @@ from proxies.timeouts import TimeoutLimits
 from proxies.upstream import Pool
 from queue_proxy.admin import DrainPolicy, StatPolicy, StatSnapshot
 from queue_proxy.config import ADMIN_PORT, STAT_PORT, Config
+from queue_proxy.observability import Protocol
 from queue_proxy.policy import QueuePolicy
 from queue_proxy.readiness import NO_SOCKETS, Readiness
+from queue_proxy.telemetry import combined
 from queue_proxy.timeout_log import TimeoutLog
+
+if TYPE_CHECKING:
+    from queue_proxy.metrics import Metrics
 
 __all__ = ["App"]
 
@@ -61,7 +66,8 @@ class App:
         )
         self._timeout_log = TimeoutLog(loop, self._logger)
         breaker = Breaker[Exchange](queue_depth=config.queue_depth, concurrency=limit) if limit > 0 else None
-        policy = QueuePolicy(
+        self._metrics = self._metrics_if_on()
+        self._policy = QueuePolicy(
             target=self._pool.endpoint(config.user_socket or _USER_HOST, _port(config.user_port)),
             limits=TimeoutLimits(
                 max_duration_s=config.revision_timeout_seconds,
@@ -73,9 +79,10 @@ class App:
             drain=self._drain,
             readiness=self._readiness,
             timed_out=self._timeout_log.add,
+            telemetry=combined(*(() if self._metrics is None else (self._metrics.requests,))),
         )
         self._waiters = DrainPolicy(self._wait_for_drain)
-        self._main = Server(loop, policy, self._logger)
+        self._main = Server(loop, self._policy, self._logger)
         self._admin = Server(loop, self._waiters, self._logger)
         self._stat = Server(loop, StatPolicy(self._snapshot), self._logger)
         self._tick: asyncio.TimerHandle | None = None
@@ -88,6 +95,8 @@ class App:
         await self._listen_on_sibling(host)
         await self._admin.listen(host, ADMIN_PORT)
         await self._stat.listen(host, STAT_PORT)
+        if self._metrics is not None:
+            await self._metrics.start()
         self._logger.info("listening", at=time.time(), port=self._config.queue_serving_port)
         self._tick = self._loop.call_later(_TICK_S, self._report, self._loop.time() + _TICK_S)
         # What exists now lives as long as the process: no collection need ever look at it.
@@ -109,12 +118,30 @@ class App:
         self._waiters.release()
         await self._admin.stop()
         await self._stat.stop()
+        if self._metrics is not None:
+            await self._metrics.stop()
         for handle in (self._tick, self._take_back):
             if handle is not None:
                 handle.cancel()
         self._readiness.close()
         self._timeout_log.close()
         await self._pool.close()
+
+    def _metrics_if_on(self) -> "Metrics | None":
+        settings = self._config.observability.request_metrics
+        if settings.protocol is Protocol.GRPC:
+            self._logger.warning(
+                "metrics_not_exported",
+                protocol=settings.protocol.value,
+                endpoint=settings.endpoint,
+                problem="OTLP over gRPC is not supported, so no metrics are recorded",
+                remedy="set request-metrics-protocol in config-observability to http/protobuf or prometheus",
+            )
+        if settings.protocol in (Protocol.NONE, Protocol.GRPC):
+            return None
+        from queue_proxy.metrics import Metrics
+
+        return Metrics(self._loop, self._config, self._logger, lambda: self._policy.queue_depth)
 
     async def _listen_on_sibling(self, host: str) -> None:
         """Nobody may count on this port, so a pod in which it is taken works without."""

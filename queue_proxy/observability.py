@@ -33,7 +33,6 @@ _PORT_MIN: Final = 1024
 _PORT_MAX: Final = 65535
 _EXPORT_INTERVAL_S: Final = 60.0
 """OpenTelemetry's default where `exportInterval` is absent or 0."""
-_RUNTIME_INTERVAL_S: Final = 15.0
 
 REQUEST_LOG_TEMPLATE: Final = (
     '{"httpRequest": {"requestMethod": "{{.Request.Method}}", "requestUrl": "{{js .Request.RequestURI}}", '
@@ -126,8 +125,6 @@ class Observability(NamedTuple):
     """`runtime.profiling` is `enabled`."""
     profiling_port: int = PROFILING_PORT
     """`PROFILING_PORT`."""
-    runtime_interval_s: float = _RUNTIME_INTERVAL_S
-    """`runtime.exportInterval`: how old readings of the runtime may be."""
     request_log: bool = False
     """`enableRequestLog`."""
     request_log_template: str = REQUEST_LOG_TEMPLATE
@@ -158,20 +155,21 @@ NOTHING: Final = Observability()
 """Everything off."""
 
 
-def resource_attributes(observability: Observability, *, namespace: str, version: str, **names: str) -> dict[str, str]:
+def resource_attributes(observability: Observability, *, namespace: str, **names: str) -> dict[str, str]:
     """Return the attributes that say who reports (spec queue-proxy.md 17.3).
 
-    `names`: `service`, `configuration` and `revision`; an empty one is left out.
+    `names`: `service`, `configuration` and `revision`. What is empty is left out.
     """
-    return {
+    attributes = {
         "service.name": observability.service_name,
-        "service.version": version,
+        "service.version": "unknown",
         "service.instance.id": observability.pod_name,
         "k8s.pod.name": observability.pod_name,
         "k8s.namespace.name": namespace,
         "container.name": "queue-proxy",
-        **{f"kn.{kind}.name": name for kind, name in names.items() if name},
+        **{f"kn.{kind}.name": name for kind, name in names.items()},
     }
+    return {key: value for key, value in attributes.items() if value}
 
 
 def _decode(text: str) -> Observability:
@@ -187,6 +185,7 @@ def _decode(text: str) -> Observability:
     profiling = runtime.text("profiling", "disabled")
     if profiling not in ("enabled", "disabled", ""):
         raise runtime.error("profiling", f"expected enabled or disabled, got {profiling!r}")
+    runtime.int64("exportInterval")  # How old readings may be: ours are made when somebody asks.
     interval_ns = metrics.int64("exportInterval")
     if interval_ns < 0:
         raise metrics.error("exportInterval", f"expected nanoseconds, got {interval_ns}")
@@ -202,7 +201,6 @@ def _decode(text: str) -> Observability:
             interval_s=interval_ns / 1e9 if interval_ns else _EXPORT_INTERVAL_S,
         ),
         profiling=profiling == "enabled",
-        runtime_interval_s=runtime.int64("exportInterval", round(_RUNTIME_INTERVAL_S * 1e9)) / 1e9,
         request_log=settings.boolean("enableRequestLog"),
         request_log_template=settings.text("requestLogTemplate", REQUEST_LOG_TEMPLATE),
         probe_request_log=settings.boolean("enableProbeRequestLog"),
@@ -276,21 +274,23 @@ def _tls(env: Environment) -> PrometheusTls | None:
     cert, key = (env.text(prefix + name, "") for name in ("CERT", "KEY"))
     client_auth = env.text(prefix + "CLIENT_AUTH", "").strip().lower() or "none"
     ca_file = env.text(prefix + "CLIENT_CA_FILE", "").strip()
-    if client_auth not in ("none", "optional", "require"):
-        env.refuse(f"{prefix}CLIENT_AUTH={client_auth!r}: expected none, optional or require")
+    least, most = (env.text(prefix + name, "") or "1.3" for name in ("MIN_VERSION", "MAX_VERSION"))
     if bool(cert) != bool(key):
         env.refuse(f"{prefix}CERT and {prefix}KEY: expected both or neither")
-    if not (cert and key):
-        if client_auth != "none" or ca_file:
-            env.refuse(f"{prefix}CLIENT_AUTH and {prefix}CLIENT_CA_FILE: expected {prefix}CERT and {prefix}KEY as well")
-        return None
-    if client_auth != "none" and not ca_file:
+    elif client_auth not in ("none", "optional", "require"):
+        env.refuse(f"{prefix}CLIENT_AUTH={client_auth!r}: expected none, optional or require")
+    elif not cert and (client_auth != "none" or ca_file):
+        env.refuse(f"{prefix}CLIENT_AUTH and {prefix}CLIENT_CA_FILE: expected {prefix}CERT and {prefix}KEY as well")
+    elif client_auth != "none" and not ca_file:
         env.refuse(f"{prefix}CLIENT_CA_FILE: expected a file, as {prefix}CLIENT_AUTH is {client_auth}")
-    versions = [env.text(prefix + name, "") or "1.3" for name in ("MIN_VERSION", "MAX_VERSION")]
-    for name, version in zip(("MIN_VERSION", "MAX_VERSION"), versions, strict=True):
+    if not cert:
+        return None
+    for name, version in (("MIN_VERSION", least), ("MAX_VERSION", most)):
         if version not in ("1.2", "1.3"):
             env.refuse(f"{prefix}{name}={version!r}: expected 1.2 or 1.3")
+    if (least, most) == ("1.3", "1.2"):
+        env.refuse(f"{prefix}MIN_VERSION: expected at most {prefix}MAX_VERSION, which is 1.2")
     for name in ("CIPHER_SUITES", "CURVE_PREFERENCES"):
         if env.text(prefix + name, ""):
             env.refuse(f"{prefix}{name}: cannot be chosen here, leave it unset")
-    return PrometheusTls(cert, key, client_auth, ca_file, *versions)
+    return PrometheusTls(cert, key, client_auth, ca_file, least, most)
