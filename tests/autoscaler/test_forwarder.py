@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 from autoscaler import forwarder
 from autoscaler.forwarder import Forwarder, PeerAddress
@@ -150,11 +151,42 @@ async def test_what_waits_goes_to_the_next_holder_at_once(sender: Forwarder, pee
     gone = PeerAddress("127.0.0.1", 1, SERVICE)
     sender.set_route(BUCKET, (gone,))
     sender.forward(BUCKET, stat(1))
-    sender.set_route(BUCKET, (gone,))  # the same again changes nothing
     began = time.monotonic()
     sender.set_route(BUCKET, (peer.address,))
     await eventually(lambda: peer.received == [1])
     assert time.monotonic() - began < 0.4
+
+
+async def test_hearing_of_the_same_holder_again_changes_nothing(sender: Forwarder, peer: Peer) -> None:
+    for number in (1, 2):
+        sender.set_route(BUCKET, (peer.address,))
+        sender.forward(BUCKET, stat(number))
+        await eventually(lambda number=number: peer.received[-1:] == [number])
+    assert peer.handshakes == 1
+
+
+async def test_what_a_holder_did_not_take_any_more_is_not_lost(sender: Forwarder) -> None:
+    over = asyncio.Event()
+    connected = asyncio.Event()
+
+    async def never_read(connection: ServerConnection) -> None:
+        connected.set()
+        await over.wait()
+        connection.transport.abort()
+
+    async with serve(never_read, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        sender.set_route(BUCKET, (PeerAddress("127.0.0.1", port, SERVICE),))
+        for number in range(200):
+            message = stat(number)
+            message.stat.pod_name = "p" * 100_000  # 20 MB in all, more than any socket buffers
+            sender.forward(BUCKET, message)
+        await connected.wait()
+        sender.forward(BUCKET, stat(200))
+        await asyncio.sleep(0.1)  # the frame gets stuck on its way
+        unsent = [message.stat.average_concurrent_requests for message in sender.take_back(BUCKET)]
+        over.set()
+    assert unsent == list(range(201))
 
 
 async def test_another_holder_gets_the_next_stat_over_another_connection(sender: Forwarder, peer: Peer) -> None:
