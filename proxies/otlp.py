@@ -266,7 +266,7 @@ class Pusher:
 async def _read_content(reader: asyncio.StreamReader, head: ResponseHead) -> bytes:
     """Return the beginning of the response's body. Raises `HttpError` when it is longer than any collector's."""
     body = (
-        ChunkedBody()
+        ChunkedBody(keeps_spans=True)
         if head.is_chunked
         else UntilCloseBody()
         if head.content_length < 0

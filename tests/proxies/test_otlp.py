@@ -125,13 +125,19 @@ async def test_a_body_that_is_refused_for_good_is_dropped_and_told_once(status: 
     assert pushing.told == ["otlp_export_failed"]
 
 
-async def test_data_that_a_collector_refuses_in_part_is_told() -> None:
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunked"])
+async def test_data_that_a_collector_refuses_in_part_is_told(is_chunked: bool) -> None:
     response = ExportMetricsServiceResponse()
     response.partial_success.rejected_data_points = 3
     response.partial_success.error_message = "too old"
 
     async def answer(call: Call) -> None:
-        await call.respond(200, response.SerializeToString())
+        if not is_chunked:
+            await call.respond(200, response.SerializeToString())
+            return
+        await call.start_chunked()
+        await call.chunk(response.SerializeToString())
+        await call.chunk(b"")
 
     async with collector(answer) as (app, _):
         pushing = Pushing(endpoint(app.port))
