@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.utils import accept_key
 
 from autoscaler import forwarder
 from autoscaler.forwarder import Forwarder, PeerAddress
@@ -167,25 +167,29 @@ async def test_hearing_of_the_same_holder_again_changes_nothing(sender: Forwarde
 
 async def test_what_a_holder_did_not_take_any_more_is_not_lost(sender: Forwarder) -> None:
     over = asyncio.Event()
-    connected = asyncio.Event()
+    upgraded = asyncio.Event()
 
-    async def never_read(connection: ServerConnection) -> None:
-        connected.set()
+    async def never_read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        key = next(line.partition(": ")[2] for line in head.splitlines() if line.startswith("Sec-WebSocket-Key"))
+        answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        writer.write(f"{answer}Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n".encode())
+        upgraded.set()
         await over.wait()
-        connection.transport.abort()
+        writer.transport.abort()
 
-    async with serve(never_read, "127.0.0.1", 0) as server:
-        port = next(iter(server.sockets)).getsockname()[1]
-        sender.set_route(BUCKET, (PeerAddress("127.0.0.1", port, SERVICE),))
-        for number in range(200):
-            message = stat(number)
-            message.stat.pod_name = "p" * 100_000  # 20 MB in all, more than any socket buffers
-            sender.forward(BUCKET, message)
-        await connected.wait()
-        sender.forward(BUCKET, stat(200))
-        await asyncio.sleep(0.1)  # the frame gets stuck on its way
-        unsent = [message.stat.average_concurrent_requests for message in sender.take_back(BUCKET)]
-        over.set()
+    server = await asyncio.start_server(never_read, "127.0.0.1", 0)
+    sender.set_route(BUCKET, (PeerAddress("127.0.0.1", server.sockets[0].getsockname()[1], SERVICE),))
+    for number in range(200):
+        message = stat(number)
+        message.stat.pod_name = "p" * 100_000  # 20 MB in all, more than any socket buffers
+        sender.forward(BUCKET, message)
+    await upgraded.wait()
+    sender.forward(BUCKET, stat(200))
+    await asyncio.sleep(0.1)  # the frame gets stuck on its way
+    unsent = [message.stat.average_concurrent_requests for message in sender.take_back(BUCKET)]
+    over.set()
+    server.close()
     assert unsent == list(range(201))
 
 
