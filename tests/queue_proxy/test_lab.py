@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.lab import queue_proxy
-from loadtests.lab.queue_proxy import clients, report
+from loadtests.lab.queue_proxy import clients, imports, report
 from loadtests.lab.queue_proxy.figures import (
     KINDS,
     OURS,
@@ -87,6 +87,53 @@ class TestReport:
     def test_a_verdict_tells_value_budget_and_goal(self) -> None:
         check = judge(Budget("start_ms", 80.0, goal=50.0), {OURS: {"start_ms": of(61.26)}})
         assert report.verdict(check) == "met      exec to accepting port: 61.3 ms (budget 80, goal 50)"
+
+
+IMPORTTIME = """\
+import time: self [us] | cumulative | imported package
+import time:       200 |        200 |       _ssl
+import time:      1800 |       2000 |     ssl
+import time:       400 |       2400 |   asyncio.base_events
+import time:       100 |       2500 | asyncio
+import time:       300 |        300 | proxies.http1
+required key CONTAINER_CONCURRENCY missing value
+"""
+
+
+class TestImports:
+    def test_each_module_counts_with_its_own_time_only(self) -> None:
+        assert imports.parse(IMPORTTIME) == {
+            "_ssl": 0.2,
+            "ssl": 1.8,
+            "asyncio.base_events": 0.4,
+            "asyncio": 0.1,
+            "proxies.http1": 0.3,
+        }
+
+    def test_packages_are_summed_and_a_module_that_another_one_needs_counts_with_that(self) -> None:
+        (ssl, asyncio, _) = imports.groups([imports.parse(IMPORTTIME)] * 3)
+        assert ssl == imports.Group("ssl", 2, pytest.approx(2.0))
+        assert asyncio == imports.Group("asyncio", 2, pytest.approx(0.5))
+
+    def test_what_is_cheap_shares_a_row_and_what_is_dear_without_a_reason_is_marked(self) -> None:
+        rows = imports.table([imports.Group("mystery", 1, 9.0), imports.Group("ssl", 2, 0.1)]).splitlines()
+        assert rows[2:4] == ["| `mystery` | 1 | 9.0 | ? |", "| others | 2 | 0.1 | each below 0.5 ms |"]
+
+    def test_the_documentation_has_a_table_and_a_reason_for_every_row(self) -> None:
+        document = imports.DOCUMENT.read_text()
+        _, begin, rest = document.partition(imports.BEGIN)
+        inside, end, _ = rest.partition(imports.END)
+        assert begin
+        assert end
+        assert "| `uvloop` |" in inside
+        assert "| ? |" not in inside
+        assert imports.rewritten(document, inside.strip()) == document
+
+    def test_ours_are_listed_one_by_one(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert queue_proxy.main(["--imports"]) == 0
+        out = capsys.readouterr().out
+        assert " ms  proxies.http1\n" in out
+        assert "| `asyncio` |" in out
 
 
 def test_no_two_unique_requests_are_equal_and_all_are_equally_long() -> None:

@@ -7,10 +7,11 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import uvloop
 
-from loadtests.lab.queue_proxy import report
+from loadtests.lab.queue_proxy import imports, report
 from loadtests.lab.queue_proxy.figures import Check, Spread, Verdict, judge, spreads
 from loadtests.lab.queue_proxy.machine import Cores, describe, raise_open_files_limit
 from loadtests.lab.queue_proxy.scenarios import FULL, QUICK, SCENARIOS, Bench, Scenario
@@ -18,10 +19,14 @@ from loadtests.lab.queue_proxy.subjects import LabError, Subject, command_subjec
 
 __all__ = ["main"]
 
+_IMPORT_STARTS: Final = 11
+
 
 def main(arguments: list[str]) -> int:
     """Measure; 0 when every budget is met, 1 when one is not, 2 when it cannot be told."""
     options = _parser().parse_args(arguments)
+    if options.imports:
+        return show_imports(is_to_be_written=options.write)
     scale = QUICK if options.quick else FULL
     given = {"rounds": options.rounds, "seconds": options.seconds, "gate_s": options.duration}
     scale = replace(scale, **{key: value for key, value in given.items() if value is not None})
@@ -53,7 +58,24 @@ def main(arguments: list[str]) -> int:
         for scenario, _, its_checks in measured:
             for check in its_checks:
                 print(f"  {scenario.name:12}{report.verdict(check)}")
-    return 0 if options.quick or all(check.verdict is Verdict.MET for check in checks) else 1
+    if options.quick:
+        return 0
+    return 0 if all(check.verdict is Verdict.MET for check in checks) else 1
+
+
+def show_imports(*, is_to_be_written: bool) -> int:
+    """Print what is imported before queue-proxy listens, and renew the table in the documentation if told to."""
+    starts = imports.measure(_IMPORT_STARTS)
+    table = imports.table(imports.groups(starts))
+    if is_to_be_written:
+        document = imports.DOCUMENT
+        document.write_text(imports.rewritten(document.read_text(), table))
+        print(f"{document.name} is renewed", file=sys.stderr)
+    print(table)
+    print("\nOur own modules:")
+    for module in imports.ours(starts):
+        print(f"  {module.ms:5.2f} ms  {module.name}")
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, help=f"of load per round (default {FULL.seconds:g})")
     parser.add_argument("--duration", type=float, help=f"of the gate's open loop, seconds (default {FULL.gate_s:g})")
     parser.add_argument("--quick", action="store_true", help="only show that everything runs")
+    parser.add_argument("--imports", action="store_true", help="only list what is imported before it listens, and why")
+    parser.add_argument("--write", action="store_true", help="with --imports: renew the table in docs/performance.md")
     parser.add_argument("--json", action="store_true", help="print JSON; the table goes to stderr")
     return parser
 

@@ -1,14 +1,15 @@
 """The figures for people and for programs."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from loadtests.lab.queue_proxy.figures import KINDS, LOAD_CORE_RATIO_MAX, Check, Spread
 from loadtests.lab.queue_proxy.scenarios import Scenario
 
 __all__ = ["as_json", "text"]
 
-_NOISE_RATIO_MAX = 0.05
+_NOISE_RATIO_MAX: Final = 0.05
+_NAME_CHARS: Final = 12
 
 Measured = Mapping[str, Mapping[str, Spread]]
 """Per proxy, per figure."""
@@ -19,7 +20,10 @@ def text(scenario: Scenario, measured: Measured, checks: list[Check]) -> str:
     lines = [f"{scenario.name}: {scenario.what}"]
     for name, figures in measured.items():
         shown = (_figure(key, spread, figures) for key, spread in figures.items() if not key.endswith("_ratio"))
-        lines.append(f"  {name[:40]:14}{'; '.join(shown)}{_caveats(figures)}")
+        if len(name) > _NAME_CHARS:
+            lines.append(f"  {name}")
+        column = "" if len(name) > _NAME_CHARS else name
+        lines.append(f"  {column:{_NAME_CHARS}}  {'; '.join(shown)}{_caveats(figures)}")
     lines += [f"  {verdict(check)}" for check in checks]
     return "\n".join(lines)
 

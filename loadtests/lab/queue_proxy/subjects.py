@@ -30,6 +30,7 @@ HOST: Final = f"127.93.{os.getpid() % 251}.{os.getpid() // 251 % 251 + 1}"
 PORT: Final = 8012
 _START_S: Final = 15.0
 _END_S: Final = 5.0
+_STDERR: Final = "stderr"
 
 _NGINX: Final = """
 daemon off; worker_processes 1; pid {scratch}/nginx.pid; error_log stderr crit; worker_rlimit_nofile 16384;
@@ -64,6 +65,12 @@ class Setting:
     """queue-proxy's container concurrency."""
     is_streaming: bool = False
     """nginx passes on what it reads at once, as queue-proxy always does, instead of collecting bodies."""
+    max_duration_s: int = 300
+    response_start_s: int = 200
+    idle_s: int = 100
+    """queue-proxy's timers."""
+    host: str = HOST
+    """Where it listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,9 @@ def nginx() -> Subject:
     def command(scratch: Path, app_port: int, setting: Setting) -> list[str]:
         config = scratch / "nginx.conf"
         streaming = _NGINX_STREAMING if setting.is_streaming else ""
-        config.write_text(_NGINX.format(scratch=scratch, app_port=app_port, host=HOST, port=PORT, streaming=streaming))
+        config.write_text(
+            _NGINX.format(scratch=scratch, app_port=app_port, host=setting.host, port=PORT, streaming=streaming)
+        )
         return [binary, "-p", str(scratch), "-c", str(config)]
 
     return Subject("nginx", command)
@@ -120,9 +129,9 @@ def environment(app_port: int, setting: Setting) -> dict[str, str]:
         "QUEUE_SERVING_PORT": str(PORT),
         "QUEUE_SERVING_TLS_PORT": "8112",
         "USER_PORT": str(app_port),
-        "REVISION_TIMEOUT_SECONDS": "300",
-        "REVISION_RESPONSE_START_TIMEOUT_SECONDS": "200",
-        "REVISION_IDLE_TIMEOUT_SECONDS": "100",
+        "REVISION_TIMEOUT_SECONDS": str(setting.max_duration_s),
+        "REVISION_RESPONSE_START_TIMEOUT_SECONDS": str(setting.response_start_s),
+        "REVISION_IDLE_TIMEOUT_SECONDS": str(setting.idle_s),
         "OBSERVABILITY_CONFIG": '{"requestMetrics":{"protocol":"prometheus"}}',
         "SERVING_LOGGING_CONFIG": "",
         "SERVING_LOGGING_LEVEL": "error",
@@ -132,7 +141,7 @@ def environment(app_port: int, setting: Setting) -> dict[str, str]:
         "SERVING_REVISION": "lab-00001",
         "SERVING_POD": "lab-00001-deployment-0",
         "SERVING_POD_IP": "127.0.0.1",
-        "KNUV_BIND_ADDRESS": HOST,
+        "KNUV_BIND_ADDRESS": setting.host,
         "PATH": os.defpath,
         "PYTHONPATH": str(ROOT),
     }
@@ -142,7 +151,7 @@ def environment(app_port: int, setting: Setting) -> dict[str, str]:
 def process(subject: Subject, cores: Cores, scratch: Path, app_port: int, setting: Setting) -> Iterator[Process]:
     """Start a proxy on its core and end its whole process group afterwards. It need not listen yet."""
     command = subject.command(scratch, app_port, setting)
-    with (scratch / "stderr").open("wb") as stderr, pinned(cores.proxy):
+    with (scratch / _STDERR).open("wb") as stderr, pinned(cores.proxy):
         started = subprocess.Popen(
             command,
             cwd=scratch,
@@ -160,19 +169,19 @@ def process(subject: Subject, cores: Cores, scratch: Path, app_port: int, settin
         started.wait()
         # A worker may die a little later than its master.
         end_s = time.monotonic() + _END_S
-        while accepts() and time.monotonic() < end_s:
+        while accepts(setting.host) and time.monotonic() < end_s:
             time.sleep(0.005)
 
 
 def said(scratch: Path) -> str:
     """The end of what the proxy that was started last has printed."""
-    return (scratch / "stderr").read_text(errors="replace").strip()[-500:] or "nothing"
+    return (scratch / _STDERR).read_text(errors="replace").strip()[-500:] or "nothing"
 
 
-def accepts() -> bool:
-    """Whether the proxy's port is open."""
+def accepts(host: str = HOST) -> bool:
+    """Whether a proxy's port is open."""
     with socket.socket() as sock:
-        return sock.connect_ex((HOST, PORT)) == 0
+        return sock.connect_ex((host, PORT)) == 0
 
 
 @asynccontextmanager
@@ -180,12 +189,12 @@ async def running(
     subject: Subject, cores: Cores, scratch: Path, app_port: int, setting: Setting
 ) -> AsyncIterator[Process]:
     """Start a proxy and wait until it listens. Raises `LabError`, with what it said, when it does not."""
-    if accepts():
-        raise LabError(f"something listens on {HOST}:{PORT} already; end it first")
+    if accepts(setting.host):
+        raise LabError(f"something listens on {setting.host}:{PORT} already; end it first")
     with process(subject, cores, scratch, app_port, setting) as started:
         end_s = time.monotonic() + _START_S
-        while not accepts():
+        while not accepts(setting.host):
             if started.has_ended() or time.monotonic() > end_s:
-                raise LabError(f"{subject.name} does not listen on {HOST}:{PORT}; it said: {said(scratch)}")
+                raise LabError(f"{subject.name} does not listen on {setting.host}:{PORT}; it said: {said(scratch)}")
             await asyncio.sleep(0.005)
         yield started
