@@ -36,14 +36,14 @@ class BucketServices:
         self._log = log
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    def publish(self, bucket: str, *, while_true: Callable[[], bool]) -> None:
-        """Write both in the background, and keep trying as long as `while_true` says so."""
+    def publish(self, bucket: str, *, while_true: Callable[[], bool]) -> asyncio.Task[None]:
+        """Write both in the background, and keep trying as long as `while_true` says so; the task that does it."""
         before = self._tasks.get(bucket)
         if before is not None:
             before.cancel()
-        self._tasks[bucket] = asyncio.get_running_loop().create_task(
-            self._publish(bucket, while_true), name=f"publish {bucket}"
-        )
+        task = asyncio.get_running_loop().create_task(self._publish(bucket, while_true), name=f"publish {bucket}")
+        self._tasks[bucket] = task
+        return task
 
     async def stop(self) -> None:
         """End what is under way."""

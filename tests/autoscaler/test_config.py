@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from autoscaler.buckets import StatefulSet
 from autoscaler.config import Config
 from proxies.environment import ConfigError
 
@@ -32,6 +33,7 @@ def test_defaults_are_the_originals(environ: dict[str, str]) -> None:
     assert (config.stat_port, config.bind_address, config.debug_address) == (8080, None, None)
     assert config.cluster_domain == "cluster.local"
     assert not config.resolves_by_endpoints
+    assert (config.election_config_map, config.stateful_set) == ("config-leader-election", None)
 
 
 def test_the_local_stack_sets_its_addresses(environ: dict[str, str]) -> None:
@@ -46,6 +48,36 @@ def test_the_local_stack_sets_its_addresses(environ: dict[str, str]) -> None:
     assert config.bind_address == "127.9.0.3"
     assert config.debug_address == ("127.9.0.3", 8081)
     assert config.resolves_by_endpoints
+
+
+def test_a_stateful_set_gives_each_replica_its_place(environ: dict[str, str]) -> None:
+    place = {"STATEFUL_CONTROLLER_ORDINAL": "as-two-42", "STATEFUL_SERVICE_NAME": "autoscaler"}
+    config = Config.from_env(environ | place | {"CONFIG_LEADERELECTION_NAME": "election"})
+    assert config.stateful_set == StatefulSet(name="as-two", ordinal=42, service="autoscaler", port=80, protocol="http")
+    assert config.election_config_map == "election"
+    more = {"STATEFUL_SERVICE_PORT": "8080", "STATEFUL_SERVICE_PROTOCOL": "ws"}
+    config = Config.from_env(environ | place | more)
+    assert config.stateful_set is not None
+    assert (config.stateful_set.port, config.stateful_set.protocol) == (8080, "ws")
+    assert Config.from_env(environ | {"STATEFUL_CONTROLLER_ORDINAL": "as-1"}).stateful_set is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("STATEFUL_CONTROLLER_ORDINAL", "as"),
+        ("STATEFUL_CONTROLLER_ORDINAL", "as-x"),
+        ("STATEFUL_SERVICE_PORT", "http"),
+        ("STATEFUL_SERVICE_PROTOCOL", "ftp"),
+        ("POD_IP", "autoscaler-0"),
+    ],
+)
+def test_what_replicas_could_not_use_is_refused(environ: dict[str, str], name: str, text: str) -> None:
+    place = {"STATEFUL_CONTROLLER_ORDINAL": "as-1", "STATEFUL_SERVICE_NAME": "autoscaler"}
+    with pytest.raises(ConfigError) as refused:
+        Config.from_env(environ | place | {name: text})
+    (problem,) = refused.value.problems
+    assert problem.startswith(f"{name}={text!r}: expected ")
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:

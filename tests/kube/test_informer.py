@@ -143,6 +143,22 @@ async def test_cluster_names_resolve_through_endpoints_by_port_name(client: Clie
     assert await resolver.resolve("s.default.svc", 81) == []
     assert await resolver.resolve("none.default.svc", 80) == []
     assert await resolver.resolve("example.com", 80) == [("example.com", 80)]
+    headless = service | {"metadata": {"name": "only-slices"}}
+    await client.raw("POST", Service.RESOURCE.path("default"), body=msgspec.json.encode(headless))
+    part = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "p", "labels": {"kubernetes.io/service-name": "only-slices"}},
+        "addressType": "IPv4",
+        "endpoints": [
+            {"addresses": ["127.9.0.3"]},
+            {"addresses": ["127.9.0.4"], "conditions": {"ready": False}},
+        ],
+        "ports": [{"name": "http", "port": 8012}, {"name": "other", "port": 1}],
+    }
+    path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+    await client.raw("POST", path, body=msgspec.json.encode(part))
+    assert await resolver.resolve("only-slices.default.svc", 80) == [("127.9.0.3", 8012)]
     by_name = Resolver(client, by_endpoints=False)
     assert await by_name.resolve("s.default.svc", 80) == [("s.default.svc", 80)]
 
