@@ -56,9 +56,9 @@ class ActivatorPolicy:
     def admit(self, exchange: Exchange) -> None:
         """A request is here."""
         head = exchange.request
-        plan = head.plan
+        plan = head.derived.plan
         if plan is None:
-            plan = head.plan = self._classifier.classify(head)
+            plan = head.derived.plan = self._classifier.classify(head)
         if not isinstance(plan, RevisionKey):
             exchange.answer(self._health() if isinstance(plan, KubeletProbe) else _as_answer(plan))
             return

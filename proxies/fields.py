@@ -31,6 +31,9 @@ PROBE_AGENT: Final = 4096
 DATE: Final = 8192
 TRAILER: Final = 16384
 
+VOLATILE: Final = frozenset([b"x-request-id", b"traceparent"])
+"""Names whose values hardly two requests have in common, and by which no proxy decides."""
+
 FRAMING: Final = LENGTH | CODING | CONNECTION | UPGRADE | EXPECT
 """A head with none of these has no body, and its connection stays open."""
 DROPPED: Final = CODING | CONNECTION | UPGRADE | TE | HOP | TRAILER

@@ -86,6 +86,7 @@ class HeadEdits:
 
     __slots__ = (
         "_drop",
+        "_edits_lines",
         "_edits_only_knative",
         "_own",
         "_set_lines",
@@ -118,14 +119,19 @@ class HeadEdits:
         self._own = self.remove | {name.lower() for name in self.set}
         self._drop = HOP_BY_HOP | self._own | {FORWARDED_FOR}
         self._edits_only_knative = all(fields.marks_of(name, b"") == fields.KNATIVE for name in self._own)
+        self._edits_lines = any(name in fields.VOLATILE for name in self._own)
         self._set_lines = [b"%s: %s" % item for item in self.set.items()]
 
     def apply(self, head: RequestHead, peer: bytes) -> bytes:
         """Return the edited head in HTTP/1.1, with its closing empty line. `peer`: the client's address."""
+        lines = head.lines
+        if lines:
+            if self._edits_lines:
+                return self.render(head, peer)
+            assert head.core is not None
+            return b"%s%s\r\n\r\n" % (self.apply(head.core, peer)[:-2], b"\r\n".join(lines))
         key = (self, peer)
-        kept = head.rendered
-        if kept is None:
-            kept = head.rendered = {}
+        kept = head.derived.rendered
         rendered = kept.get(key)
         if rendered is None:
             if len(kept) >= _RENDERED_MAX:

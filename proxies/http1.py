@@ -16,7 +16,23 @@ import re
 from enum import Enum
 from typing import Final, TypeAlias
 
-from proxies.fields import CODING, CONNECTION, FRAMING, HOST, LENGTH, UPGRADE, Field
+from proxies.fields import (
+    CODING,
+    CONNECTION,
+    DROPPED,
+    EXPECT,
+    FORWARDED,
+    FORWARDED_FOR,
+    FORWARDED_MORE,
+    FRAMING,
+    HOST,
+    KNATIVE,
+    LENGTH,
+    UPGRADE,
+    VOLATILE,
+    Field,
+    marks_of,
+)
 from proxies.messages import RequestHead, ResponseHead
 
 __all__ = [
@@ -70,11 +86,16 @@ class ResponseError(HttpError):
 # RFC 9110 5.6.2: token; 5.5: field-value without the obs-fold of RFC 9112 5.2. Latin-1 bytes are allowed as obs-text.
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _FIELD: Final = re.compile(rb"(" + _TOKEN + rb"):([\t\x20-\x7e\x80-\xff]*)")
-_REQUEST_LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])")
+# RFC 9112 3.2: a request's target has no fragment. What else no URL may have is passed on, as the original does.
+_REQUEST_LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([\x21\x22\x24-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])")
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
 # RFC 3986 3.2.2 loosely: what cannot stand in a host or port at all is refused, names are not judged.
 _HOST: Final = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=%:\[\]]*")
+# RFC 9110 7.8: one protocol. A list is a choice that the peer would make for both of us.
+_PROTOCOL: Final = re.compile(_TOKEN + rb"(?:/" + _TOKEN + rb")?")
+_ORIGINAL_HOST: Final = b"k-original-host"
+"""Becomes `Host` on its way to the user container, so it has to be one (spec queue-proxy.md 7)."""
 # 18 digits fit any counter; more is an attempt to overflow one.
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 _CHUNK_SIZE: Final = re.compile(
@@ -85,9 +106,27 @@ _CHUNK_SIZE: Final = re.compile(
     + rb'|"(?:[\t \x21\x23-\x5b\x5d-\x7e]|\\[\t -~])*"))?)*\r\n'
 )
 
+# RFC 9110 6.5.1: a trailer must not say what a recipient has to know before the body. One that merges trailers into the
+# head would read these as ours: framing, routing, who asks and from where, how the body is encoded.
 _FORBIDDEN_TRAILERS: Final = frozenset(
-    [b"content-length", b"transfer-encoding", b"host", b"trailer", b"connection", b"upgrade", b"te", b"expect"]
+    [
+        b"authorization",
+        b"cache-control",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"expect",
+        b"host",
+        b"max-forwards",
+        b"pragma",
+        b"range",
+        b"set-cookie",
+        b"www-authenticate",
+    ]
 )
+_FORBIDDEN_TRAILER_MARKS: Final = DROPPED | FORWARDED | FORWARDED_FOR | FORWARDED_MORE | KNATIVE
 
 
 class _Sample:
@@ -122,12 +161,46 @@ def request_head(head: bytes) -> RequestHead:
     if request is None:
         if len(head) > FIELDS_MAX and head.count(b"\n") > FIELDS_MAX:
             raise RequestError(431, f"expected at most {FIELDS_MAX} header lines")
+        core, added = _without_volatile_lines(head)
+        if added:
+            request = request_head(core)
+            if not request.connection_options:  # they may list such a line
+                return request.with_lines(added)
         request = _parse_request(head)
-        if len(head) <= _HEAD_MEMO_BYTES_MAX and _sample.takes():
+        if not added and len(head) <= _HEAD_MEMO_BYTES_MAX and _sample.takes():
             if len(_requests) >= _HEADS_MAX:
                 _requests.clear()
             _requests[head] = request
     return request
+
+
+# As Envoy and as Go write them; what is written otherwise is merely slower.
+_VOLATILE_STARTS: Final = tuple((b"\r\n%s: " % name, b"\r\n%s: " % name.title()) for name in sorted(VOLATILE))
+_VOLATILE_LINE: Final = re.compile(rb"[A-Za-z\-]+: [0-9A-Za-z\-]{1,128}")
+
+
+def _without_volatile_lines(head: bytes) -> tuple[bytes, tuple[bytes, ...]]:
+    """Return a head without its request id and trace context, and these lines.
+
+    The memo then knows the rest. Whatever is odd about such a line, or written twice, stays in the head.
+    """
+    added: tuple[bytes, ...] = ()
+    core = head
+    for spellings in _VOLATILE_STARTS:
+        for start in spellings:
+            begin = core.find(start)
+            if begin < 0:
+                continue
+            end = core.find(b"\r\n", begin + 2)
+            if end < 0:
+                end = len(core)
+            line = core[begin + 2 : end]
+            if _VOLATILE_LINE.fullmatch(line) is None or any(core.find(each, end) >= 0 for each in spellings):
+                return head, ()
+            core = core[:begin] + core[end:]
+            added += (line,)
+            break
+    return core, added
 
 
 def response_head(head: bytes) -> ResponseHead:
@@ -195,16 +268,19 @@ def parse_request(head: bytes) -> RequestHead:
         raise RequestError(400, f"expected a host, got {framing.hosts[0][:64]!r}")
     if not framing.connection.isdisjoint(_NOT_CONNECTION_OPTIONS):
         raise RequestError(400, "expected no framing and no Host among the options of Connection")
+    if not framing.expectations <= _EXPECTATIONS:
+        raise RequestError(417, f"expected no expectation but 100-continue, got {sorted(framing.expectations)!r}")
+    if not framing.hosts:
+        fields = [_NO_HOST, *fields]
     target, fields = _origin_form(method, target, fields)
-    # An absolute target brings its own Host line, also where HTTP/1.0 sent none.
-    request = RequestHead(method, target, fields, framing.marks | (HOST if fields and fields[0].name == b"host" else 0))
+    request = RequestHead(method, target, fields, framing.marks | HOST)
     request.minor = 0 if is_1_0 else 1
     request.content_length, request.is_chunked = _request_framing(framing, is_1_0=is_1_0)
     options = request.connection_options = framing.connection
     request.keep_alive = b"close" not in options and (not is_1_0 or b"keep-alive" in options)
     # An upgrade may be ignored (RFC 9110 7.8). One to h2c must be: behind it, many requests would pass as one tunnel.
-    is_asked_for = not is_1_0 and b"upgrade" in options and framing.upgrade.lower() != b"h2c"
-    request.upgrade = framing.upgrade if is_asked_for else b""
+    if not is_1_0 and framing.protocol.lower() != b"h2c":
+        request.upgrade = framing.protocol
     return request
 
 
@@ -214,13 +290,14 @@ def parse_response(head: bytes) -> ResponseHead:
     match = _STATUS_LINE.fullmatch(lines[0])
     if match is None:
         raise ResponseError(f"expected a status line, got {lines[0][:64]!r}")
-    minor, status, reason = match.groups()
+    minor, digits, reason = match.groups()
+    status = int(digits)
     try:
         fields = _fields(lines)
     except ValueError as error:
         raise ResponseError(str(error)) from None
     framing = _Framing(fields)
-    response = ResponseHead(int(status), reason or b"", fields, framing.marks)
+    response = ResponseHead(status, reason or b"", fields, framing.marks)
     is_1_0 = minor == b"0"
     if is_1_0:
         response.minor = 0
@@ -236,10 +313,19 @@ def parse_response(head: bytes) -> ResponseHead:
         raise ResponseError("framing among the options of Connection")
     options = response.connection_options = framing.connection
     response.keep_alive = b"close" not in options and (not is_1_0 or b"keep-alive" in options)
-    response.upgrade = framing.upgrade
+    response.upgrade = framing.protocol
+    if (status < 200 or status == 204) and (response.is_chunked or response.content_length > 0):
+        # RFC 9112 6.3: neither has a body, but this peer announces one and may send it.
+        if status < 200 and status != 101:
+            raise ResponseError(f"expected no body of a {status}")
+        response.keep_alive = False
     return response
 
 
+_EXPECTATIONS: Final = frozenset({b"", b"100-continue"})
+"""The only one that exists (RFC 9110 10.1.1), and none."""
+_NO_HOST: Final = Field(b"host", b"", b"Host:")
+"""For HTTP/1.0, which need not say it; we speak HTTP/1.1 to the peer, where one must be (RFC 9112 3.2)."""
 _NOT_CONNECTION_OPTIONS: Final = frozenset({b"content-length", b"transfer-encoding", b"host"})
 """Whatever `Connection` lists is taken off on the way; the body would then be read as the next message."""
 
@@ -247,14 +333,16 @@ _NOT_CONNECTION_OPTIONS: Final = frozenset({b"content-length", b"transfer-encodi
 class _Framing:
     """The lines of a head that decide about its framing and its connection, gathered in one pass."""
 
-    __slots__ = ("connection", "hosts", "lengths", "marks", "transfer_encodings", "upgrade")
+    __slots__ = ("connection", "expectations", "hosts", "lengths", "marks", "transfer_encodings", "upgrades")
 
     def __init__(self, fields: list[Field]) -> None:
         self.lengths: list[bytes] = []
         self.transfer_encodings: list[bytes] = []
         self.hosts: list[bytes] = []
         self.connection: frozenset[bytes] = frozenset()
-        self.upgrade = b""
+        self.upgrades: list[bytes] = []
+        self.expectations: frozenset[bytes] = frozenset()
+        """In lower case."""
         self.marks = 0
         for field in fields:
             marks = field.marks
@@ -271,7 +359,16 @@ class _Framing:
                 options = (option.strip(b" \t").lower() for option in field.value.split(b","))
                 self.connection |= frozenset(option for option in options if option)
             elif marks & UPGRADE:
-                self.upgrade = field.value
+                self.upgrades.append(field.value)
+            elif marks & EXPECT:
+                self.expectations |= {field.value.lower()}
+
+    @property
+    def protocol(self) -> bytes:
+        """The one protocol that is asked for or switched to; empty when `Connection` does not confirm it."""
+        upgrades = self.upgrades
+        is_one = len(upgrades) == 1 and b"upgrade" in self.connection and _PROTOCOL.fullmatch(upgrades[0]) is not None
+        return upgrades[0] if is_one else b""
 
 
 def _fields(lines: list[bytes]) -> list[Field]:
@@ -294,6 +391,8 @@ def _field(line: bytes) -> Field | None:
         return None
     name, value = match.groups()
     field = Field(name.lower(), value.strip(b" \t"), line)
+    if field.marks & KNATIVE and field.name == _ORIGINAL_HOST and _HOST.fullmatch(field.value) is None:
+        return None
     if len(line) <= _LINE_MEMO_BYTES_MAX and _sample.takes():
         if field.marks & HOST and _HOST.fullmatch(field.value) is None:
             # What the memo holds is sound in itself, so that nobody has to look at it again.
@@ -509,7 +608,7 @@ class ChunkedBody:
         if self._trailer_bytes > _TRAILER_BYTES_MAX:
             raise HttpError(f"expected at most {_TRAILER_BYTES_MAX} bytes of trailers")
         match = _FIELD.fullmatch(line[:-2]) if line.endswith(b"\r\n") else None
-        if match is None or match[1].lower() in _FORBIDDEN_TRAILERS:
+        if match is None or not _may_trail(match[1].lower()):
             raise HttpError(f"expected a trailer that may stand there, got {line[:64]!r}")
 
     def _check_partial_line(self, data: bytes, position: int) -> None:
@@ -518,6 +617,11 @@ class ChunkedBody:
             raise HttpError(f"expected a {self._expect.value} of at most {limit} bytes")
         if self._expect is _Expect.DATA_END and not b"\r\n".startswith(data[position:]):
             raise HttpError(f"expected a line end behind a chunk, got {data[position : position + 64]!r}")
+
+
+def _may_trail(name: bytes) -> bool:
+    is_forbidden = name in _FORBIDDEN_TRAILERS or marks_of(name, b"") & _FORBIDDEN_TRAILER_MARKS
+    return not is_forbidden and not name.startswith(b"if-")
 
 
 BodyReader: TypeAlias = LengthBody | ChunkedBody | UntilCloseBody

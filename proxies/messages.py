@@ -1,7 +1,8 @@
 """What an HTTP request, a response and an answer of our own say, whatever version carried them.
 
 Heads are immutable and shared: equal bytes on the wire give the same object (see `http1`), so whatever is derived from
-a head alone may be kept with it (`RequestHead.plan`).
+a head alone may be kept with it (`RequestHead.derived`). Heads that differ only in a request id or a trace context,
+which no service decides by, share what was derived from the rest.
 """
 
 from collections.abc import Iterable
@@ -33,21 +34,34 @@ REASONS: Final = {
 }
 
 
+class Derived:
+    """What was made of a head, for the next request that has the same."""
+
+    __slots__ = ("plan", "rendered")
+
+    def __init__(self) -> None:
+        self.plan: object = None
+        """Whatever the service derived; filled and read by its policy."""
+        self.rendered: dict[object, bytes] = {}
+        """Edited forms of the head; kept by `headers.HeadEdits`, bounded there."""
+
+
 class RequestHead:
     """The head of a request. Made by `http1`, never changed afterwards."""
 
     __slots__ = (
+        "_fields",
         "_first",
         "connection_options",
         "content_length",
-        "fields",
+        "core",
+        "derived",
         "is_chunked",
         "keep_alive",
+        "lines",
         "marks",
         "method",
         "minor",
-        "plan",
-        "rendered",
         "target",
         "upgrade",
     )
@@ -57,8 +71,13 @@ class RequestHead:
         self.method = method
         self.target = target
         """Path and query exactly as received; may be `*`."""
-        self.fields = fields
-        """All lines, in order, hop-by-hop ones included."""
+        self._fields = fields
+        self.lines: tuple[bytes, ...] = ()
+        """Header lines that hardly two requests have in common, without their ends; `fields` holds them too."""
+        self.core: RequestHead | None = None
+        """The head without `lines`; None when there are none."""
+        self.derived = Derived()
+        """Shared with every head that has the same core."""
         self.marks = marks
         """The marks of all lines together (`fields`)."""
         self.minor = 1
@@ -72,11 +91,34 @@ class RequestHead:
         """Lower-case names that `Connection` lists."""
         self.upgrade = b""
         """Value of `Upgrade` when the client asks for one, else empty."""
-        self.plan: object = None
-        """Whatever the service derived from this head alone; filled and read by its policy."""
-        self.rendered: dict[object, bytes] | None = None
-        """Edited forms of this head; kept by `headers.HeadEdits`, bounded there."""
         self._first: dict[bytes, bytes] | None = None
+
+    def with_lines(self, lines: tuple[bytes, ...]) -> "RequestHead":
+        """Return this head with `lines` added: well-formed header lines, each `name: value`, that bear no mark."""
+        head = RequestHead.__new__(RequestHead)
+        head.method = self.method
+        head.target = self.target
+        head._fields = self._fields
+        head.lines = lines
+        head.core = self
+        head.derived = self.derived
+        head.marks = self.marks
+        head.minor = self.minor
+        head.content_length = self.content_length
+        head.is_chunked = self.is_chunked
+        head.keep_alive = self.keep_alive
+        head.connection_options = self.connection_options
+        head.upgrade = self.upgrade
+        head._first = None
+        return head
+
+    @property
+    def fields(self) -> list[Field]:
+        """All lines, hop-by-hop ones included; those of one name in their order."""
+        if not self.lines:
+            return self._fields
+        added = (line.partition(b": ") for line in self.lines)
+        return [*self._fields, *(Field(name.lower(), value, name + b": " + value) for name, _, value in added)]
 
     def get(self, name: bytes) -> bytes:
         """Return the first value of the header `name` (lower case); empty when there is none."""

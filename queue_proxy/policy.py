@@ -39,7 +39,7 @@ _NO_HASH: Final = Answer.error(400, 'a probe request must contain a non-empty "K
 
 
 class RequestKind(Enum):
-    """Rows of the table above; `RequestHead.plan` of what this policy admitted."""
+    """Rows of the table above; `Derived.plan` of what this policy admitted."""
 
     READINESS = "readiness"
     NETWORK_PROBE = "network probe"
@@ -112,9 +112,10 @@ class QueuePolicy:
     def admit(self, exchange: Exchange) -> None:
         """Probe, or admit and forward."""
         request = exchange.request
-        kind = request.plan
+        derived = request.derived
+        kind = derived.plan
         if kind.__class__ is not RequestKind:
-            kind = request.plan = _kind_of(request)
+            kind = derived.plan = _kind_of(request)
         if kind is not _DIRECT and kind is not _PROXIED:
             self._admit_probe(exchange, kind)
             return
@@ -147,7 +148,7 @@ class QueuePolicy:
             if self._telemetry is not None:
                 self._telemetry.probe_ended(exchange, now_s)
             return
-        self._stats.request_out(now_s, proxied=exchange.request.plan is _PROXIED)
+        self._stats.request_out(now_s, proxied=exchange.request.derived.plan is _PROXIED)
         if exchange.timer is not None:
             self._timed_out(exchange, exchange.timer)
         if self._telemetry is not None:

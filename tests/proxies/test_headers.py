@@ -147,7 +147,7 @@ def test_forms_kept_with_a_head_are_bounded() -> None:
     head = parse_request(b"GET / HTTP/1.1\r\nHost: h")
     for number in range(1000):
         PLAIN.apply(head, b"10.0.%d.%d" % divmod(number, 250))
-    assert len(head.rendered) <= 64
+    assert len(head.derived.rendered) <= 16
 
 
 def test_a_response_keeps_its_framing_and_loses_what_is_hop_by_hop() -> None:
@@ -161,7 +161,7 @@ def test_a_response_keeps_its_framing_and_loses_what_is_hop_by_hop() -> None:
 
 @pytest.mark.parametrize("status", [b"204 No Content", b"103 Early Hints"])
 def test_a_response_that_has_no_body_declares_none(status: bytes) -> None:
-    head = parse_response(b"HTTP/1.1 " + status + b"\r\nContent-Length: 5\r\nLink: x")
+    head = parse_response(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nLink: x")
     assert relayed_head(head) == b"HTTP/1.1 " + status + b"\r\nLink: x\r\n"
 
 

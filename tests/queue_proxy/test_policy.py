@@ -140,6 +140,6 @@ def test_a_plan_of_another_service_on_a_shared_head_is_not_taken_for_ours() -> N
         body=None,
         request_done=True,
     )
-    exchange.request.plan = "someone else's"
+    exchange.request.derived.plan = "someone else's"
     pod.policy.admit(exchange)
     assert pod.reached == [exchange]
