@@ -220,7 +220,10 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         """Call `Exchange.check_timers` then."""
         if self._is_reading_paused:
             due_s = min(due_s, time.monotonic() + _WATCH_S)
-        self._server.timers.arm(self, due_s)
+        if self.wakes_by(due_s):
+            self.due_s = due_s
+        else:
+            self._server.timers.arm(self, due_s)
 
     def inform(self, head: ResponseHead) -> None:
         """Relay an informational response; HTTP/1.0 has none."""
@@ -412,6 +415,8 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         if self._is_write_paused:
             exchange.downstream_is_full()  # by the responses before; the transport does not say it again
         policy.admit(exchange)
+        if exchange.is_held:
+            exchange.wait()
         if not is_done:
             exchange.hold_body()
         elif self._buffer and self._exchange is not None:

@@ -285,9 +285,9 @@ class Exchange:
         """Start the timers of `limits`; once, in `Policy.admit`.
 
         Max duration counts from `arrived_s`; response start and idle from `forward`, so waiting does not consume them.
+        They run from the moment at which `Policy.admit` returns.
         """
         self._timeouts = Timeouts(limits, self.arrived_s)
-        self._downstream.wake_at(self.arrived_s + limits.max_duration_s)
 
     def answer(self, answer: Answer) -> None:
         """Give the client `answer` and end the exchange. Body that the client still sends is dropped."""
@@ -306,10 +306,8 @@ class Exchange:
         self._target = target
         self.edits = edits
         self.forwarded_s = now_s = self.clock()
-        timeouts = self._timeouts
-        if timeouts is not None and timeouts.limits.has_peer_limits:
-            timeouts.hand_over(now_s)
-            self._downstream.wake_at(timeouts.due_s)
+        if self._timeouts is not None:
+            self._downstream.wake_at(self._timeouts.hand_over(now_s))
         target.carry(self)
 
     @property
@@ -353,6 +351,11 @@ class Exchange:
             return
         self._pending += data
         self.hold_body()
+
+    def wait(self) -> None:
+        """The policy neither answered nor forwarded it: its timers must run without."""
+        if self._timeouts is not None:
+            self._downstream.wake_at(self._timeouts.due_s)
 
     def hold_body(self) -> None:
         """Read no more of the body while enough of it has nowhere to go.

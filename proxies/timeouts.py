@@ -14,7 +14,8 @@ informational responses are none, except the 101 that opens a tunnel.
 Source: spec queue-proxy.md 10; golden set `timeouts`. docs/differences.md names where the original differs.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
@@ -46,10 +47,16 @@ class TimeoutLimits:
     text: bytes = b"request timeout"
     """Body of the 504, and what is appended to a response under way. No newline."""
 
+    peer_s: float = field(init=False)
+    """How long the peer may be silent at first: the shorter of response start and idle; infinite without either."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "peer_s", min(self.response_start_s or math.inf, self.idle_s or math.inf))
+
     @property
     def has_peer_limits(self) -> bool:
         """A timer other than max duration is on, so that writes matter."""
-        return self.response_start_s != 0.0 or self.idle_s != 0.0
+        return self.peer_s != math.inf
 
     def answer(self, timer: Timer) -> Answer:
         """Return the 504 that names `timer`."""
@@ -72,9 +79,11 @@ class Timeouts:
         self._handed_s = -1.0
         self._last_write_s = -1.0
 
-    def hand_over(self, now_s: float) -> None:
-        """The request goes to the peer."""
+    def hand_over(self, now_s: float) -> float:
+        """The request goes to the peer; return when a timer may fire (`due_s`)."""
         self._handed_s = now_s
+        limits = self.limits
+        return min(self._arrived_s + limits.max_duration_s, now_s + limits.peer_s)
 
     def wrote(self, now_s: float) -> None:
         """Response bytes go to the client; in a tunnel: bytes go either way."""

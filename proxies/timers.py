@@ -29,6 +29,10 @@ class Timer:
         """When to wake it; meaningless while it is not armed."""
         self._slot = _NEVER
 
+    def wakes_by(self, due_s: float) -> bool:
+        """It is armed for `due_s` or before, so that setting `due_s` is all that arming it would do."""
+        return self._slot * SLOT_S <= due_s
+
     def on_timer(self, now_s: float) -> None:
         """The time has come. The timer is not armed any more; it may arm itself again."""
         raise NotImplementedError

@@ -68,6 +68,7 @@ class Pool:
         """Every open connection, idle or in use."""
         self._endpoints: set[Endpoint] = set()
         self._dials: set[asyncio.Task[None]] = set()
+        self.is_watching_idle = False
         self._sweep: asyncio.TimerHandle | None = None
 
     def endpoint(self, host: str, port: int) -> "Endpoint":
@@ -99,15 +100,15 @@ class Pool:
 
     def watch_idle(self) -> None:
         """A connection became idle: see to it that it does not stay for ever."""
-        if self._sweep is None:
-            self._sweep = self.loop.call_later(self.idle_s / 4, self._expire)
+        self.is_watching_idle = True
+        self._sweep = self.loop.call_later(self.idle_s / 4, self._expire)
 
     def forget(self, endpoint: "Endpoint") -> None:
         """The endpoint is closed."""
         self._endpoints.discard(endpoint)
 
     def _expire(self) -> None:
-        self._sweep = None
+        self.is_watching_idle = False
         oldest_s = self.loop.time() - self.idle_s
         for endpoint in self._endpoints:
             for connection in endpoint.expire(oldest_s):
@@ -160,7 +161,8 @@ class Endpoint:
         self._idle.append(connection)
         pool.idle_count += 1
         connection.idle_since_s = pool.loop.time()
-        pool.watch_idle()
+        if not pool.is_watching_idle:
+            pool.watch_idle()
         return True
 
     def lost(self, connection: "UpstreamConnection") -> None:

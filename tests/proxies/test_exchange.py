@@ -246,6 +246,7 @@ def test_a_client_that_breaks_its_framing_is_answered_or_cut_off(responding: boo
 def test_waiting_uses_up_max_duration_only() -> None:
     script = Script()
     script.exchange.limit(LIMITS)
+    script.exchange.wait()
     assert script.wake_s == 110.0
     assert script.exchange.check_timers(109.0) == 110.0
     assert script.exchange.check_timers(110.0) is None
