@@ -7,30 +7,41 @@ import struct
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from tests.support.http import Client
 from tests.support.queue_proxy import QueueProxy
 
 __all__ = [
+    "CLOCK_TICKS",
+    "EXCHANGE_BYTES_MAX",
     "GET",
     "KIB",
     "MIB",
+    "PATIENCE_S",
     "Peer",
+    "TcpSocket",
     "Vitals",
     "Watch",
     "fence",
     "is_admitted",
     "reset",
     "run_watched",
+    "tcp_sockets",
 ]
 
 KIB = 1024
 MIB = 1024 * KIB
+EXCHANGE_BYTES_MAX = 256 * KIB + 32 * KIB
+"""What may wait of an exchange's bytes, and what its objects and those of its two connections take."""
+PATIENCE_S = 0.5
+"""What a bystander may have to wait on a machine that runs other tests, too; alone it is a few milliseconds."""
 GET = b"GET / HTTP/1.1\r\nHost: app.example\r\n\r\n"
 _NETWORK_PROBE = b"GET / HTTP/1.1\r\nHost: h\r\nK-Network-Probe: probe\r\nK-Network-Hash: fence\r\n\r\n"
 _RESET = struct.pack("ii", 1, 0)
-_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Vitals:
@@ -47,11 +58,36 @@ class Vitals:
     def cpu_s(self) -> float:
         """User and system time used so far, in steps of 10 ms."""
         fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS
+        return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
 
     def open_files(self) -> int:
         """Open descriptors, sockets included."""
         return len(os.listdir(f"/proc/{self._pid}/fd"))
+
+
+@dataclass(frozen=True)
+class TcpSocket:
+    """One row of the kernel's table of sockets, proc(5)."""
+
+    local: str
+    remote_port: int
+    state: str
+    timer: str
+    """Which one runs, and the time that it has left in ticks."""
+    ticks: int
+
+    SYN_SENT: ClassVar[str] = "02"
+    KEEP_ALIVE: ClassVar[str] = "02"
+
+
+def tcp_sockets() -> list[TcpSocket]:
+    """All TCP sockets."""
+    lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    rows = [line.split() for line in lines]
+    return [
+        TcpSocket(row[1], int(row[2].rpartition(":")[2], 16), row[3], row[5][:2], int(row[5].partition(":")[2], 16))
+        for row in rows
+    ]
 
 
 class Peer:
@@ -62,8 +98,8 @@ class Peer:
         self._loop = asyncio.get_running_loop()
 
     @classmethod
-    async def open(cls, proxy: QueueProxy, data: bytes = b"", *, receive_bytes: int = 0) -> "Peer":
-        """Connect to the main port and send `data`. `receive_bytes`: how much the kernel takes in unread."""
+    async def open(cls, proxy: QueueProxy, data: bytes = b"", *, port: int = 0, receive_bytes: int = 0) -> "Peer":
+        """Connect, to the main port by default, and send `data`. `receive_bytes`: what the kernel takes in unread."""
         sock = socket.socket()
         try:
             sock.setblocking(False)
@@ -71,7 +107,7 @@ class Peer:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
             peer = cls(sock)
             proxy.clients.append(peer)
-            await peer._loop.sock_connect(sock, (proxy.host, proxy.port))
+            await peer._loop.sock_connect(sock, (proxy.host, port or proxy.port))
         except BaseException:
             sock.close()
             raise
@@ -93,15 +129,15 @@ class Peer:
             pass
         return sent
 
-    async def receive(self, size: int = 64 * KIB) -> bytes:
+    async def receive(self, size: int = 64 * KIB, *, timeout_s: float = 50.0) -> bytes:
         """Wait for bytes; empty at the end."""
-        async with asyncio.timeout(50):
+        async with asyncio.timeout(timeout_s):
             return await self._loop.sock_recv(self.sock, size)
 
-    async def receive_all(self) -> bytes:
+    async def receive_all(self, *, timeout_s: float = 50.0) -> bytes:
         """Read to the orderly end. A reset raises `ConnectionResetError`."""
         data = bytearray()
-        while part := await self.receive():
+        while part := await self.receive(timeout_s=timeout_s):
             data += part
         return bytes(data)
 

@@ -227,8 +227,13 @@ async def _hello(call: Call) -> None:
 
 
 @asynccontextmanager
-async def running_app(handler: Handler = _hello, *, port: int = 0) -> AsyncIterator[App]:
-    """Serve `handler` on 127.0.0.1; a handler that raises closes its connection."""
+async def running_app(
+    handler: Handler = _hello, *, port: int = 0, read_ahead_bytes: int = 4 << 20
+) -> AsyncIterator[App]:
+    """Serve `handler` on 127.0.0.1; a handler that raises closes its connection.
+
+    `read_ahead_bytes`: what a connection takes in, twice over, before a handler asks for it; a head must fit in.
+    """
     app = App()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -263,7 +268,7 @@ async def running_app(handler: Handler = _hello, *, port: int = 0) -> AsyncItera
         finally:
             tasks.discard(task)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", port, backlog=1024, limit=4 << 20)
+    server = await asyncio.start_server(accept, "127.0.0.1", port, backlog=1024, limit=read_ahead_bytes)
     app.port = server.sockets[0].getsockname()[1]
     try:
         yield app
