@@ -1,0 +1,75 @@
+"""Request lines: methods, targets, versions (RFC 9112 3)."""
+
+from tests.conformance.http1.cases import Seen, passed, refused
+
+_HOST = b"\r\nHost: h\r\n\r\n"
+
+
+REQUESTS = [
+    # Shape of the line.
+    refused("no version", b"GET /" + _HOST),
+    refused("only a method", b"GET" + _HOST),
+    refused("two spaces before the target", b"GET  / HTTP/1.1" + _HOST),
+    refused("two spaces before the version", b"GET /  HTTP/1.1" + _HOST),
+    refused("tab as separator", b"GET\t/ HTTP/1.1" + _HOST),
+    refused("vertical tab as separator", b"GET\x0b/\x0bHTTP/1.1" + _HOST),
+    refused("space in front", b" GET / HTTP/1.1" + _HOST),
+    refused("space behind", b"GET / HTTP/1.1 " + _HOST),
+    refused("a fourth word", b"GET / HTTP/1.1 x" + _HOST),
+    refused("bare LF behind it", b"GET / HTTP/1.1\nHost: h\r\n\r\n"),
+    refused("bare CR behind it", b"GET / HTTP/1.1\rHost: h\r\n\r\n"),
+    refused("CR CR LF behind it", b"GET / HTTP/1.1\r\r\nHost: h\r\n\r\n"),
+    refused("only line feeds", b"GET / HTTP/1.1\nHost: h\n\n"),
+    refused("LF in front", b"\nGET / HTTP/1.1" + _HOST),
+    refused("CR in front", b"\rGET / HTTP/1.1" + _HOST),
+    refused("two empty lines in front", b"\r\n\r\nGET / HTTP/1.1" + _HOST),
+    passed("one empty line in front, which RFC 9112 2.2 lets pass", b"\r\nGET / HTTP/1.1" + _HOST, Seen()),
+    refused("a response instead", b"HTTP/1.1 200 OK" + _HOST),
+    refused("a header line instead", b"Host: h" + _HOST),
+    refused("TLS on the plain port", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"),
+    # Methods.
+    refused("control in the method", b"G\x01T / HTTP/1.1" + _HOST),
+    refused("NUL in the method", b"GET\0 / HTTP/1.1" + _HOST),
+    refused("colon in the method", b"GET: / HTTP/1.1" + _HOST),
+    refused("quotes around the method", b'"GET" / HTTP/1.1' + _HOST),
+    refused("slash in the method", b"GET/x / HTTP/1.1" + _HOST),
+    refused("latin-1 in the method", b"G\xcbT / HTTP/1.1" + _HOST),
+    refused("no method", b" / HTTP/1.1" + _HOST),
+    passed("a method nobody knows", b"BREW /pot HTTP/1.1" + _HOST, Seen(b"/pot", b"BREW")),
+    passed("methods have case", b"get / HTTP/1.1" + _HOST, Seen(method=b"get")),
+    # Versions.
+    refused("version 0.9", b"GET / HTTP/0.9" + _HOST, 505),
+    refused("version 2.0", b"GET / HTTP/2.0" + _HOST, 505),
+    refused("version 3.0", b"GET / HTTP/3.0" + _HOST, 505),
+    refused("version 1.10", b"GET / HTTP/1.10" + _HOST),
+    refused("version 1", b"GET / HTTP/1" + _HOST),
+    refused("version 1.", b"GET / HTTP/1." + _HOST),
+    refused("version 01.1", b"GET / HTTP/01.1" + _HOST),
+    refused("version with a sign", b"GET / HTTP/+1.1" + _HOST),
+    refused("version in hex", b"GET / HTTP/1.b" + _HOST),
+    refused("version in lower case", b"GET / http/1.1" + _HOST),
+    refused("version in mixed case", b"GET / Http/1.1" + _HOST),
+    refused("another protocol", b"GET / ICY/1.1" + _HOST),
+    refused("version with a comma", b"GET / HTTP/1,1" + _HOST),
+    passed("version 1.2 is read and sent on as 1.1 (RFC 9110 2.5)", b"GET / HTTP/1.2" + _HOST, Seen()),
+    # Targets.
+    refused("space in the target", b"GET /a b HTTP/1.1" + _HOST),
+    refused("tab in the target", b"GET /a\tb HTTP/1.1" + _HOST),
+    refused("NUL in the target", b"GET /a\0b HTTP/1.1" + _HOST),
+    refused("CR in the target", b"GET /a\rb HTTP/1.1" + _HOST),
+    refused("LF in the target", b"GET /a\nb HTTP/1.1" + _HOST),
+    refused("DEL in the target", b"GET /a\x7fb HTTP/1.1" + _HOST),
+    refused("a fragment", b"GET /a#b HTTP/1.1" + _HOST),
+    refused("a fragment behind a query", b"GET /a?b#c HTTP/1.1" + _HOST),
+    refused("no slash in front", b"GET a HTTP/1.1" + _HOST),
+    refused("backslash in front", b"GET \\a HTTP/1.1" + _HOST),
+    refused("a query alone", b"GET ?a HTTP/1.1" + _HOST),
+    refused("asterisk for GET", b"GET * HTTP/1.1" + _HOST),
+    refused("authority for GET", b"GET h:80 HTTP/1.1" + _HOST),
+    passed(
+        "a path is left alone",
+        b"GET //a/../%2e%2F/%00;x?y=/../&z=?%0d%0a HTTP/1.1" + _HOST,
+        Seen(b"//a/../%2e%2F/%00;x?y=/../&z=?%0d%0a"),
+    ),
+    passed("latin-1 in the target", b"GET /\xe4?\xff HTTP/1.1" + _HOST, Seen(b"/\xe4?\xff")),
+]
