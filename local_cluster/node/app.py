@@ -12,13 +12,13 @@ from typing import Any
 
 from kube.client import Client
 from kube.errors import AlreadyExists, ApiError, ApiUnreachable, Conflict, NotFound
+from kube.events import EventRecorder
 from kube.informer import Informer
 from kube.models.core import Node as NodeObject
 from kube.models.core import Pod
 from kube.models.meta import ObjectMeta
 from kube.timestamps import format_time
 from local_cluster.apiserver.errors import bad_request
-from local_cluster.events import EventRecorder
 from local_cluster.guardian import Guardian
 from local_cluster.node.config import NodeConfig
 from local_cluster.node.environment import PodFacts

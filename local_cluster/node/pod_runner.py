@@ -17,8 +17,8 @@ from typing import Any
 
 from kube.client import Client
 from kube.errors import ApiError, ApiUnreachable, NotFound
+from kube.events import EventRecorder
 from kube.models.core import ConfigMap, Container, Pod, PodStatus, Secret
-from local_cluster.events import EventRecorder
 from local_cluster.guardian import Guardian
 from local_cluster.node.config import NodeConfig
 from local_cluster.node.environment import (

@@ -4,11 +4,11 @@ import time
 from typing import Any
 
 from kube.client import Client
+from kube.events import EventRecorder
 from kube.informer import Informer
 from kube.models.apps import Deployment, ReplicaSet
 from kube.models.core import Endpoints, Pod, Service
 from kube.models.discovery import EndpointSlice
-from local_cluster.events import EventRecorder
 from local_cluster.workloads.deployments import DeploymentController
 from local_cluster.workloads.endpoints import NAMESPACE_INDEX, EndpointsController, MirrorController, namespaces
 from local_cluster.workloads.replica_sets import OWNER_INDEX, ReplicaSetController, owner_uids

@@ -14,13 +14,13 @@ import msgspec
 
 from kube.client import Client
 from kube.errors import ApiError, Conflict, NotFound
+from kube.events import EventRecorder
 from kube.informer import Informer
 from kube.models.apps import ReplicaSet, ReplicaSetStatus
 from kube.models.core import Pod
 from kube.models.meta import Condition
 from kube.reconcile import Loop
 from kube.timestamps import format_time
-from local_cluster.events import EventRecorder
 from local_cluster.workloads.local_writes import Expectations, take_in
 from local_cluster.workloads.naming import generated_name
 from local_cluster.workloads.pod_ranking import available_after_s, is_active, to_delete

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from kube.events import EventRecorder
 from kube.informer import Informer
 from kube.models.apps import ReplicaSet
 from kube.models.core import Pod
 from local_cluster.apiserver.admission import AdmissionRequest
-from local_cluster.events import EventRecorder
 from local_cluster.workloads.replica_sets import OWNER_INDEX, ReplicaSetController, owner_uids
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.processes import eventually
