@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test faults system lint fmt lock bench bench-coldstart soak-coldstart clean
+.PHONY: help setup demo test faults system lint fmt lock bench bench-coldstart soak-coldstart soak-queue-proxy clean
 
 help: ## list these words
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -44,7 +44,7 @@ lock: $(READY) ## resolve the dependencies anew into requirements.lock
 faults: $(READY) ## run the tests of what queue-proxy survives
 	$(BIN)/python -m pytest -n auto --dist loadgroup tests/faults
 
-bench: $(READY) ## benchmark the queue-proxy against nginx
+bench: $(READY) ## every budget of queue-proxy, against nginx
 	$(BIN)/python -m loadtests.lab queue-proxy --against nginx
 
 bench-coldstart: $(READY) ## 30 cold starts, phase by phase
@@ -52,6 +52,10 @@ bench-coldstart: $(READY) ## 30 cold starts, phase by phase
 
 soak-coldstart: $(READY) ## 200 times 0 -> 1 -> 0 without a failed request
 	$(BIN)/python -m loadtests.lab cold-start --cycles 200 --services 10 --storm --no-phases
+
+DURATION ?= 600
+soak-queue-proxy: $(READY) ## mixed load through queue-proxy for DURATION seconds: no request dropped, memory flat
+	$(BIN)/python -m loadtests.lab soak-queue-proxy --duration $(DURATION)
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
