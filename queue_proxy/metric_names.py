@@ -41,8 +41,8 @@ SERIES_MAX: Final = 500
 class OpenTelemetryNames:
     """`kn.serving.*`, `http.server.*` and `http.client.*`."""
 
-    def __init__(self, registry: Registry, *, user_port: str, queue_depth: Callable[[], int] | None) -> None:
-        """`queue_depth`: see `_depth`; None without a breaker."""
+    def __init__(self, registry: Registry, *, user_port: str, queue_depth: Callable[[], int]) -> None:
+        """`queue_depth`: see `_depth`."""
         self._target: Attributes = {
             "server.address": "127.0.0.1",
             "server.port": int(user_port) if user_port.isdecimal() else 0,
@@ -54,12 +54,11 @@ class OpenTelemetryNames:
             unit="s",
             description="From admission to the end of the user container's response.",
         )
-        if queue_depth is not None:
-            queue.gauge(
-                "kn.serving.queue.depth",
-                unit="{request}",
-                description="Requests inside the breaker, running and waiting, when one was admitted last.",
-            ).observe(_depth(queue_depth, {}))
+        queue.gauge(
+            "kn.serving.queue.depth",
+            unit="{request}",
+            description="Requests inside the breaker, running and waiting, when one was admitted last.",
+        ).observe(_depth(queue_depth, {}))
         http = registry.scope(HTTP_SCOPE, version=HTTP_SCOPE_VERSION)
 
         def histogram(name: str, unit: str, description: str) -> Instrument[Distribution]:
@@ -101,8 +100,8 @@ class OpenTelemetryNames:
 class OpenCensusNames:
     """`revision_*`: plain names, times in milliseconds, and the pod in each label."""
 
-    def __init__(self, registry: Registry, *, labels: Mapping[str, str], queue_depth: Callable[[], int] | None) -> None:
-        """`labels`: `namespace_name` and the like, on every series. `queue_depth`: see `_depth`, or None."""
+    def __init__(self, registry: Registry, *, labels: Mapping[str, str], queue_depth: Callable[[], int]) -> None:
+        """`labels`: `namespace_name` and the like, on every series. `queue_depth`: see `_depth`."""
         self._labels = labels
         scope = registry.scope("knuv/opencensus", is_plain=True)
 
@@ -118,11 +117,10 @@ class OpenCensusNames:
             ("revision_app_request_count", self._app, "Requests to the user container."),
         ):
             scope.counter(name, description=description, series_max=SERIES_MAX).observe(_counts(instrument))
-        if queue_depth is not None:
-            scope.gauge(
-                "revision_queue_depth",
-                description="Requests inside the breaker, running and waiting, when one was admitted last.",
-            ).observe(_depth(queue_depth, labels))
+        scope.gauge(
+            "revision_queue_depth",
+            description="Requests inside the breaker, running and waiting, when one was admitted last.",
+        ).observe(_depth(queue_depth, labels))
 
     def measurements(self, facts: Facts) -> Iterable[tuple[int, Sink]]:
         """Return the histograms for requests with these `facts`, and what of a row each is given."""
@@ -162,7 +160,10 @@ def _address(authority: str) -> Attributes:
 
 
 def _depth(queue_depth: Callable[[], int], labels: Attributes) -> Callable[[], Observations]:
-    """`queue_depth`: requests inside the breaker when one was admitted last, itself included; 0 before the first."""
+    """`queue_depth`: requests inside the breaker when one was admitted last, itself included.
+
+    It is 0 before the first, and for good where there is no breaker: then there is nothing to tell.
+    """
     return lambda: [(labels, depth)] if (depth := queue_depth()) else []
 
 

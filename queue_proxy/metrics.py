@@ -25,7 +25,7 @@ class Metrics:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, config: Config, logger: Logger, queue_depth: Callable[[], int]
     ) -> None:
-        """`queue_depth`: requests inside the breaker when one was admitted last; not asked where there is none."""
+        """`queue_depth`: requests inside the breaker when one was admitted last; 0 before that, or without one."""
         self._settings = config.observability.request_metrics
         is_scraped = self._settings.protocol is Protocol.PROMETHEUS
         self._registry = Registry(
@@ -37,13 +37,12 @@ class Metrics:
                 revision=config.serving_revision,
             )
         )
-        depth = queue_depth if config.container_concurrency > 0 else None
         names: list[Names] = []
         if self._settings.has_opentelemetry_names:
-            names.append(OpenTelemetryNames(self._registry, user_port=config.user_port, queue_depth=depth))
+            names.append(OpenTelemetryNames(self._registry, user_port=config.user_port, queue_depth=queue_depth))
             add_runtime_metrics(self._registry)
         if self._settings.has_opencensus_names:
-            names.append(OpenCensusNames(self._registry, labels=_pod_labels(config), queue_depth=depth))
+            names.append(OpenCensusNames(self._registry, labels=_pod_labels(config), queue_depth=queue_depth))
         if is_scraped:
             add_process_series(self._registry)
         self.requests = RequestMetrics(self._registry, names)

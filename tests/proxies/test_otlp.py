@@ -168,7 +168,8 @@ async def test_a_collector_that_is_away_is_told_once_and_nothing_grows() -> None
     for number in range(10):
         pushing.pusher.push(b"%d" % number)
         await eventually(lambda: pushing.told)
-    await pushing.pusher.close()
+    async with asyncio.timeout(2):
+        await pushing.pusher.close()
     assert pushing.told == ["otlp_export_failed", "otlp_export_given_up"]
     assert pushing.events[0]["reason"] == "Connection refused"
     assert pushing.pusher.dropped == 10

@@ -18,19 +18,17 @@ ARRIVED_S, FORWARDED_S, RESPONDED_S, ENDED_S = 100.0, 100.5, 101.0, 102.0
 
 @dataclass
 class World:
-    """Metrics whose breaker, if there is one, had `depth` exchanges in it."""
+    """Metrics whose breaker had `depth` exchanges in it."""
 
     depth: int = 0
-    has_breaker: bool = True
 
     def __post_init__(self) -> None:
         self.registry = Registry()
-        queue_depth = (lambda: self.depth) if self.has_breaker else None
         self.metrics = RequestMetrics(
             self.registry,
             [
-                OpenTelemetryNames(self.registry, user_port="8080", queue_depth=queue_depth),
-                OpenCensusNames(self.registry, labels=LABELS, queue_depth=queue_depth),
+                OpenTelemetryNames(self.registry, user_port="8080", queue_depth=lambda: self.depth),
+                OpenCensusNames(self.registry, labels=LABELS, queue_depth=lambda: self.depth),
             ],
         )
 
@@ -182,6 +180,30 @@ def test_the_route_tag_is_told(headers: tuple[str, ...], tag: str, old_tag: str)
     assert world.series("revision_request_count")[0][0]["route_tag"] == old_tag
 
 
+def test_requests_that_differ_in_what_is_told_are_not_taken_for_each_other() -> None:
+    world = World()
+    timed_out = {"status": 504, "outcome": Outcome.TIMED_OUT}
+    for one in (
+        exchange(),
+        exchange("Knative-Serving-Tag: canary"),
+        exchange("Knative-Serving-Default-Route: true"),
+        exchange("Knative-Serving-Default-Route: true", "Knative-Serving-Tag: canary"),
+        exchange("K-Network-Probe: queue"),
+        exchange(method="PUT"),
+        exchange(version="1.0"),
+        exchange(**timed_out),  # type: ignore[arg-type]
+        exchange(**timed_out, responded=False),  # type: ignore[arg-type]
+        exchange(**timed_out, responded=False, forwarded=False),  # type: ignore[arg-type]
+    ):
+        world.metrics.ended(one, ENDED_S)
+    tags = [attributes["kn.route.tag"] for attributes, _ in world.series("http.server.request.duration")]
+    assert sorted(tags) == ["canary", "kn:default", *["kn:disabled"] * 4, "kn:undefined"]
+    assert sorted(world.series("kn.serving.invocation.duration"), key=str) == [
+        ({"http.response.status_code": 200}, 7),
+        ({"http.response.status_code": 500}, 1),
+    ]
+
+
 @pytest.mark.parametrize(
     ("host", "address"),
     [
@@ -230,13 +252,6 @@ def test_the_queue_depth_is_told_from_the_first_admission_on() -> None:
     world.depth = 3
     assert world.series("kn.serving.queue.depth") == [({}, 3)]
     assert world.series("revision_queue_depth") == [(LABELS, 3)]
-
-
-def test_without_a_breaker_there_is_no_queue_depth() -> None:
-    world = World(has_breaker=False)
-    names = {instrument.name for scope in world.registry.scopes for instrument in scope.instruments}
-    assert "kn.serving.queue.depth" not in names
-    assert "revision_queue_depth" not in names
 
 
 # Bounds.

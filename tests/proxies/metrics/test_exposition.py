@@ -1,6 +1,7 @@
 """`proxies/metrics/exposition.py`, read back by Prometheus' own parser."""
 
 import math
+import re
 
 import pytest
 from prometheus_client import Metric
@@ -67,6 +68,14 @@ def test_names_of_a_plain_scope_are_left_alone_and_its_series_do_not_name_it() -
     assert 'revision_request_latencies_bucket{le="5"} 1' in lines
     assert "revision_request_latencies_sum 1" in lines
     assert 'revision_request_count{response_code="200"} 1' in lines
+
+
+def test_bounds_are_written_as_go_writes_them_and_what_was_recorded_one_by_one_is_in_them() -> None:
+    registry = Registry()
+    series = registry.scope("scope").histogram("h", (0.005, 1.0, 10000.0)).series()
+    series.record(0.5)
+    text = render(registry).decode()
+    assert re.findall(r'le="([^"]*)"} (\d)', text) == [("0.005", "0"), ("1", "1"), ("10000", "1"), ("+Inf", "1")]
 
 
 @pytest.mark.parametrize("value", ['quo"te', "back\\slash", "new\nline", "ümlaut", "", "}", "a=b,"])
