@@ -165,6 +165,7 @@ class App:
             clock=self._clock,
             mode=mode,
             passthrough=passthrough,
+            is_strict=self.config.strict_compat,
             on_error_change=self._wake,
             log=self._log,
         )

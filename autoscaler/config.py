@@ -34,6 +34,9 @@ class Config:
     resolves_by_endpoints: bool = False
     """Service names lead through the API's Endpoints instead of DNS. `KNUV_SERVICE_RESOLUTION` (dns or endpoints)."""
 
+    strict_compat: bool = False
+    """Treat what was not seen as the original does, as no load. `KNUV_STRICT_COMPAT` (docs/differences.md)."""
+
     election_config_map: str = "config-leader-election"
     """The ConfigMap about buckets and their Leases. `CONFIG_LEADERELECTION_NAME`."""
     stateful_set: StatefulSet | None = None
@@ -58,6 +61,7 @@ class Config:
                 else None
             ),
             resolves_by_endpoints=reading.choice("KNUV_SERVICE_RESOLUTION", ("dns", "endpoints")) == "endpoints",
+            strict_compat=reading.boolean("KNUV_STRICT_COMPAT", False),
             election_config_map=environ.get("CONFIG_LEADERELECTION_NAME") or "config-leader-election",
             stateful_set=_stateful_set(reading, environ),
         )

@@ -3,11 +3,12 @@
 Theory of operation. Each decision divides two averages, over the stable and over the panic window, by what one pod
 should carry. The stable one rules, within the limits of how fast the revision may grow and shrink. When the panic one
 asks for `panic_threshold` times the pods that are ready, the revision panics: the larger of both counts and the number
-never falls, until nothing asked for that much during one whole stable window.
+never falls, until nothing asked for that much during one whole stable window. While less than `COVERAGE_MIN` of the
+load was seen, the number does not fall either: what was not seen is unknown, not zero.
 
-Pure state: two numbers of panic and, with a scale-down delay, the recent maximum. Bounds, initial scale and scaling to
-zero are not its business (`autoscaler.scale`). Source: knative/serving `pkg/autoscaler/scaling/autoscaler.go`; spec
-autoscaler.md 5; golden set `decider`.
+Pure state: two numbers of panic, the last outcome and, with a scale-down delay, the recent maximum. Bounds, initial
+scale and scaling to zero are not its business (`autoscaler.scale`). Source: knative/serving
+`pkg/autoscaler/scaling/autoscaler.go`; spec autoscaler.md 5; golden set `decider`; decision record 0005 (coverage).
 """
 
 import math
@@ -16,10 +17,13 @@ from typing import NamedTuple
 
 from autoscaler.windows import MaxWindow
 
-__all__ = ["TICK_S", "Decider", "DeciderSpec", "Decision"]
+__all__ = ["COVERAGE_MIN", "TICK_S", "Decider", "DeciderSpec", "Decision"]
 
 TICK_S = 2
 """Decisions are this far apart; also the granularity of the scale-down delay. Not configurable, as in the original."""
+
+COVERAGE_MIN = 0.5
+"""The share of the load that must have been seen for a revision to shrink."""
 
 _INT32_MAX = (1 << 31) - 1
 
@@ -65,6 +69,10 @@ class Decision(NamedTuple):
     """Load averaged over the stable window."""
     panic: float
     """Load averaged over the panic window."""
+    coverage: float = 1.0
+    """The share of the stable window's load that was seen, from 0 to 1."""
+    is_held: bool = False
+    """`desired` would be less if more had been seen."""
 
 
 class Decider:
@@ -74,12 +82,13 @@ class Decider:
     panic: it has no history, and must not take the pods of a revision that an earlier autoscaler had scaled up.
     """
 
-    __slots__ = ("_delay", "_panic_since_s", "panic_floor", "spec")
+    __slots__ = ("_delay", "_desired", "_panic_since_s", "panic_floor", "spec")
 
     def __init__(self, spec: DeciderSpec, *, now_s: float, ready_pods: int | None) -> None:
         self.spec = spec
         self.panic_floor = ready_pods or 0
         """Pods below which a panicking revision does not go."""
+        self._desired = self.panic_floor
         self._panic_since_s: float | None = now_s if self.panic_floor > 1 else None
         # Made once: a delay that is switched on, off or changed later has no effect (spec 13, pitfall 24).
         self._delay = MaxWindow(spec.scale_down_delay_s, TICK_S) if spec.scale_down_delay_s > 0 else None
@@ -89,8 +98,11 @@ class Decider:
         """Whether the last decision left the revision in panic mode."""
         return self._panic_since_s is not None
 
-    def decide(self, now_s: float, ready_pods: int, stable: float, panic: float) -> Decision:
-        """Decide at `now_s` (Unix seconds) from the ready pods and the load over both windows. O(1)."""
+    def decide(self, now_s: float, ready_pods: int, stable: float, panic: float, coverage: float = 1.0) -> Decision:
+        """Decide at `now_s` (Unix seconds) from the ready pods and the load over both windows. O(1).
+
+        `coverage`: the share of the load that was seen, from 0 to 1.
+        """
         spec = self.spec
         at_least_one = max(1, ready_pods)
         largest = math.ceil(min(spec.max_scale_up_rate * at_least_one, _INT32_MAX))
@@ -109,12 +121,15 @@ class Decider:
         if self._panic_since_s is not None:
             self.panic_floor = max(self.panic_floor, desired, desired_in_panic)
             desired = self.panic_floor
+        is_held = coverage < COVERAGE_MIN and spec.reachable and desired < self._desired
+        if is_held:
+            desired = self._desired
         if self._delay is not None and spec.reachable:
             self._delay.record(now_s, desired)
             desired = self._delay.current()
-        return Decision(
-            desired, self._excess_burst_capacity(ready_pods, panic), self._panic_since_s is not None, stable, panic
-        )
+        self._desired = desired
+        excess = self._excess_burst_capacity(ready_pods, panic)
+        return Decision(desired, excess, self._panic_since_s is not None, stable, panic, coverage, is_held)
 
     def _watch_panic(self, now_s: float, is_over: bool) -> None:
         if is_over:

@@ -154,7 +154,7 @@ class MultiScaler:
         if load is None:
             return None
         was_panicking = decider.is_panicking
-        decision = decider.decide(now_s, self._ready_pods(revision.key), load.stable, load.panic)
+        decision = decider.decide(now_s, self._ready_pods(revision.key), *load)
         telling = is_worth_telling(
             revision.desired, revision.excess_burst_capacity, decision.desired, decision.excess_burst_capacity
         )

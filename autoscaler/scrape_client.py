@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from autoscaler.http_client import Address, Answer, HttpClient, NoAnswer, get_request
+from autoscaler.plausibility import is_plausible
 from autoscaler.scraper import FetchError
 from kube.errors import ApiError, ApiUnreachable
 from kube.resolve import Resolver
@@ -98,9 +99,12 @@ def read_answer(status: int, content_type: str, body: bytes) -> Stat:
     if content_type != ACCEPT:
         raise FetchError(f"expected content type {ACCEPT}, got {content_type!r}: unsupported metric type")
     try:
-        return decode_stat(body)
+        stat = decode_stat(body)
     except WireError as error:
         raise FetchError(f"unreadable stat: {error}") from error
+    if not is_plausible(stat):
+        raise FetchError(f"expected finite figures from 0 on, got {stat}")
+    return stat
 
 
 def _authority(address: str, port: int) -> str:

@@ -6,15 +6,18 @@ next one, so single failures cost nothing as long as the list lasts. In a mesh, 
 (they answer 502 or 503), the revision's private Service is asked instead, again and again until enough different pods
 answered.
 
-The stats of the sample are scaled up to all pods. Fewer answers than the sample needs are no answer at all: half a
-sample taken for the whole would look like falling load. Nothing here opens a connection; `fetch_*` are given. Source:
-knative/serving `pkg/autoscaler/metrics/stats_scraper.go`; spec autoscaler.md 4.3-4.6; golden set `scrape`.
+The stats of the sample are scaled up to all pods. When some of the sample do not answer, the others speak for them, as
+long as they are at least `share_min` of it (1.0 is the original's behaviour) and then without waiting for stragglers
+longer than `_PATIENCE_S`; `share` tells how many they were. Fewer answers are no answer at all. Nothing here opens a
+connection; `fetch_*` are given. Source: knative/serving `pkg/autoscaler/metrics/stats_scraper.go`; spec autoscaler.md
+4.3-4.6; golden set `scrape`.
 """
 
 import asyncio
 import itertools
+import math
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from enum import Enum
 
 from autoscaler.pods import ReadyPod, split_by_age
@@ -36,6 +39,8 @@ __all__ = [
 SCRAPER_NAME = "service-scraper"
 """Who reports the stat of a whole revision."""
 _SERVICE_TRIES = 10
+_PATIENCE_S = 0.8
+"""So that a pod that says nothing does not cost the revision its next look, a second after this one."""
 
 
 class ScrapeError(Exception):
@@ -73,7 +78,16 @@ class MeshMode(Enum):
 class Scraper:
     """Scrapes one revision. Remembers that its pods cannot be addressed, until a new one is made."""
 
-    __slots__ = ("_fetch_pod", "_fetch_service", "_mode", "_passthrough", "_random", "pods_addressable")
+    __slots__ = (
+        "_fetch_pod",
+        "_fetch_service",
+        "_mode",
+        "_passthrough",
+        "_random",
+        "_share_min",
+        "pods_addressable",
+        "share",
+    )
 
     def __init__(
         self,
@@ -83,6 +97,7 @@ class Scraper:
         fetch_pod: Callable[[str], Awaitable[Stat]],
         fetch_service: Callable[[], Awaitable[Stat]],
         randomness: random.Random,
+        share_min: float = 1.0,
     ) -> None:
         """`passthrough`: the mesh lets direct requests pass. `fetch_*` raise `FetchError`."""
         self._mode = mode
@@ -90,13 +105,17 @@ class Scraper:
         self._fetch_pod = fetch_pod
         self._fetch_service = fetch_service
         self._random = randomness
+        self._share_min = share_min
         self.pods_addressable = True
+        self.share = 1.0
+        """The share of its sample that the last successful scrape saw."""
 
     async def scrape(self, pods: Sequence[ReadyPod], now_s: float, window_s: float) -> Stat | None:
         """One stat for all of `pods` (the ready ones); None when there are none. Raises `ScrapeError`.
 
         Pods younger than `window_s` are asked last.
         """
+        self.share = 1.0
         if self._mode is MeshMode.DISABLED:
             return await self._scrape_pods(pods, now_s, window_s)
         if self._mode is MeshMode.AUTO and (self.pods_addressable or self._passthrough):
@@ -114,13 +133,16 @@ class Scraper:
         if not pods:
             return None
         count = sample_size(len(pods))
+        enough = max(1, math.ceil(count * self._share_min))
         old, young = split_by_age(pods, now_s, window_s)
         self._random.shuffle(young if len(old) < count else old)
         candidates = iter(old + young)
         stats: list[Stat] = []
         failures: list[FetchError] = []
+        workers_left = count
 
         async def worker() -> None:
+            nonlocal workers_left
             for address in candidates:
                 try:
                     stats.append(await self._fetch_pod(address))
@@ -128,14 +150,17 @@ class Scraper:
                     failures.append(error)
                 else:
                     return
-            raise PodsExhausted(f"{len(stats)} of {count} pods answered; the last failure: {failures[-1]}")
+            workers_left -= 1
+            if workers_left < enough:
+                raise PodsExhausted(f"{len(stats)} of {count} pods answered; the last failure: {failures[-1]}")
 
         try:
-            await _run_all(worker() for _ in range(count))
+            await _run_all([worker() for _ in range(count)], lambda: len(stats) >= enough)
         except PodsExhausted as error:
             if not stats and all(failure.might_be_mesh for failure in failures):
                 raise DirectScrapingNotAvailable(str(failures[-1])) from error
             raise
+        self.share = len(stats) / count
         return average_over(stats, len(pods))
 
     async def _scrape_service(self, pod_count: int, window_s: float) -> Stat | None:
@@ -169,7 +194,7 @@ class Scraper:
                 young.append(stat)
 
         try:
-            await _run_all(worker() for _ in range(count))
+            await _run_all([worker() for _ in range(count)], lambda: False)
         except NoStatReceived:
             if len(old) + len(young) < count:
                 raise
@@ -192,18 +217,25 @@ def average_over(sample: Sequence[Stat], pod_count: int) -> Stat:
     return result
 
 
-async def _run_all(workers: Iterable[Coroutine[None, None, None]]) -> None:
-    """Run all to their end; the first failure ends the rest, which then counts for nothing."""
+async def _run_all(workers: Sequence[Coroutine[None, None, None]], is_enough: Callable[[], bool]) -> None:
+    """Run all to their end, but wait no longer than `_PATIENCE_S` at a time once `is_enough`.
+
+    The first failure ends the rest, which then counts for nothing.
+    """
     first, *others = workers
     if not others:  # most revisions have one pod: no task needed
         await first
         return
+    loop = asyncio.get_running_loop()
+    late = {loop.create_task(worker) for worker in workers}
     try:
-        async with asyncio.TaskGroup() as group:
-            for worker in (first, *others):
-                group.create_task(worker)
-    except* ScrapeError as errors:
-        failure: BaseException = errors
-        while isinstance(failure, BaseExceptionGroup):
-            failure = failure.exceptions[0]
-        raise failure from None
+        while late:
+            done, late = await asyncio.wait(late, timeout=_PATIENCE_S, return_when=asyncio.FIRST_EXCEPTION)
+            failures = [failure for task in done if (failure := task.exception()) is not None]
+            if failures:
+                raise failures[0]
+            if is_enough():
+                return
+    finally:
+        for task in late:
+            task.cancel()

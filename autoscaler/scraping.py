@@ -18,11 +18,15 @@ from proxies.logs import Logger
 __all__ = ["Scraping"]
 
 _PHASES_BEFORE_DECISION = 2
+_SHARE_MIN = 0.5
+"""With half of a sample the error grows by a factor of 1.4 only."""
 
 
 class Scraping:
-    """The scrapers by revision. `on_error_change(key)` is called when scraping a revision begins to fail or
-    recovers."""
+    """The scrapers by revision. `on_error_change(key)` is called when scraping a revision begins to fail or recovers.
+
+    `is_strict`: a scrape is all of its sample or nothing, and what is missing is not noticed, as in the original.
+    """
 
     def __init__(
         self,
@@ -33,6 +37,7 @@ class Scraping:
         clock: Callable[[], float],
         mode: MeshMode,
         passthrough: bool,
+        is_strict: bool,
         on_error_change: Callable[[RevisionKey], None],
         log: Logger,
     ) -> None:
@@ -42,8 +47,10 @@ class Scraping:
         self._clock = clock
         self._mode = mode
         self._passthrough = passthrough
+        self._is_strict = is_strict
         self._on_error_change = on_error_change
         self._log = log
+        self._random = random.Random()
         self._scrapers: dict[RevisionKey, tuple[ScrapeTarget, Scraper]] = {}
         self._errors: dict[RevisionKey, ScrapeError] = {}
         self._running: dict[RevisionKey, asyncio.Task[None]] = {}
@@ -80,7 +87,12 @@ class Scraping:
         if not service or not self._ready_pods(revision.key):
             # Nothing to ask is no error; no task is needed to find that out.
             self._note(revision.key, None)
-        elif revision.key not in self._running:
+            if not self._is_strict:
+                revision.collection.scraped(self._clock(), None)
+            return
+        if not self._is_strict:
+            revision.collection.scrape_is_due(self._clock())
+        if revision.key not in self._running:
             scraper = self._scraper(revision.key, ScrapeTarget(revision.key[0], service))
             task = asyncio.get_running_loop().create_task(self._scrape(revision, scraper), name=f"scrape {service}")
             self._running[revision.key] = task
@@ -95,20 +107,24 @@ class Scraping:
             passthrough=self._passthrough,
             fetch_pod=partial(self._client.fetch_pod, target),
             fetch_service=partial(self._client.fetch_service, target),
-            randomness=random.Random(),
+            randomness=self._random,
+            share_min=1.0 if self._is_strict else _SHARE_MIN,
         )
         self._scrapers[key] = (target, scraper)
         return scraper
 
     async def _scrape(self, revision: Revision, scraper: Scraper) -> None:
-        window_s = revision.collection.spec.stable_window_s
+        collection = revision.collection
+        began_s = self._clock()
         try:
-            stat = await scraper.scrape(self._ready_pods(revision.key), self._clock(), window_s)
+            stat = await scraper.scrape(self._ready_pods(revision.key), began_s, collection.spec.stable_window_s)
         except ScrapeError as error:
             self._note(revision.key, error)
             return
-        if stat is not None:
-            revision.collection.record(self._clock(), stat)
+        if not self._is_strict:
+            collection.scraped(began_s, stat, scraper.share)
+        elif stat is not None:
+            collection.record(self._clock(), stat)
         self._note(revision.key, None)
 
     def _ended(self, key: RevisionKey, task: asyncio.Task[None]) -> None:

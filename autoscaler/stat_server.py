@@ -12,7 +12,6 @@ holds the clients back. Source: knative/serving `pkg/autoscaler/statserver/serve
 import asyncio
 import http
 import logging
-import math
 from collections.abc import Callable
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -20,10 +19,11 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from autoscaler.plausibility import is_plausible
 from proxies.logs import Logger
 from proxies.wire.stat import Stat, StatMessage, WireError, decode_messages
 
-__all__ = ["StatServer", "is_plausible"]
+__all__ = ["StatServer"]
 
 _MESSAGE_BYTES_MAX = 16 << 20
 """One activator's second for some hundred thousand revisions."""
@@ -32,8 +32,6 @@ _HEAD_TIMEOUT_S = 60.0
 _YIELD_EVERY = 500
 """Stats of one frame handled before others get their turn; about 5 ms."""
 _RESTARTING = 1012
-_REQUEST_COUNT_MIN = -1
-"""An activator that reported a first request at once takes it back in its next report, which may have no other."""
 _BUCKET_PREFIX = "autoscaler-bucket"
 
 
@@ -122,10 +120,13 @@ class StatServer:
             return str(error)
         problem = None
         for index, message in enumerate(messages, 1):
-            if is_plausible(message.stat):
+            stat = message.stat
+            if stat == _NO_STAT:
+                continue
+            if is_plausible(stat):
                 self._on_stat(message)
-            elif message.stat != _NO_STAT:
-                problem = f"{message.namespace}/{message.name}: expected finite figures from 0 on, got {message.stat}"
+            else:
+                problem = f"{message.namespace}/{message.name}: expected finite figures from 0 on, got {stat}"
             if index % _YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         return problem
@@ -145,22 +146,3 @@ def _quiet_logger() -> logging.Logger:
 
 _NO_STAT = Stat()
 """What an entry without a stat decodes to; it says nothing, not even zero."""
-
-
-def is_plausible(stat: Stat) -> bool:
-    """Whether a stat can be recorded: not NaN, not infinite, not negative, and not empty."""
-    total = (
-        stat.average_concurrent_requests
-        + stat.average_proxied_concurrent_requests
-        + stat.request_count
-        + stat.proxied_request_count
-    )
-    return (
-        math.isfinite(total)
-        and stat.average_concurrent_requests >= 0
-        and stat.average_proxied_concurrent_requests >= 0
-        and stat.request_count >= _REQUEST_COUNT_MIN
-        and stat.proxied_request_count >= 0
-        and stat.timestamp >= 0
-        and stat != _NO_STAT
-    )

@@ -4,7 +4,8 @@ Theory of operation. A window of `window_s` is a ring of ceil(window / granulari
 of its bucket, the number of whole granules since the Unix epoch; samples of one bucket are *summed*, which is how
 several activators and the scraper add up to the load of the whole revision. Averaging is over buckets, from the first
 written to the last, so a revision that is three seconds old is averaged over three seconds. Missing buckets inside that
-range count as 0; missing ones at the end do not count at all.
+range count as 0; missing ones at the end do not count at all. Buckets that the caller knows to be *unseen* are left out
+like missing ones at the end, unless what little they hold makes for more: what was seen is the least that there was.
 
 `AverageWindow` weighs all buckets alike, `WeightedWindow` the newest most, `MaxWindow` remembers the largest value.
 
@@ -16,6 +17,7 @@ sets `windows` and `max_window`.
 import math
 from array import array
 from collections import deque
+from collections.abc import Sequence
 
 __all__ = ["AverageWindow", "MaxWindow", "WeightedWindow", "round6", "smoothing_coefficient"]
 
@@ -49,8 +51,11 @@ class AverageWindow:
         self._slots[bucket % len(self._slots)] += value
         self._total += value
 
-    def average(self, now_s: float) -> float:
-        """The average as of `now_s`, rounded to six digits; 0 when a whole window has passed since the last write."""
+    def average(self, now_s: float, unseen: Sequence[int] = ()) -> float:
+        """The average as of `now_s`, rounded to six digits; 0 when a whole window has passed since the last write.
+
+        `unseen`: buckets of which nothing is known.
+        """
         slots = self._slots
         size = len(slots)
         last = self._last
@@ -63,7 +68,14 @@ class AverageWindow:
             for bucket in range(last + 1, last + missing + 1):
                 total -= slots[bucket % size]
             written = min(written, size - missing)
-        return round6(total / written)
+        average = total / written
+        if unseen:
+            first = max(self._first, last + max(0, missing) - size + 1)
+            left_out = [bucket for bucket in unseen if first <= bucket <= last]
+            if 0 < len(left_out) < written:
+                seen = total - sum(slots[bucket % size] for bucket in left_out)
+                average = max(average, seen / (written - len(left_out)))
+        return round6(average)
 
     def is_empty(self, now_s: float) -> bool:
         """Whether more than a whole window has passed since the last write."""
@@ -118,8 +130,11 @@ class WeightedWindow(AverageWindow):
 
     __slots__ = ("_coefficient",)
 
-    def average(self, now_s: float) -> float:
-        """The weighted sum as of `now_s`, not rounded; 0 when there is nothing. O(buckets)."""
+    def average(self, now_s: float, unseen: Sequence[int] = ()) -> float:
+        """The weighted sum as of `now_s`, not rounded; 0 when there is nothing. O(buckets).
+
+        The weight of `unseen` buckets is shared out among the others.
+        """
         if self.is_empty(now_s):
             return 0.0
         slots = self._slots
@@ -127,11 +142,18 @@ class WeightedWindow(AverageWindow):
         missing = max(0, int(now_s // self._granularity_s) - self._last)
         rest = 1.0 - self._coefficient
         weight = self._coefficient * rest**missing
-        result = 0.0
+        left_out = frozenset(unseen)
+        result = seen = weights = seen_weights = 0.0
         for bucket in range(self._last, self._last - (size - missing), -1):
-            result += slots[bucket % size] * weight
+            value = slots[bucket % size] * weight
+            result += value
+            if left_out:
+                weights += weight
+                if bucket not in left_out:
+                    seen += value
+                    seen_weights += weight
             weight *= rest
-        return result
+        return max(result, seen * weights / seen_weights) if seen_weights else result
 
     def _shape(self, window_s: float) -> None:
         super()._shape(window_s)

@@ -33,6 +33,7 @@ def test_defaults_are_the_originals(environ: dict[str, str]) -> None:
     assert (config.stat_port, config.bind_address, config.debug_address) == (8080, None, None)
     assert config.cluster_domain == "cluster.local"
     assert not config.resolves_by_endpoints
+    assert not config.strict_compat
     assert (config.election_config_map, config.stateful_set) == ("config-leader-election", None)
 
 
@@ -48,6 +49,12 @@ def test_the_local_stack_sets_its_addresses(environ: dict[str, str]) -> None:
     assert config.bind_address == "127.9.0.3"
     assert config.debug_address == ("127.9.0.3", 8081)
     assert config.resolves_by_endpoints
+
+
+def test_the_originals_view_of_missing_samples_is_a_choice(environ: dict[str, str]) -> None:
+    assert Config.from_env(environ | {"KNUV_STRICT_COMPAT": "1"}).strict_compat
+    with pytest.raises(ConfigError, match="KNUV_STRICT_COMPAT='yes'"):
+        Config.from_env(environ | {"KNUV_STRICT_COMPAT": "yes"})
 
 
 def test_a_stateful_set_gives_each_replica_its_place(environ: dict[str, str]) -> None:

@@ -121,3 +121,55 @@ def test_in_panic_the_scale_never_falls(loads: list[float]) -> None:
             assert decision.desired >= before
         before = decision.desired if decision.panicking else 0
     assert not math.isnan(before)
+
+
+def test_a_revision_of_which_too_little_was_seen_does_not_shrink() -> None:
+    decider = Decider(SPEC, now_s=T0, ready_pods=1)
+    assert decider.decide(T0, 5, 350, 350).desired == 5
+    held = decider.decide(T0 + 200, 5, 70, 70, 0.49)
+    assert (held.desired, held.is_held, held.coverage) == (5, True, 0.49)
+    # Pods that are not ready while nobody can see them are still wanted.
+    assert decider.decide(T0 + 202, 1, 0, 0, 0.0).desired == 5
+    freed = decider.decide(T0 + 204, 5, 70, 70, 0.5)
+    assert (freed.desired, freed.is_held) == (2, False)
+
+
+def test_a_revision_of_which_too_little_was_seen_may_grow() -> None:
+    decider = Decider(SPEC, now_s=T0, ready_pods=1)
+    decider.decide(T0, 2, 140, 140)
+    decision = decider.decide(T0 + 2, 2, 350, 350, 0.1)
+    assert (decision.desired, decision.is_held) == (5, False)
+
+
+def test_a_decider_that_has_seen_nothing_yet_keeps_the_pods_that_it_found() -> None:
+    decider = Decider(SPEC, now_s=T0, ready_pods=1)
+    assert decider.decide(T0 + 2, 1, 0, 0, 0.0).desired == 1
+    assert decider.decide(T0 + 4, 1, 0, 0, 1.0).desired == 0
+
+
+def test_an_unreachable_revision_shrinks_though_nothing_was_seen() -> None:
+    decider = Decider(SPEC, now_s=T0, ready_pods=1)
+    decider.decide(T0, 5, 350, 350)
+    decider.spec = replace(SPEC, reachable=False)
+    assert decider.decide(T0 + 200, 5, 70, 70, 0.0).desired == 1
+
+
+def test_what_was_held_counts_as_wanted_for_the_delay() -> None:
+    decider = Decider(replace(SPEC, scale_down_delay_s=10), now_s=T0, ready_pods=1)
+    decider.decide(T0, 5, 350, 350)
+    decider.decide(T0 + 20, 5, 70, 70, 0.0)
+    assert decider.decide(T0 + 28, 5, 70, 70).desired == 5
+    assert decider.decide(T0 + 30, 5, 70, 70).desired == 2
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1e4), st.floats(0, 1e4), st.integers(0, 60), st.floats(0, 0.499)), min_size=1),
+    st.integers(0, 60),
+)
+def test_unseen_the_scale_never_falls(decisions: list[tuple[float, float, int, float]], found: int) -> None:
+    decider = Decider(SPEC, now_s=T0, ready_pods=found)
+    scales = [
+        decider.decide(T0 + 100 * index, ready, stable, panic, coverage).desired
+        for index, (stable, panic, ready, coverage) in enumerate(decisions)
+    ]
+    assert [found, *scales] == sorted([found, *scales])

@@ -1,6 +1,7 @@
 """`autoscaler.scrape_client` against a real endpoint, and what a scraper asks for."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from unittest import mock
@@ -91,8 +92,11 @@ async def test_passthrough_names_the_service(endpoint: Endpoint) -> None:
         (lambda e: setattr(e, "content_type", "application/protobuf; charset=utf-8"), False),
         (lambda e: setattr(e, "body", b"\xff\xff"), False),
         (lambda e: setattr(e, "body", encode_stat(Stat("x" * 400))), False),
+        (lambda e: setattr(e, "body", encode_stat(Stat("pod", math.nan))), False),
+        (lambda e: setattr(e, "body", encode_stat(Stat("pod", -3.0))), False),
+        (lambda e: setattr(e, "body", encode_stat(Stat("pod", 1.0, 2.0))), False),
     ],
-    ids=["503", "500", "content type", "garbage", "too long"],
+    ids=["503", "500", "content type", "garbage", "too long", "NaN", "negative", "part larger than whole"],
 )
 async def test_18_and_19_other_answers_are_errors(
     endpoint: Endpoint, spoil: Callable[[Endpoint], None], mesh: bool

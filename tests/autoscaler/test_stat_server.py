@@ -8,7 +8,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from autoscaler.stat_server import StatServer, is_plausible
+from autoscaler.stat_server import StatServer
 from proxies.logs import Logger
 from proxies.wire.stat import Stat, StatMessage, encode_messages
 
@@ -136,22 +136,9 @@ async def test_a_page_of_another_origin_is_refused(server: StatServer) -> None:
     assert refused.value.response.status_code == 403
 
 
-@pytest.mark.parametrize(
-    "stat",
-    [
-        Stat("p", average_concurrent_requests=math.nan),
-        Stat("p", average_concurrent_requests=math.inf),
-        Stat("p", average_concurrent_requests=-1),
-        Stat("p", request_count=-math.inf),
-        Stat("p", request_count=-2),
-        Stat("p", proxied_request_count=-1),
-        Stat("p", timestamp=-5),
-        Stat(),
-    ],
-)
-async def test_implausible_stats_are_dropped(stat: Stat) -> None:
-    assert not is_plausible(stat)
-
-
-async def test_an_activator_may_take_its_first_request_back() -> None:
-    assert is_plausible(Stat("activator", request_count=-1))
+async def test_figures_that_cannot_be_true_are_dropped_and_the_others_are_not(
+    server: StatServer, received: Received
+) -> None:
+    async with dial(server) as client:
+        await send(client, Stat("activator-1", average_concurrent_requests=math.nan), STAT)
+        assert [message.stat for message in await received.until(1)] == [STAT]

@@ -1,0 +1,196 @@
+"""`autoscaler.scraping`: revisions scraped each second and decided every two, on a stepped clock."""
+
+import asyncio
+import math
+
+import pytest
+
+from autoscaler.multiscaler import PHASE_S, PHASES, MultiScaler, RevisionKey
+from autoscaler.pods import ReadyPod
+from autoscaler.scrape_client import ACCEPT, ScrapeClient, ScrapeTarget, read_answer
+from autoscaler.scraper import FetchError, MeshMode
+from autoscaler.scraping import Scraping
+from autoscaler.settings import resolve
+from kube.autoscaling.config import AutoscalerConfig
+from kube.client import Client
+from kube.config import ApiConfig
+from kube.resolve import Resolver
+from proxies.logs import Logger
+from proxies.wire.stat import Stat, encode_stat
+
+T0 = 1_785_542_400.0
+KEY: RevisionKey = ("default", "hello-00001")
+
+
+class Pods(ScrapeClient):
+    """A scrape client whose pods carry `concurrency` each; those in `silent` cannot be reached."""
+
+    def __init__(self) -> None:
+        resolver = Resolver(Client(ApiConfig(server="")), by_endpoints=False)
+        super().__init__(resolver, cluster_domain="cluster.local", passthrough=False)
+        self.concurrency = 0.0
+        self.count = 0
+        self.silent: set[int] = set()
+
+    def ready(self, key: RevisionKey) -> list[ReadyPod]:
+        return [ReadyPod(f"10.0.0.{number}", T0 - 1000) for number in range(self.count)]
+
+    async def fetch_pod(self, target: ScrapeTarget, address: str) -> Stat:
+        if int(address.rpartition(".")[2]) in self.silent:
+            raise FetchError("connection refused")
+        stat = Stat("pod", self.concurrency, request_count=self.concurrency)
+        return read_answer(200, ACCEPT, encode_stat(stat))
+
+
+class Autoscaler:
+    """Scraping and deciding one revision; pods are there as soon as they are wanted."""
+
+    def __init__(self, *, is_strict: bool = False, **annotations: str) -> None:
+        self.pods = Pods()
+        self.now_s = T0
+        self.phase = 0
+        self.load = 0.0
+        self.poked: list[RevisionKey] = []
+        self.lines: list[bytes] = []
+        self.scalers = MultiScaler(lambda key: self.pods.count)
+        self.scraping = Scraping(
+            self.pods,
+            self.scalers,
+            ready_pods=self.pods.ready,
+            clock=lambda: self.now_s,
+            mode=MeshMode.AUTO,
+            passthrough=False,
+            is_strict=is_strict,
+            on_error_change=self.poked.append,
+            log=Logger("test", write=self.lines.append),
+        )
+        settings = resolve(
+            {f"autoscaling.knative.dev/{key.replace('_', '-')}": text for key, text in annotations.items()},
+            container_concurrency=0,
+            reachability="Reachable",
+            metrics_service="hello-00001-private",
+            config=AutoscalerConfig(),
+        )
+        self.scalers.put(KEY, settings.decider, settings.metric, self.now_s, self.phase)
+
+    async def run(self, seconds: float) -> list[int]:
+        """What was wanted after each decision."""
+        wanted = []
+        for _ in range(round(seconds / PHASE_S)):
+            self.phase += 1
+            self.now_s = T0 + self.phase * PHASE_S
+            self.pods.concurrency = self.load / max(1, self.pods.count)
+            for outcome in self.scalers.decide_phase(self.phase, self.now_s):
+                wanted.append(outcome.decision.desired)
+                self.pods.count = outcome.decision.desired
+            self.scraping.start_phase(self.phase)
+            for _ in range(6):  # a scrape is a task with a task for each pod
+                await asyncio.sleep(0)
+        return wanted
+
+    async def steady(self, pods: int) -> "Autoscaler":
+        """A revision whose load was that of so many pods for two minutes."""
+        self.load = pods * 70.0
+        self.pods.count = 1
+        await self.run(120)
+        assert self.pods.count == pods
+        return self
+
+
+async def test_a_revision_is_scraped_every_second() -> None:
+    scaler = Autoscaler()
+    scaler.pods.count = 1
+    scaler.load = 30.0
+    await scaler.run(20)
+    revision = scaler.scalers.get(KEY)
+    assert revision is not None
+    assert revision.collection.load("rps", scaler.now_s) == (30.0, 30.0, 1.0)
+
+
+@pytest.mark.parametrize("silent_s", [5, 20, 45, 90, 600])
+async def test_pods_that_cannot_be_seen_for_a_while_are_still_wanted(silent_s: int) -> None:
+    scaler = await Autoscaler().steady(4)
+    scaler.pods.silent = set(range(4))
+    wanted = await scaler.run(silent_s)
+    scaler.pods.silent.clear()
+    wanted += await scaler.run(120)
+    assert set(wanted) == {4}
+
+
+async def test_the_original_takes_unseen_pods_away() -> None:
+    scaler = await Autoscaler(is_strict=True).steady(4)
+    scaler.pods.silent = set(range(4))
+    await scaler.run(45)
+    scaler.pods.silent.clear()
+    assert min(await scaler.run(20)) == 2
+
+
+async def test_the_load_of_unseen_pods_is_still_known_when_it_grows() -> None:
+    scaler = await Autoscaler().steady(4)
+    scaler.load = 700.0
+    scaler.pods.silent = {0, 1}
+    wanted = await scaler.run(60)
+    assert wanted == sorted(wanted)
+    assert wanted[-1] == 10
+
+
+async def test_a_load_that_really_falls_is_followed_though_some_pods_are_never_seen() -> None:
+    scaler = await Autoscaler().steady(8)
+    scaler.load = 70.0
+    scaler.pods.silent = {0}
+    await scaler.run(120)
+    assert scaler.pods.count < 8
+
+
+async def test_a_revision_whose_load_ends_goes_to_zero() -> None:
+    scaler = await Autoscaler().steady(4)
+    scaler.load = 0.0
+    await scaler.run(90)
+    assert scaler.pods.count == 0
+    assert await scaler.run(4) == [0, 0]
+
+
+async def test_an_autoscaler_that_stood_still_does_not_shrink_anything() -> None:
+    scaler = await Autoscaler().steady(4)
+    scaler.phase += 40 * PHASES // 2  # forty seconds in which the process did not run
+    wanted = await scaler.run(120)
+    assert set(wanted) == {4}
+
+
+async def test_errors_are_told_once_and_so_is_their_end() -> None:
+    scaler = await Autoscaler().steady(1)
+    assert scaler.poked == []
+    scaler.pods.silent = {0}
+    await scaler.run(5)
+    error = scaler.scraping.error(KEY)
+    assert error is not None
+    assert "connection refused" in str(error)
+    scaler.pods.silent.clear()
+    await scaler.run(5)
+    assert scaler.scraping.error(KEY) is None
+    assert scaler.poked == [KEY, KEY]
+    assert [name in line for name, line in zip((b"scrape_failed", b"scrape_recovered"), scaler.lines, strict=True)] == [
+        True,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -5.0])
+async def test_figures_that_cannot_be_true_are_a_missing_sample(value: float) -> None:
+    scaler = await Autoscaler().steady(4)
+    steady = scaler.load
+    scaler.load = value
+    wanted = await scaler.run(20)
+    assert "expected finite figures" in str(scaler.scraping.error(KEY))
+    scaler.load = steady
+    wanted += await scaler.run(90)
+    assert set(wanted) == {4}
+
+
+async def test_a_forgotten_revision_is_not_scraped() -> None:
+    scaler = await Autoscaler().steady(1)
+    scaler.scalers.delete(KEY)
+    scaler.scraping.forget(KEY)
+    await scaler.run(4)
+    assert scaler.scraping.error(KEY) is None
+    await scaler.scraping.stop()
