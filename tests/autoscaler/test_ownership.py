@@ -134,6 +134,8 @@ async def test_before_it_contends_a_replica_owns_nothing(make: Make) -> None:
     assert not replica.ownership.owns(KEY)
     assert not replica.ownership.owns_bucket("autoscaler-bucket-00-of-01")
     assert not replica.ownership.owns_bucket("")
+    await replica.start()
+    assert replica.ownership.owns(KEY)
 
 
 async def test_a_single_replica_owns_every_bucket_as_soon_as_it_contends(make: Make) -> None:
@@ -154,12 +156,12 @@ async def test_stats_of_our_revisions_are_accepted_as_they_are(make: Make) -> No
 
 async def test_stats_of_others_are_stamped_with_the_second_of_their_arrival_and_forwarded(make: Make) -> None:
     first, second = make(0), make(1)
-    await first.start()
-    await second.start()
+    await first.start(timing=LeaseTiming())
+    await second.start(timing=LeaseTiming())
     assert not second.ownership.owns(KEY)
     second.ownership.take(stat())
     second.ownership.take(stat(timestamp=17))
-    await eventually(lambda: len(first.accepted) == 2)
+    await eventually(lambda: len(first.accepted) == 2, timeout_s=3)  # not only with the next renewal
     assert first.accepted == [stat(timestamp=int(NOW)), stat(timestamp=17)]
     assert second.accepted == []
 
