@@ -144,21 +144,23 @@ class Ownership:
         await self._forwarder.stop()
         await self._leases.stop()
 
+    def _divide_into(self, buckets: list[str]) -> None:
+        self._buckets = buckets
+        self._bucket_of.cache_clear()
+
     def _own_by_ordinal(self, replica: StatefulSet, count: int) -> None:
         namespace, domain = self._config.system_namespace, self._config.cluster_domain
         if replica.ordinal >= count:
             problem = f"STATEFUL_CONTROLLER_ORDINAL: ordinal {replica.ordinal} is out of range [0, {count})"
             raise ConfigError([f"{problem}: config-leader-election has {count} buckets"])
-        self._buckets = replica.buckets(count, namespace, domain)
-        self._bucket_of.cache_clear()
+        self._divide_into(replica.buckets(count, namespace, domain))
         for ordinal, bucket in enumerate(self._buckets):
             host = replica.host(ordinal, namespace, domain)
             self._forwarder.set_route(bucket, (PeerAddress(host, replica.port, host),))
         self._gained(self._buckets[replica.ordinal])
 
     async def _contend_for_leases(self, settings: ElectionSettings) -> None:
-        self._buckets = bucket_names(settings.buckets)
-        self._bucket_of.cache_clear()
+        self._divide_into(bucket_names(settings.buckets))
         self._elector = Elector(
             self._client,
             self._leases,
