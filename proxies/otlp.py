@@ -74,11 +74,12 @@ class Endpoint:
         return cls(host=parts.hostname, port=port, path=parts.path or default_path, is_tls=is_tls)
 
 
-def endpoint_of(env: Environment, signal: str, configured: str) -> Endpoint | None:
+def endpoint_of(env: Environment, signal: str, configured: str, *, endpoint_from: str) -> Endpoint | None:
     """Return where `signal` (`metrics`, `traces`) goes; None when that is nowhere or wrong, which `env` then knows.
 
     `OTEL_EXPORTER_OTLP_<SIGNAL>_ENDPOINT` is the whole URL, `OTEL_EXPORTER_OTLP_ENDPOINT` the base of `/v1/<signal>`;
-    if either is set, `configured` is ignored (spec queue-proxy.md 2.2). That one gets `/v1/<signal>` if it has no path.
+    if either is set, `configured` is ignored (spec queue-proxy.md 2.2). That one gets `/v1/<signal>` if it has no path,
+    and `endpoint_from` names it in problems.
     """
     prefix, own = "OTEL_EXPORTER_OTLP", f"OTEL_EXPORTER_OTLP_{signal.upper()}"
     path = f"/v1/{signal}"
@@ -95,7 +96,7 @@ def endpoint_of(env: Environment, signal: str, configured: str) -> Endpoint | No
     timeout_from, timeout_text = first("TIMEOUT")
     try:
         if not url:
-            source = "OBSERVABILITY_CONFIG"
+            source = endpoint_from
             if not configured:
                 raise ValueError(f"expected an endpoint for {signal}, there or in {prefix}_ENDPOINT")
             endpoint = Endpoint.from_url(configured, default_path=path)

@@ -14,13 +14,12 @@ from proxies.environment import Environment
 from proxies.gojson import GoObject
 
 if TYPE_CHECKING:
+    from proxies.metrics.scraped import Listener
     from proxies.otlp import Endpoint
 
 __all__ = [
     "NOTHING",
     "Observability",
-    "PrometheusListener",
-    "PrometheusTls",
     "Protocol",
     "RequestMetrics",
     "Tracing",
@@ -29,8 +28,6 @@ __all__ = [
 
 METRICS_PORT: Final = 9091
 PROFILING_PORT: Final = 8008
-_PORT_MIN: Final = 1024
-_PORT_MAX: Final = 65535
 _EXPORT_INTERVAL_S: Final = 60.0
 """OpenTelemetry's default where `exportInterval` is absent or 0."""
 
@@ -77,28 +74,6 @@ class Tracing(NamedTuple):
     """`OTEL_TRACES_SAMPLER_ARG`, as text; without a `sampler` it is empty or a number."""
 
 
-class PrometheusTls(NamedTuple):
-    """TLS on the port that is scraped: `METRICS_PROMETHEUS_TLS_*`."""
-
-    cert_file: str
-    key_file: str
-    client_auth: str = "none"
-    """`none`, `optional` or `require` a certificate of the scraper."""
-    client_ca_file: str = ""
-    """PEM file that those are verified with; set unless `client_auth` is `none`."""
-    min_version: str = "1.3"
-    max_version: str = "1.3"
-
-
-class PrometheusListener(NamedTuple):
-    """Where metrics are scraped."""
-
-    host: str = ""
-    """Empty: where every other port listens."""
-    port: int = METRICS_PORT
-    tls: PrometheusTls | None = None
-
-
 class RequestMetrics(NamedTuple):
     """`requestMetrics`, with the variables of spec queue-proxy.md 17.1."""
 
@@ -109,7 +84,7 @@ class RequestMetrics(NamedTuple):
     """Where metrics are pushed to; only with `http/protobuf`."""
     interval_s: float = _EXPORT_INTERVAL_S
     """Between two pushes."""
-    listener: PrometheusListener = PrometheusListener()
+    listener: "Listener | None" = None
     """Where they are scraped; only with `prometheus`."""
     has_opentelemetry_names: bool = True
     has_opencensus_names: bool = False
@@ -233,7 +208,11 @@ def _request_metrics(env: Environment, metrics: RequestMetrics) -> RequestMetric
     formats = env.parsed("KNUV_METRICS_COMPAT", _formats, ("otel",), ())
     metrics = metrics._replace(has_opentelemetry_names="otel" in formats, has_opencensus_names="opencensus" in formats)
     if metrics.protocol is Protocol.PROMETHEUS:
-        return metrics._replace(listener=_listener(env, metrics.endpoint))
+        from proxies.metrics.scraped import listener_of
+
+        source = "OBSERVABILITY_CONFIG: requestMetrics.endpoint"
+        listener = listener_of(env, metrics.endpoint, endpoint_from=source, default_port=METRICS_PORT)
+        return metrics._replace(listener=listener)
     interval_ms = env.integer("OTEL_METRIC_EXPORT_INTERVAL", 0)
     if interval_ms > 0:
         metrics = metrics._replace(interval_s=interval_ms / 1000)
@@ -251,46 +230,4 @@ def _formats(text: str) -> tuple[str, ...]:
 def _otlp(env: Environment, signal: str, endpoint: str) -> "Endpoint | None":
     from proxies.otlp import endpoint_of
 
-    return endpoint_of(env, signal, endpoint)
-
-
-def _listener(env: Environment, endpoint: str) -> PrometheusListener:
-    """`host:port` of the configuration, each part of it overridden by its variable where that is not empty."""
-    host, port_text, source = "", str(METRICS_PORT), "METRICS_PROMETHEUS_PORT"
-    if endpoint:
-        source = "OBSERVABILITY_CONFIG: requestMetrics.endpoint"
-        host, _, port_text = endpoint.rpartition(":")
-        host = host.removeprefix("[").removesuffix("]")
-    if override := env.text("METRICS_PROMETHEUS_PORT", ""):
-        source, port_text = "METRICS_PROMETHEUS_PORT", override
-    port = int(port_text) if port_text.isascii() and port_text.isdecimal() else 0
-    if not _PORT_MIN <= port <= _PORT_MAX:
-        env.refuse(f"{source}: expected a port from {_PORT_MIN} to {_PORT_MAX}, got {port_text!r}")
-    return PrometheusListener(env.text("METRICS_PROMETHEUS_HOST", "") or host, port, _tls(env))
-
-
-def _tls(env: Environment) -> PrometheusTls | None:
-    prefix = "METRICS_PROMETHEUS_TLS_"
-    cert, key = (env.text(prefix + name, "") for name in ("CERT", "KEY"))
-    client_auth = env.text(prefix + "CLIENT_AUTH", "").strip().lower() or "none"
-    ca_file = env.text(prefix + "CLIENT_CA_FILE", "").strip()
-    least, most = (env.text(prefix + name, "") or "1.3" for name in ("MIN_VERSION", "MAX_VERSION"))
-    if bool(cert) != bool(key):
-        env.refuse(f"{prefix}CERT and {prefix}KEY: expected both or neither")
-    elif client_auth not in ("none", "optional", "require"):
-        env.refuse(f"{prefix}CLIENT_AUTH={client_auth!r}: expected none, optional or require")
-    elif not cert and (client_auth != "none" or ca_file):
-        env.refuse(f"{prefix}CLIENT_AUTH and {prefix}CLIENT_CA_FILE: expected {prefix}CERT and {prefix}KEY as well")
-    elif client_auth != "none" and not ca_file:
-        env.refuse(f"{prefix}CLIENT_CA_FILE: expected a file, as {prefix}CLIENT_AUTH is {client_auth}")
-    if not cert:
-        return None
-    for name, version in (("MIN_VERSION", least), ("MAX_VERSION", most)):
-        if version not in ("1.2", "1.3"):
-            env.refuse(f"{prefix}{name}={version!r}: expected 1.2 or 1.3")
-    if (least, most) == ("1.3", "1.2"):
-        env.refuse(f"{prefix}MIN_VERSION: expected at most {prefix}MAX_VERSION, which is 1.2")
-    for name in ("CIPHER_SUITES", "CURVE_PREFERENCES"):
-        if env.text(prefix + name, ""):
-            env.refuse(f"{prefix}{name}: cannot be chosen here, leave it unset")
-    return PrometheusTls(cert, key, client_auth, ca_file, least, most)
+    return endpoint_of(env, signal, endpoint, endpoint_from="OBSERVABILITY_CONFIG")

@@ -308,7 +308,7 @@ CONFIGURED = "http://configured:4318/custom"
 )
 def test_where_metrics_go(env: dict[str, str], configured: str, want: str) -> None:
     environment = Environment(env)
-    found = endpoint_of(environment, "metrics", configured)
+    found = endpoint_of(environment, "metrics", configured, endpoint_from="SETTINGS")
     assert environment.problems == []
     assert found is not None
     assert found.url == want
@@ -326,6 +326,7 @@ def test_headers_time_and_authorities_come_from_the_environment_the_signals_own_
         ),
         "traces",
         CONFIGURED,
+        endpoint_from="SETTINGS",
     )
     assert found is not None
     assert dict(found.headers) == {"api-key": "s e=cret", "b": "2"}
@@ -335,10 +336,10 @@ def test_headers_time_and_authorities_come_from_the_environment_the_signals_own_
 @pytest.mark.parametrize(
     ("env", "configured", "named"),
     [
-        ({}, "", "OBSERVABILITY_CONFIG"),
-        ({}, "ftp://x", "OBSERVABILITY_CONFIG"),
-        ({}, "http://x:99999", "OBSERVABILITY_CONFIG"),
-        ({}, "http://x/?a=b", "OBSERVABILITY_CONFIG"),
+        ({}, "", "SETTINGS"),
+        ({}, "ftp://x", "SETTINGS"),
+        ({}, "http://x:99999", "SETTINGS"),
+        ({}, "http://x/?a=b", "SETTINGS"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://"}, CONFIGURED, "OTEL_EXPORTER_OTLP_ENDPOINT"),
         ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "x y"}, CONFIGURED, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"),
         ({"OTEL_EXPORTER_OTLP_HEADERS": "secret"}, CONFIGURED, "OTEL_EXPORTER_OTLP_HEADERS"),
@@ -348,7 +349,7 @@ def test_headers_time_and_authorities_come_from_the_environment_the_signals_own_
 )
 def test_what_is_wrong_is_named_and_secrets_are_not(env: dict[str, str], configured: str, named: str) -> None:
     environment = Environment(env)
-    assert endpoint_of(environment, "metrics", configured) is None
+    assert endpoint_of(environment, "metrics", configured, endpoint_from="SETTINGS") is None
     (problem,) = environment.problems
     assert problem.startswith(f"{named}: ")
     assert "secret" not in problem or env.get("OTEL_EXPORTER_OTLP_HEADERS") == "secret"

@@ -3,9 +3,12 @@
 import asyncio
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from proxies.logs import Logger
@@ -19,7 +22,13 @@ from tests.queue_proxy.test_request_metrics import ENDED_S, exchange
 from tests.support.http import Call, running_app
 from tests.support.queue_proxy import environment
 
-PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "metrics.md"
+MEASURING = {
+    *("proxies.metrics", "proxies.metrics.instruments", "proxies.metrics.process"),
+    *("queue_proxy.metrics", "queue_proxy.metric_names", "queue_proxy.request_metrics"),
+}
+"""What is loaded when metrics are on, wherever they go."""
 
 
 def config_for(port: int, timeout_ms: str = "10000") -> Config:
@@ -62,6 +71,42 @@ async def test_a_collector_that_hangs_does_not_keep_the_process() -> None:
         async with asyncio.timeout(5):
             await metrics.stop()
     assert [json.loads(line)["message"] for line in lines] == ["otlp_export_failed", "otlp_export_given_up"]
+
+
+LOADED = """
+import asyncio, os, sys
+from queue_proxy.app import App
+from queue_proxy.config import Config
+
+async def main():
+    App(Config.from_env(os.environ))
+
+asyncio.run(main())
+print(*(name for name in sys.modules if "metric" in name or "otlp" in name))
+"""
+
+
+@pytest.mark.parametrize(
+    ("protocol", "loaded"),
+    [
+        ("none", set[str]()),
+        ("grpc", set[str]()),
+        ("prometheus", {*MEASURING, "proxies.metrics.exposition", "proxies.metrics.scraped"}),
+        ("http/protobuf", {*MEASURING, "proxies.metrics.export", "proxies.metrics.pushed", "proxies.otlp"}),
+    ],
+)
+def test_what_is_off_is_not_loaded(protocol: str, loaded: set[str]) -> None:
+    endpoint = "http://127.0.0.1:1" if protocol in ("grpc", "http/protobuf") else ""
+    settings = json.dumps({"requestMetrics": {"protocol": protocol, "endpoint": endpoint}})
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED],
+        env=environment(OBSERVABILITY_CONFIG=settings),
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert set(done.stdout.decode().split()) == loaded
 
 
 def documented() -> set[tuple[str, ...]]:

@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 
 from proxies.environment import ConfigError
+from proxies.metrics.scraped import Listener
 from queue_proxy.config import Config
 from queue_proxy.observability import (
     NOTHING,
     Observability,
-    PrometheusListener,
-    PrometheusTls,
     Protocol,
     resource_attributes,
 )
@@ -19,7 +18,6 @@ from tests.support.queue_proxy import environment
 
 PROMETHEUS = {"requestMetrics": {"protocol": "prometheus"}}
 PUSH = {"requestMetrics": {"protocol": "http/protobuf", "endpoint": "http://collector:4318"}}
-TLS = {"METRICS_PROMETHEUS_TLS_CERT": "/c", "METRICS_PROMETHEUS_TLS_KEY": "/k"}
 
 
 def read(settings: object = None, **variables: str) -> Observability:
@@ -123,67 +121,16 @@ def test_only_whole_json_is_json() -> None:
             Config.from_env(environment(OBSERVABILITY_CONFIG=text))
 
 
-# Metrics that are scraped.
+# Metrics.
 
 
-@pytest.mark.parametrize(
-    ("endpoint", "variables", "want"),
-    [
-        ("", {}, PrometheusListener("", 9091)),
-        (":9095", {}, PrometheusListener("", 9095)),
-        ("10.0.0.1:9095", {}, PrometheusListener("10.0.0.1", 9095)),
-        ("[::1]:9095", {}, PrometheusListener("::1", 9095)),
-        ("", {"METRICS_PROMETHEUS_PORT": "9999"}, PrometheusListener("", 9999)),
-        ("10.0.0.1:1", {"METRICS_PROMETHEUS_PORT": "9999"}, PrometheusListener("10.0.0.1", 9999)),
-        ("10.0.0.1:9095", {"METRICS_PROMETHEUS_HOST": "10.0.0.2"}, PrometheusListener("10.0.0.2", 9095)),
-        ("", {"METRICS_PROMETHEUS_PORT": "", "METRICS_PROMETHEUS_HOST": ""}, PrometheusListener("", 9091)),
-    ],
-)
-def test_where_metrics_are_scraped(endpoint: str, variables: dict[str, str], want: PrometheusListener) -> None:
-    settings = {"requestMetrics": {"protocol": "prometheus", "endpoint": endpoint}}
-    assert read(settings, **variables).request_metrics.listener == want
-
-
-@pytest.mark.parametrize("port", ["80", "1023", "65536", "x", "-1", "٩٠٩٠"])
-def test_a_port_that_cannot_be_is_named_with_its_variable(port: str) -> None:
-    assert problem_of(PROMETHEUS, METRICS_PROMETHEUS_PORT=port).startswith("METRICS_PROMETHEUS_PORT: expected a port")
-    endpoint = {"requestMetrics": {"protocol": "prometheus", "endpoint": f":{port}"}}
-    assert "requestMetrics.endpoint: expected a port" in problem_of(endpoint)
-
-
-def test_tls_of_the_scraped_port() -> None:
-    assert read(PROMETHEUS, **TLS).request_metrics.listener.tls == PrometheusTls("/c", "/k")
-    everything = {
-        **TLS,
-        "METRICS_PROMETHEUS_TLS_CLIENT_AUTH": " Require ",
-        "METRICS_PROMETHEUS_TLS_CLIENT_CA_FILE": "/ca",
-        "METRICS_PROMETHEUS_TLS_MIN_VERSION": "1.2",
-    }
-    want = PrometheusTls("/c", "/k", "require", "/ca", "1.2", "1.3")
-    assert read(PROMETHEUS, **everything).request_metrics.listener.tls == want
-
-
-@pytest.mark.parametrize(
-    ("variables", "named"),
-    [
-        ({"METRICS_PROMETHEUS_TLS_CERT": "/c"}, "METRICS_PROMETHEUS_TLS_CERT and METRICS_PROMETHEUS_TLS_KEY"),
-        ({"METRICS_PROMETHEUS_TLS_CLIENT_AUTH": "optional"}, "METRICS_PROMETHEUS_TLS_CLIENT_AUTH"),
-        ({"METRICS_PROMETHEUS_TLS_CLIENT_CA_FILE": "/ca"}, "METRICS_PROMETHEUS_TLS_CLIENT_CA_FILE"),
-        ({**TLS, "METRICS_PROMETHEUS_TLS_CLIENT_AUTH": "maybe"}, "METRICS_PROMETHEUS_TLS_CLIENT_AUTH='maybe'"),
-        ({**TLS, "METRICS_PROMETHEUS_TLS_CLIENT_AUTH": "require"}, "METRICS_PROMETHEUS_TLS_CLIENT_CA_FILE: expected"),
-        ({**TLS, "METRICS_PROMETHEUS_TLS_MIN_VERSION": "1.1"}, "METRICS_PROMETHEUS_TLS_MIN_VERSION='1.1'"),
-        (
-            {**TLS, "METRICS_PROMETHEUS_TLS_MIN_VERSION": "1.3", "METRICS_PROMETHEUS_TLS_MAX_VERSION": "1.2"},
-            "METRICS_PROMETHEUS_TLS_MIN_VERSION",
-        ),
-        ({**TLS, "METRICS_PROMETHEUS_TLS_CIPHER_SUITES": "X"}, "METRICS_PROMETHEUS_TLS_CIPHER_SUITES"),
-    ],
-)
-def test_tls_that_cannot_be_is_refused(variables: dict[str, str], named: str) -> None:
-    assert named in problem_of(PROMETHEUS, **variables)
-
-
-# Metrics that are pushed.
+def test_where_metrics_are_scraped() -> None:
+    settings = {"requestMetrics": {"protocol": "prometheus", "endpoint": "10.0.0.1:9095"}}
+    assert read(settings).request_metrics.listener == Listener("10.0.0.1", 9095)
+    assert read(PROMETHEUS).request_metrics.listener == Listener("", 9091)
+    assert problem_of(PROMETHEUS, METRICS_PROMETHEUS_PORT="80").startswith("METRICS_PROMETHEUS_PORT: ")
+    endpoint = {"requestMetrics": {"protocol": "prometheus", "endpoint": ":80"}}
+    assert problem_of(endpoint).startswith("OBSERVABILITY_CONFIG: requestMetrics.endpoint: ")
 
 
 @pytest.mark.parametrize(
