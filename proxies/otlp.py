@@ -57,10 +57,14 @@ class Endpoint:
     """Longest time for one body, connecting included. `OTEL_EXPORTER_OTLP_TIMEOUT`, there in milliseconds."""
 
     @property
+    def authority(self) -> str:
+        """Host and port as `Host` wants them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
     def url(self) -> str:
         """For messages."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.is_tls else 'http'}://{host}:{self.port}{self.path}"
+        return f"{'https' if self.is_tls else 'http'}://{self.authority}{self.path}"
 
     @classmethod
     def from_url(cls, url: str, *, default_path: str) -> "Endpoint":
@@ -231,7 +235,7 @@ class Pusher:
         endpoint = self._endpoint
         lines = [
             f"POST {endpoint.path} HTTP/1.1",
-            f"Host: {endpoint.host}:{endpoint.port}",
+            f"Host: {endpoint.authority}",
             "Content-Type: application/x-protobuf",
             *(f"{name}: {value}" for name, value in endpoint.headers.items()),
             f"Content-Length: {len(body)}",

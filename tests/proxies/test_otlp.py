@@ -77,6 +77,7 @@ async def test_bodies_arrive_in_order_over_one_connection_as_the_protocol_wants_
     assert app.connections == 1
     call = app.calls[0]
     assert (call.method, call.target) == ("POST", "/v1/metrics")
+    assert call.values("host") == [f"127.0.0.1:{app.port}"]
     assert call.values("content-type") == ["application/x-protobuf"]
     assert call.values("x-api-key") == ["secret"]
     assert pushing.told == []
