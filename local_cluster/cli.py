@@ -17,6 +17,7 @@ from kube.errors import ApiError, ApiUnreachable
 from kube.models.core import Pod
 from local_cluster.manifests import Kinds, ManifestError, apply, load
 from local_cluster.settings import StackInfo, default_state_dir, kubeconfig_path
+from local_cluster.simulate import simulate_command
 from local_cluster.views import describe_lines, service_rows, table_rows
 from proxies.environment import ConfigError
 
@@ -32,6 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("simulate")(simulate_command)
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
