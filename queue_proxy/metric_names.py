@@ -35,7 +35,7 @@ _LATENCY_BOUNDS_MS: Final = (
 )
 
 SERIES_MAX: Final = 500
-"""Where a client's words are attributes: a flood of hosts must not make a scrape long (40 ms with all series taken)."""
+"""Where a client's words are attributes: a flood of hosts must not make scrapes long (25 ms with all series taken)."""
 
 
 class OpenTelemetryNames:

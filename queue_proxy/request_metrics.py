@@ -2,7 +2,7 @@
 
 Requests that differ in nothing that is told about them belong to one class: method, host, version, route tag, how they
 ended. A finished request is one look-up of its class and one row in a list; rows are handed to the histograms 512 at a
-time, and when somebody reads. Both together cost less than a microsecond per request.
+time, and when somebody reads. `python -m loadtests.lab metrics` says what both cost together: 0.6 us per request.
 
 How an exchange ends decides what is told of it, as in the original:
 
