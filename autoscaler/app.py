@@ -6,6 +6,7 @@ with a delay lies on it.
 """
 
 import asyncio
+import time
 from typing import Any
 
 from autoscaler.activator_probe import ActivatorProber
@@ -13,6 +14,8 @@ from autoscaler.clock import SteadyClock
 from autoscaler.cluster_settings import NETWORK, ClusterSettings
 from autoscaler.config import Config
 from autoscaler.debug_server import DebugServer
+from autoscaler.envelope import Envelope
+from autoscaler.hpa import HpaReconciler
 from autoscaler.multiscaler import PHASE_S, PHASES, MultiScaler, Outcome, RevisionKey
 from autoscaler.owned import OwnedObjects
 from autoscaler.ownership import Ownership
@@ -24,10 +27,12 @@ from autoscaler.scraping import Scraping
 from autoscaler.stat_server import StatServer
 from kube.client import Client
 from kube.election.settings import ElectionSettings, InvalidElectionSettings
+from kube.events import WARNING, EventRecorder
 from kube.informer import Informer
 from kube.models.apps import Deployment
 from kube.models.autoscaling import Metric, PodAutoscaler
 from kube.models.core import ConfigMap, Pod
+from kube.models.horizontal_autoscaling import HorizontalPodAutoscaler
 from kube.models.meta import Resource
 from kube.models.networking import ServerlessService
 from kube.reconcile import Loop
@@ -46,7 +51,7 @@ _STAT_SERVER_STOP_S = 5.0
 
 class App:
     """One autoscaler. `start` returns when it follows the cluster and listens; errors of the API or the address
-    raise, and `ConfigError` when the leader election's ConfigMap cannot be used."""
+    raise, and `ConfigError` when a ConfigMap cannot be used."""
 
     def __init__(self, config: Config, log: Logger | None = None) -> None:
         self.config = config
@@ -60,12 +65,14 @@ class App:
         self._config_maps = Informer(client, ConfigMap, namespace=config.system_namespace, log=self._log)
         self._autoscalers = Informer(client, PodAutoscaler, log=self._log)
         self._services = Informer(client, ServerlessService, log=self._log)
+        self._horizontal = Informer(client, HorizontalPodAutoscaler, log=self._log)
         self._metrics = Informer(client, Metric, log=self._log)
         self._deployments = Informer(client, Deployment, label_selector=REVISION_LABEL, log=self._log)
         self._pod_informer = Informer(client, Pod, label_selector=REVISION_LABEL, log=self._log)
         self._pods = RevisionPods(self._pod_informer, self._wake)
         self._scalers = MultiScaler(self._pods.ready_count)
-        self._settings = ClusterSettings(self._wake_all, self._log)
+        self._events = EventRecorder(client, component="autoscaler", clock=time.time, log=self._log)
+        self._settings = ClusterSettings(self._wake_all, self._refuse_config, self._log)
         self._prober = ActivatorProber(self._resolver)
         self._loop: Loop[RevisionKey] = Loop("autoscaler", self._reconcile, workers=_WORKERS, log=self._log)
         self._ownership = Ownership(
@@ -83,6 +90,7 @@ class App:
         self._scrape_client: ScrapeClient | None = None
         self._scraping: Scraping | None = None
         self._reconciler: Reconciler | None = None
+        self._hpa_reconciler: HpaReconciler | None = None
         self._started_s = 0.0
         self._ticks = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -103,6 +111,9 @@ class App:
         await self._prober.open()
         self._config_maps.on_change(self._settings.take)
         await self._config_maps.start()
+        if self._settings.problems:
+            raise ConfigError(self._settings.problems)
+        await self._events.start()
         await self._start_scraping()
         self._follow()
         informers = (self._autoscalers, self._services, self._metrics, self._deployments, self._pod_informer)
@@ -132,8 +143,16 @@ class App:
         await self._loop.stop()
         if self._scraping is not None:
             await self._scraping.stop()
-        for informer in (self._autoscalers, self._services, self._metrics, self._deployments, self._pod_informer):
+        for informer in (
+            self._autoscalers,
+            self._services,
+            self._metrics,
+            self._deployments,
+            self._pod_informer,
+            self._horizontal,
+        ):
             await informer.stop()
+        await self._events.stop()
         await self._config_maps.stop()
         await self._prober.close()
         if self._scrape_client is not None:
@@ -169,12 +188,23 @@ class App:
             on_error_change=self._wake,
             log=self._log,
         )
+        envelope = Envelope(self._client, self._autoscalers, self._events.report)
+        owned = OwnedObjects(self._client, self._metrics, self._services)
+        self._hpa_reconciler = HpaReconciler(
+            self._client,
+            autoscalers=self._autoscalers,
+            horizontal=self._horizontal,
+            owned=owned,
+            envelope=envelope,
+            settings=self._settings,
+        )
         self._reconciler = Reconciler(
             self._client,
             autoscalers=self._autoscalers,
             services=self._services,
             deployments=self._deployments,
-            owned=OwnedObjects(self._client, self._metrics, self._services),
+            owned=owned,
+            envelope=envelope,
             pods=self._pods,
             scalers=self._scalers,
             scraping=self._scraping,
@@ -216,8 +246,13 @@ class App:
         self._autoscalers.on_change(by_name)
         self._services.on_change(by_name)
         self._metrics.on_change(by_name)
+        self._horizontal.on_change(by_name)
 
     # Events.
+
+    def _refuse_config(self, config_map: ConfigMap, problem: str) -> None:
+        message = f"{problem}; the last good values stay in force"
+        self._events.report(config_map, WARNING, "InvalidConfig", message)
 
     def _wake(self, key: RevisionKey) -> None:
         if self._ownership.owns(key):
@@ -234,9 +269,17 @@ class App:
                 self._reconciler.forget(key)
 
     async def _reconcile(self, key: RevisionKey) -> float | None:
-        reconciler = self._reconciler
+        reconciler, hpa_reconciler = self._reconciler, self._hpa_reconciler
         assert reconciler is not None
-        again_s = await self._ownership.while_owned(key, lambda: reconciler.reconcile(key))
+        assert hpa_reconciler is not None
+
+        async def reconcile() -> float | None:
+            """Each takes care of its class only."""
+            again_s = await reconciler.reconcile(key)
+            await hpa_reconciler.reconcile(key)
+            return again_s
+
+        again_s = await self._ownership.while_owned(key, reconcile)
         if not self._ownership.owns(key):
             # Lost meanwhile: the last step of a cancelled reconcile may have made the revision anew.
             reconciler.forget(key)

@@ -1,10 +1,11 @@
-"""The two objects that a PodAutoscaler owns: its Metric and its ServerlessService. What they hold, and keeping them so.
+"""What PodAutoscalers own: their Metric (class kpa) and ServerlessService. What these hold, and keeping them so.
 
 Source: knative/serving `pkg/reconciler/autoscaling/resources`, `pkg/reconciler/metric`; spec autoscaler.md 4.1, 4.2,
 10.1.
 """
 
 from autoscaler.collector import MetricSpec as CollectedMetric
+from autoscaler.envelope import NotOwned
 from autoscaler.scraper import NoStatReceived, ScrapeError
 from kube.autoscaling import annotations as keys
 from kube.client import Client
@@ -15,16 +16,12 @@ from kube.models.autoscaling import Metric, MetricSpec, MetricStatus, PodAutosca
 from kube.models.meta import ObjectMeta
 from kube.models.networking import ServerlessService, ServerlessServiceSpec
 
-__all__ = ["NotOwned", "OwnedObjects"]
+__all__ = ["PROXY", "SERVE", "OwnedObjects", "child_metadata", "is_service_ready"]
+
+PROXY = "Proxy"
+SERVE = "Serve"
 
 _METRIC_CONDITIONS = ConditionSet()
-
-
-class NotOwned(Exception):
-    """An object of the name that we need belongs to someone else."""
-
-    def __init__(self, kind: str, name: str) -> None:
-        super().__init__(f'There is an existing {kind} "{name}" that we do not own.')
 
 
 class OwnedObjects:
@@ -44,7 +41,7 @@ class OwnedObjects:
         )
         metric = self._metrics.get(owner.namespace, owner.name)
         if metric is None:
-            wanted = Metric(metadata=_metadata(owner), spec=spec)
+            wanted = Metric(metadata=child_metadata(owner), spec=spec)
             try:
                 metric = await self._client.create(wanted)
             except AlreadyExists:
@@ -86,7 +83,7 @@ class OwnedObjects:
         before = ""
         service = self._services.get(owner.namespace, owner.name)
         if service is None:
-            wanted = ServerlessService(metadata=_metadata(owner, without_annotations=keys.METRIC), spec=spec)
+            wanted = ServerlessService(metadata=child_metadata(owner, without_annotations=keys.METRIC), spec=spec)
             try:
                 service = await self._client.create(wanted)
             except AlreadyExists:
@@ -95,7 +92,7 @@ class OwnedObjects:
         else:
             before = service.spec.mode
         if not service.is_controlled_by(owner):
-            raise NotOwned("SKS", owner.name)
+            raise NotOwned("ServerlessService", owner.name)
         if service.spec != spec:
             patch = [{"op": "add", "path": "/spec", "value": spec}]
             service = await self._client.patch(ServerlessService, owner.name, owner.namespace, patch, type="json")
@@ -103,7 +100,14 @@ class OwnedObjects:
         return service, before
 
 
-def _metadata(owner: PodAutoscaler, *, without_annotations: tuple[str, ...] = ()) -> ObjectMeta:
+def is_service_ready(service: ServerlessService) -> bool:
+    """Whether the service says that it is ready, about its present spec."""
+    is_current = service.status.observed_generation == service.metadata.generation
+    return is_current and any(c.type == "Ready" and c.status == "True" for c in service.status.conditions)
+
+
+def child_metadata(owner: PodAutoscaler, *, without_annotations: tuple[str, ...] = ()) -> ObjectMeta:
+    """Metadata of an object that belongs to a PodAutoscaler: its name, labels and annotations."""
     annotations = owner.metadata.annotations
     return ObjectMeta(
         name=owner.name,

@@ -6,7 +6,6 @@ else. Everything is read from informers; writes are patches. Source: knative/ser
 spec autoscaler.md 7.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,8 +14,9 @@ from autoscaler.activator_probe import ActivatorProber, ProbeTarget
 from autoscaler.activators import ACTIVATORS_MIN, activator_count
 from autoscaler.activity import next_activity
 from autoscaler.cluster_settings import ClusterSettings
+from autoscaler.envelope import CONDITIONS, Envelope, StepFailed
 from autoscaler.multiscaler import UNKNOWN_SCALE, MultiScaler, Revision, RevisionKey
-from autoscaler.owned import NotOwned, OwnedObjects
+from autoscaler.owned import PROXY, SERVE, OwnedObjects, is_service_ready
 from autoscaler.pods import PodCounts
 from autoscaler.revision_pods import RevisionPods
 from autoscaler.scale import ActivatorProbe, Plan, Situation, plan_scale
@@ -24,25 +24,26 @@ from autoscaler.scraping import Scraping
 from autoscaler.settings import RevisionSettings, autoscaler_class, resolve
 from kube.autoscaling.config import KPA_CLASS
 from kube.client import Client
-from kube.conditions import Conditions, ConditionSet
-from kube.errors import ApiError
+from kube.conditions import Conditions
+from kube.errors import ApiError, Conflict
 from kube.informer import Informer
 from kube.models.apps import Deployment
 from kube.models.autoscaling import PodAutoscaler, PodAutoscalerStatus
-from kube.models.meta import Condition
 from kube.models.networking import ServerlessService
 from proxies.logs import Logger
 
-__all__ = ["CONDITIONS", "Reconciler"]
+__all__ = ["Reconciler", "ScaleNotApplied"]
 
-CONDITIONS = ConditionSet(dependents=("Active", "ScaleTargetInitialized", "SKSReady"))
-PROXY = "Proxy"
-SERVE = "Serve"
-
-_DEADLINE_S = 30.0
 _TARGET_MISSING_S = 1.0
 _AFTER_BACKGROUND_PROBE_S = 1.0
 _HTTP_PORT, _H2C_PORT = 80, 81
+
+
+class ScaleNotApplied(StepFailed):
+    """The API refused the new number of replicas."""
+
+    def __init__(self, scale: int, target: str, error: ApiError) -> None:
+        super().__init__(f"failed to apply scale {scale} to scale target {target}: {error}")
 
 
 class Reconciler:
@@ -57,6 +58,7 @@ class Reconciler:
         services: Informer[ServerlessService],
         deployments: Informer[Deployment],
         owned: OwnedObjects,
+        envelope: Envelope,
         pods: RevisionPods,
         scalers: MultiScaler,
         scraping: Scraping,
@@ -73,6 +75,7 @@ class Reconciler:
         self._services = services
         self._deployments = deployments
         self._owned = owned
+        self._envelope = envelope
         self._pods = pods
         self._scalers = scalers
         self._scraping = scraping
@@ -92,8 +95,11 @@ class Reconciler:
         if autoscaler is None or autoscaler.metadata.deletion_timestamp or not self._is_ours(autoscaler):
             self.forget(key)
             return None
-        async with asyncio.timeout(_DEADLINE_S):
-            return await self._reconcile(key, autoscaler)
+
+        async def steps(status: PodAutoscalerStatus, conditions: Conditions) -> float | None:
+            return await self._steps(key, autoscaler, status, conditions)
+
+        return await self._envelope.run(autoscaler, steps)
 
     def forget(self, key: RevisionKey) -> None:
         """Drop what is held about a revision, because it is gone or somebody else's; unknown keys are fine."""
@@ -103,34 +109,6 @@ class Reconciler:
 
     def _is_ours(self, autoscaler: PodAutoscaler) -> bool:
         return autoscaler_class(autoscaler.metadata.annotations, self._settings.autoscaler) == KPA_CLASS
-
-    async def _reconcile(self, key: RevisionKey, autoscaler: PodAutoscaler) -> float | None:
-        conditions = CONDITIONS.manage(autoscaler.status.conditions, time.time())
-        conditions.initialise()
-        status = PodAutoscalerStatus(
-            observed_generation=autoscaler.metadata.generation,
-            annotations=autoscaler.status.annotations,
-            service_name=autoscaler.status.service_name,
-            metrics_service_name=autoscaler.status.metrics_service_name,
-            desired_scale=autoscaler.status.desired_scale,
-            actual_scale=autoscaler.status.actual_scale,
-        )
-        try:
-            again_s = await self._steps(key, autoscaler, status, conditions)
-        except (NotOwned, ApiError) as error:
-            if isinstance(error, NotOwned):
-                conditions.mark_false("Active", "NotOwned", str(error))
-            await self._write_status(autoscaler, status, conditions)
-            raise
-        await self._write_status(autoscaler, status, conditions)
-        return again_s
-
-    async def _write_status(
-        self, autoscaler: PodAutoscaler, status: PodAutoscalerStatus, conditions: Conditions
-    ) -> None:
-        status.conditions = _settled(autoscaler.status.conditions, conditions.listed())
-        if status != autoscaler.status:
-            self._autoscalers.apply_local(await self._client.patch_status(autoscaler, status))
 
     async def _steps(
         self, key: RevisionKey, autoscaler: PodAutoscaler, status: PodAutoscalerStatus, conditions: Conditions
@@ -204,13 +182,21 @@ class Reconciler:
         if deployment is None:
             self._log.warning("scale_target_missing", namespace=autoscaler.namespace, deployment=name)
             return False
+        version = deployment.metadata.resource_version
         before = 1 if deployment.spec.replicas is None else deployment.spec.replicas
-        # The informer may not have seen our own patch yet: the same one again would be noise.
-        applied = (deployment.metadata.resource_version, scale)
-        if before == scale or self._applied.get(revision.key) == applied:
+        patched_version, patched = self._applied.get(revision.key, ("", 0))
+        if patched_version == version:
+            # The watch has not brought our own patch yet: what it said counts, not what we still read.
+            before = patched
+        if before == scale:
             return True
-        await self._client.patch_scale(Deployment, name, autoscaler.namespace, scale)
-        self._applied[revision.key] = applied
+        try:
+            await self._client.patch_scale(Deployment, name, autoscaler.namespace, scale)
+        except Conflict:
+            raise
+        except ApiError as error:
+            raise ScaleNotApplied(scale, name, error) from error
+        self._applied[revision.key] = version, scale
         self._log.info(
             "scale_applied",
             namespace=revision.key[0],
@@ -267,12 +253,11 @@ def _situation(desired: int, conditions: Conditions, service: ServerlessService,
 
 
 def _report_service(service: ServerlessService, conditions: Conditions) -> None:
-    ready = next((c for c in service.status.conditions if c.type == "Ready"), None)
-    is_current = service.status.observed_generation == service.metadata.generation
-    if ready is not None and ready.status == "True" and is_current:
+    if is_service_ready(service):
         conditions.mark_true("SKSReady")
     else:
-        conditions.mark_unknown("SKSReady", "NotReady", ready.message if ready is not None else "")
+        message = next((c.message for c in service.status.conditions if c.type == "Ready"), "")
+        conditions.mark_unknown("SKSReady", "NotReady", message)
 
 
 def _report(
@@ -303,13 +288,3 @@ def _report(
         conditions.mark_unknown("Active", mark.reason, mark.message)
     else:
         conditions.mark_false("Active", mark.reason, mark.message)
-
-
-def _settled(before: list[Condition], after: list[Condition]) -> list[Condition]:
-    """`after`, where a condition that ended up as it was keeps the time of its last real transition."""
-    held = {condition.type: condition for condition in before}
-    return [old if (old := held.get(new.type)) is not None and _same(old, new) else new for new in after]
-
-
-def _same(old: Condition, new: Condition) -> bool:
-    return (old.status, old.reason, old.message, old.severity) == (new.status, new.reason, new.message, new.severity)

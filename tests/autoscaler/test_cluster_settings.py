@@ -12,7 +12,8 @@ class Followed:
     def __init__(self) -> None:
         self.lines: list[bytes] = []
         self.changes = 0
-        self.settings = ClusterSettings(self._changed, Logger("test", write=self.lines.append))
+        self.refused: list[tuple[str, str]] = []
+        self.settings = ClusterSettings(self._changed, self._refused, Logger("test", write=self.lines.append))
 
     def apply(self, name: str, data: dict[str, str], *, old: dict[str, str] | None = None) -> None:
         before = None if old is None else ConfigMap(metadata=ObjectMeta(name=name), data=old)
@@ -23,6 +24,9 @@ class Followed:
 
     def _changed(self) -> None:
         self.changes += 1
+
+    def _refused(self, config_map: ConfigMap, problem: str) -> None:
+        self.refused.append((config_map.name, problem))
 
 
 def test_a_good_map_is_applied() -> None:
@@ -39,16 +43,44 @@ def test_an_invalid_map_leaves_the_last_good_values() -> None:
     assert followed.settings.autoscaler.stable_window_s == 6
     assert followed.changes == 1
     assert followed.events() == ["config_applied", "config_invalid"]
-    assert json.loads(followed.lines[-1])["problem"] == "stable-window = 1s, must be in [6s; 1h0m0s] range"
+    problem = "stable-window = 1s, must be in [6s; 1h0m0s] range"
+    assert json.loads(followed.lines[-1])["problem"] == problem
+    assert followed.refused == [("config-autoscaler", problem)]
+    assert followed.settings.problems == [f"ConfigMap config-autoscaler: {problem}"]
+
+
+def test_a_bad_version_is_told_once_and_its_correction_too() -> None:
+    followed = Followed()
+    good, bad, worse = {"stable-window": "6s"}, {"stable-window": "1s"}, {"stable-window": "2s"}
+    followed.apply("config-autoscaler", good)
+    followed.apply("config-autoscaler", bad, old=good)
+    followed.apply("config-autoscaler", bad, old=bad)
+    followed.apply("config-autoscaler", worse, old=bad)
+    followed.apply("config-autoscaler", good, old=worse)
+    assert followed.events() == ["config_applied", "config_invalid", "config_invalid", "config_applied"]
+    assert len(followed.refused) == 2
+    assert followed.settings.problems == []
+    # Nothing that is in force has changed: no revision needs another look.
+    assert followed.changes == 1
+
+
+def test_a_map_that_is_deleted_leaves_its_values() -> None:
+    followed = Followed()
+    followed.apply("config-autoscaler", {"stable-window": "6s"})
+    followed.settings.take(ConfigMap(metadata=ObjectMeta(name="config-autoscaler")), None)
+    assert followed.settings.autoscaler.stable_window_s == 6
 
 
 def test_the_progress_deadline_comes_from_the_deployments_map() -> None:
     followed = Followed()
     followed.apply("config-deployment", {"progress-deadline": "2m"})
     assert followed.settings.progress_deadline_s == 120
-    followed.apply("config-deployment", {"progress-deadline": "soon"}, old={"progress-deadline": "2m"})
-    assert followed.settings.progress_deadline_s == 120
-    assert followed.events()[-1] == "config_invalid"
+    for wrong in ("soon", "0s", "-1s", "1.5s"):
+        followed.apply("config-deployment", {"progress-deadline": wrong}, old={"progress-deadline": "2m"})
+        assert followed.settings.progress_deadline_s == 120
+        assert followed.events()[-1] == "config_invalid"
+    followed.apply("config-deployment", {"progressDeadline": "3m"})
+    assert followed.settings.progress_deadline_s == 180
 
 
 def test_maps_of_other_components_change_nothing() -> None:
