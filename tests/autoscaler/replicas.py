@@ -146,6 +146,10 @@ class World:
                 )
             )
 
+    def address(self, number: int) -> str:
+        """The address of a replica, which may be the test itself."""
+        return f"{self._subnet}.{number}"
+
     async def autoscaler(self, number: int) -> Autoscaler:
         """Start a replica; returns when it listens."""
         started = await self.spawn(number)
@@ -154,7 +158,7 @@ class World:
 
     async def spawn(self, number: int) -> Autoscaler:
         """Start a process, whatever becomes of it."""
-        ip = f"{self._subnet}.{number}"
+        ip = self.address(number)
         environ = {
             "PATH": os.defpath,
             "KUBECONFIG": str(self._api.kubeconfig),
