@@ -5,6 +5,7 @@ How long it goes on is waited out in `test_long_waits.py`.
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -72,14 +73,18 @@ async def test_a_client_that_leaves_meanwhile_frees_its_place_and_is_not_dialled
         async with running_queue_proxy(port, CONTAINER_CONCURRENCY="1") as proxy:
             leaving = await Peer.open(proxy, b"GET /left HTTP/1.1\r\nHost: h\r\n\r\n")
             await eventually(lambda: dials(port))
-            client = await proxy.open()
-            await client.request("/stayed")
-            await fence(proxy)
             leaving.close()
             await fence(proxy)
+            await eventually(lambda: not dials(port))
+            # An attempt takes 50 ms and more, the pause before the next one 60 ms at most.
+            end_s = time.monotonic() + 0.3
+            while time.monotonic() < end_s:
+                assert not dials(port)
+                await fence(proxy)
+            client = await proxy.open()
+            await client.request("/stayed")
             async with accepting(listening) as requests:
                 assert (await client.response()).body == b"welcome"
-                # A dial that was under way may still have come through; its request may not.
                 assert requests == [b"/stayed"]
 
 

@@ -127,21 +127,26 @@ async def test_garbage_is_a_502_and_its_connection_is_not_used_again() -> None:
 
 
 async def test_bytes_behind_a_response_or_out_of_the_blue_are_nobodys_response() -> None:
+    smuggled = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled"
+
     async def answer(call: Call) -> None:
-        await call.respond(200, call.target.encode())
-        if call.target == "/behind":
-            await call.respond(200, b"smuggled")
-        elif call.target == "/later":
+        body = call.target.encode()
+        await call.send(
+            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+            + (smuggled if call.target == "/behind" else b"")
+        )
+        if call.target == "/later":
             await answered.wait()
-            await call.respond(200, b"smuggled")
+            await call.send(smuggled)
 
     async with running_app(answer) as app, running_queue_proxy(app.port, CONTAINER_CONCURRENCY="1") as proxy:
         client = await proxy.open()
-        for target in ("/behind", "/plain", "/later", "/plain") * 5:
+        for turn, target in enumerate(("/behind", "/plain", "/later", "/plain") * 5):
             answered = asyncio.Event()
             await client.request(target)
             assert (await client.response()).body == target.encode()
             answered.set()
-            if target == "/later":
-                # It is closed as soon as the bytes are seen, and that is what is waited for here.
-                await eventually(lambda: app.calls[-1].reader.at_eof())
+            if target != "/plain":
+                # The connection is closed as soon as the bytes are seen, and that is waited for here.
+                await eventually(app.calls[turn].reader.at_eof)
+        assert app.connections == 11
