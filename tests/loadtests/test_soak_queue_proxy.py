@@ -41,11 +41,16 @@ class TestTally:
         assert tally.requests["dropped"] == 3000
         assert len(tally.drops) == 1000
 
-    def test_growth_counts_from_the_first_sample_after_the_warm_up(self) -> None:
-        samples = [Sample(0, 20.0), Sample(59, 26.0), Sample(60, 25.0), Sample(61, 25.9), Sample(62, 24.0)]
-        assert tallies.growth_mb(samples, 60) == pytest.approx(0.9)
+    def test_growth_counts_from_the_first_ten_seconds_after_the_warm_up(self) -> None:
+        before = [Sample(at_s, 30.0) for at_s in range(60)]
+        samples = before + [Sample(at_s, 25.0 if at_s < 70 else 26.0) for at_s in range(60, 80)]
+        assert tallies.growth_mb(samples, 60) == 1.0
         assert tallies.is_flat(samples, 60)
-        assert not tallies.is_flat([*samples, Sample(63, 26.1)], 60)
+        assert not tallies.is_flat([*samples, Sample(80, 26.1)], 60)
+
+    def test_a_moment_of_much_memory_is_no_growth(self) -> None:
+        samples = [Sample(at_s, 29.0 if at_s == 75 else 25.0) for at_s in range(60, 80)]
+        assert tallies.growth_mb(samples, 60) == 0.0
 
     def test_without_samples_there_is_no_growth(self) -> None:
         assert tallies.growth_mb([Sample(1, 20.0)], 60) == 0.0

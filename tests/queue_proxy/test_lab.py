@@ -66,6 +66,11 @@ class TestVerdicts:
         check = judge(Budget("cpu_us", 1.5, rival="nginx"), {OURS: {"cpu_us": of(1.0)}})
         assert (check.value, check.verdict) == (None, Verdict.UNKNOWN)
 
+    def test_without_a_limit_a_figure_is_only_reported(self) -> None:
+        check = judge(Budget("cpu_us", None), {OURS: {"cpu_us": of(20.0)}})
+        assert check.is_met
+        assert report.verdict(check) == "-        CPU per request: 20.0 us"
+
     @pytest.mark.parametrize(("load_core", "verdict"), [(0.95, Verdict.MET), (0.96, Verdict.INVALID)])
     def test_a_latency_is_worthless_when_the_load_was_the_bottleneck(self, load_core: float, verdict: Verdict) -> None:
         measured = {OURS: {"p95_ms": of(1.0), "load_core_ratio": of(load_core)}}
@@ -186,6 +191,20 @@ def test_another_command_is_started_with_queue_proxys_environment_in_an_empty_fo
     assert (tmp_path / "files").read_text().split() == ["stderr"]
     told = dict(line.split("=", 1) for line in (tmp_path / "environment").read_text().splitlines())
     assert {"CONTAINER_CONCURRENCY", "USER_PORT", "SERVING_POD", "OBSERVABILITY_CONFIG"} <= told.keys()
+
+
+def test_a_proxy_that_dies_under_load_is_one_clear_line(tmp_path: Path) -> None:
+    build = tmp_path / "build"
+    build.write_text(f"#!/bin/sh\ntimeout --signal=KILL 0.3 {sys.executable} -m queue_proxy\n")
+    build.chmod(0o755)
+    done = subprocess.run(
+        [*COMMAND, "--quick", "--seconds", "2", "--only", "get", "--against", str(build)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "the proxy closed the connection" in done.stderr.splitlines()[-1]
 
 
 def test_a_command_that_does_not_listen_is_one_clear_line_with_what_it_said(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 import uvloop
 
 from loadtests.lab.queue_proxy import imports, report
-from loadtests.lab.queue_proxy.figures import Check, Spread, Verdict, judge, spreads
+from loadtests.lab.queue_proxy.figures import Check, Spread, judge, spreads
 from loadtests.lab.queue_proxy.machine import Cores, describe, raise_open_files_limit
 from loadtests.lab.queue_proxy.scenarios import FULL, QUICK, SCENARIOS, Bench, Scenario
 from loadtests.lab.queue_proxy.subjects import LabError, Subject, command_subject, nginx, nginx_version, queue_proxy
@@ -50,17 +50,16 @@ def main(arguments: list[str]) -> int:
     finally:
         os.sched_setaffinity(0, before)
     checks = [check for _, _, checks in measured for check in checks]
+    are_met = all(check.is_met for check in checks)
     if options.json:
         scenarios = [report.as_json(*each) for each in measured]
-        print(json.dumps({**result, "command": arguments, "scenarios": scenarios}, indent=2))
+        print(json.dumps({**result, "command": arguments, "scenarios": scenarios, "met": are_met}, indent=2))
     else:
         print("\nbudgets")
         for scenario, _, its_checks in measured:
             for check in its_checks:
                 print(f"  {scenario.name:12}{report.verdict(check)}")
-    if options.quick:
-        return 0
-    return 0 if all(check.verdict is Verdict.MET for check in checks) else 1
+    return 0 if options.quick or are_met else 1
 
 
 def show_imports(*, is_to_be_written: bool) -> int:

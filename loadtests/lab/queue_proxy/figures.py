@@ -86,6 +86,8 @@ class Verdict(Enum):
     """The load was the bottleneck: the figure says nothing about the proxy."""
     UNKNOWN = "no rival"
     """The budget is a ratio, and its rival was not measured."""
+    REPORTED = "-"
+    """There is no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,8 @@ class Budget:
     """The most that a figure of queue-proxy may be."""
 
     figure: str
-    limit: float
+    limit: float | None
+    """None: reported only."""
     rival: str = ""
     """The figure counts as a multiple of this proxy's in the same run; empty: by itself."""
     goal: float | None = None
@@ -119,6 +122,11 @@ class Check:
     value: float | None
     verdict: Verdict
 
+    @property
+    def is_met(self) -> bool:
+        """Met, or nothing that could be missed."""
+        return self.verdict in (Verdict.MET, Verdict.REPORTED)
+
 
 def judge(budget: Budget, measured: Mapping[str, Mapping[str, Spread]]) -> Check:
     """Hold `budget` against `measured`: per proxy, per figure."""
@@ -131,4 +139,6 @@ def judge(budget: Budget, measured: Mapping[str, Mapping[str, Spread]]) -> Check
         value /= rival[budget.figure].median
     if KINDS[budget.figure].is_latency and ours["load_core_ratio"].median > LOAD_CORE_RATIO_MAX:
         return Check(budget, value, Verdict.INVALID)
+    if budget.limit is None:
+        return Check(budget, value, Verdict.REPORTED)
     return Check(budget, value, Verdict.MET if value <= budget.limit else Verdict.MISSED)

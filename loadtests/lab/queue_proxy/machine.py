@@ -6,7 +6,7 @@ import resource
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -66,19 +66,19 @@ class Process:
 
     def cpu_ns(self) -> int:
         """CPU time that all their threads have used."""
-        return sum(int(path.read_text().split()[0]) for path in self._files("task/*/schedstat"))
+        return sum(int(text.split()[0]) for text in self._texts("task/*/schedstat"))
 
     def wakeups(self) -> int:
         """How often their threads went to sleep and were woken."""
-        return sum(_field(path, "voluntary_ctxt_switches") for path in self._files("task/*/status"))
+        return sum(_field(text, "voluntary_ctxt_switches") for text in self._texts("task/*/status"))
 
     def rss_bytes(self) -> int:
         """Resident memory of the largest of them."""
-        return max(_field(path, "VmRSS") for path in self._files("status")) * 1024
+        return max(_field(text, "VmRSS") for text in self._texts("status")) * 1024
 
     def peak_bytes(self) -> int:
         """Highest resident memory of the largest of them since `reset_peak`."""
-        return max(_field(path, "VmHWM") for path in self._files("status")) * 1024
+        return max(_field(text, "VmHWM") for text in self._texts("status")) * 1024
 
     def reset_peak(self) -> None:
         """Forget the highest resident memory so far."""
@@ -87,18 +87,25 @@ class Process:
 
     def _pids(self, pid: int) -> Iterator[int]:
         yield pid
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            for child in children.read_text().split():
+        for text in _texts(pid, "task/*/children"):
+            for child in text.split():
                 yield from self._pids(int(child))
 
-    def _files(self, pattern: str) -> Iterator[Path]:
+    def _texts(self, pattern: str) -> Iterator[str]:
         for pid in self._pids(self.pid):
-            yield from Path(f"/proc/{pid}").glob(pattern)
+            yield from _texts(pid, pattern)
 
 
-def _field(path: Path, name: str) -> int:
-    """A number of a `status` file; 0 where the line is missing, as for a process that has just ended."""
-    for line in path.read_text().splitlines():
+def _texts(pid: int, pattern: str) -> Iterator[str]:
+    """What the files of a process in /proc say; those of threads and children that end meanwhile are left out."""
+    for path in Path(f"/proc/{pid}").glob(pattern):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            yield path.read_text()
+
+
+def _field(status: str, name: str) -> int:
+    """A number of a `status` file; 0 where its line is missing, as for a process that has just ended."""
+    for line in status.splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1])
     return 0

@@ -34,7 +34,8 @@ def verdict(check: Check) -> str:
     digits = 2 if budget.rival else KINDS[budget.figure].digits
     value = "not measured" if check.value is None else f"{check.value:.{digits}f} {budget.unit}".rstrip()
     goal = "" if budget.goal is None else f", goal {budget.goal:g}"
-    return f"{check.verdict.value:8} {budget.label}: {value} (budget {budget.limit:g}{goal})"
+    limit = "" if budget.limit is None else f" (budget {budget.limit:g}{goal})"
+    return f"{check.verdict.value:8} {budget.label}: {value}{limit}"
 
 
 def as_json(scenario: Scenario, measured: Measured, checks: list[Check]) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def as_json(scenario: Scenario, measured: Measured, checks: list[Check]) -> dict
                 "value": check.value,
                 "budget": check.budget.limit,
                 "goal": check.budget.goal,
-                "met": check.verdict.name == "MET",
+                "met": check.is_met,
                 "verdict": check.verdict.value,
             }
             for check in checks

@@ -1,5 +1,6 @@
 """What happened so far, and what it amounts to. Plain counting."""
 
+import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,6 +10,7 @@ __all__ = ["FLAT_MB", "Drop", "Sample", "Tally", "Visit", "growth_mb", "is_flat"
 
 FLAT_MB: Final = 1.0
 _DROPS_MAX: Final = 1000
+_WINDOW_S: Final = 10.0
 
 
 class Drop(Exception):
@@ -62,9 +64,16 @@ class Sample:
 
 
 def growth_mb(samples: Sequence[Sample], warm_s: float) -> float:
-    """By how much memory was ever higher after `warm_s` than it was then; 0 when nothing was measured after it."""
-    after = [sample.rss_mb for sample in samples if sample.at_s >= warm_s]
-    return max(after) - after[0] if after else 0.0
+    """By how much memory ever grew after `warm_s`: the highest median of ten seconds, less the first one.
+
+    Medians, because a single sample may catch many bodies on their way at once. 0 when nothing was measured.
+    """
+    windows: dict[int, list[float]] = {}
+    for sample in samples:
+        if sample.at_s >= warm_s:
+            windows.setdefault(int((sample.at_s - warm_s) // _WINDOW_S), []).append(sample.rss_mb)
+    medians = [statistics.median(each) for each in windows.values()]
+    return max(medians) - medians[0] if medians else 0.0
 
 
 def is_flat(samples: Sequence[Sample], warm_s: float) -> bool:
