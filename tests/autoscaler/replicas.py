@@ -66,7 +66,12 @@ class Autoscaler:
 
     async def logged(self, event: str) -> dict[str, Any]:
         """The first line of that event."""
-        return await eventually(lambda: next((line for line in self.lines if line["message"] == event), None))
+
+        def find() -> dict[str, Any] | None:
+            assert not self._reading.done(), f"the autoscaler ended: {self.lines[-5:]}"
+            return next((line for line in self.lines if line["message"] == event), None)
+
+        return await eventually(find)
 
     async def end(self) -> None:
         """Kill it if it still runs, and read what is left of its log."""
