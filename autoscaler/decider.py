@@ -33,7 +33,7 @@ class DeciderSpec:
     """What a revision's settings come to (`autoscaler.settings.decider_spec`). Loads are in units of the metric."""
 
     scaling_metric: str
-    """`rps`, or anything else for concurrency."""
+    """`rps`, `url` (a gauge of the app's own), or anything else for concurrency."""
     target_value: float
     """Load that one pod aims at; at least 0.01."""
     total_value: float

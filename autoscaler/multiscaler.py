@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 from autoscaler.collector import Collection, MetricSpec
 from autoscaler.decider import TICK_S, Decider, DeciderSpec, Decision
+from kube.autoscaling.metric_url import MetricUrl
 from proxies.wire.stat import Stat
 
 __all__ = [
@@ -51,6 +52,7 @@ class Revision:
         "first_due_s",
         "key",
         "last",
+        "metric_url",
         "phase",
         "poked_s",
     )
@@ -62,6 +64,8 @@ class Revision:
         self.desired = UNKNOWN_SCALE
         self.excess_burst_capacity = initial_excess_burst_capacity(decider.spec)
         self.last: Decision | None = None
+        self.metric_url: MetricUrl | None = None
+        """Where the gauge is that it scales by, if it does."""
         self.first_due_s = first_due_s
         self.phase = 0
         self.decided_s: float | None = None
@@ -97,7 +101,15 @@ class MultiScaler:
         """The revision's state, or None."""
         return self._revisions.get(key)
 
-    def put(self, key: RevisionKey, spec: DeciderSpec, metric: MetricSpec, now_s: float, phase: int) -> Revision:
+    def put(
+        self,
+        key: RevisionKey,
+        spec: DeciderSpec,
+        metric: MetricSpec,
+        now_s: float,
+        phase: int,
+        metric_url: MetricUrl | None = None,
+    ) -> Revision:
         """Take over a revision's settings; make its state when it is new, to be decided first one tick from now.
 
         `phase` is the one that was decided last.
@@ -106,10 +118,12 @@ class MultiScaler:
         if revision is not None:
             revision.decider.spec = spec
             revision.collection.update(now_s, metric)
+            revision.metric_url = metric_url
             return revision
         decider = Decider(spec, now_s=now_s, ready_pods=self._ready_pods(key))
         revision = Revision(key, decider, Collection(metric), now_s + TICK_S - PHASE_S)
         self._revisions[key] = revision
+        revision.metric_url = metric_url
         revision.phase = self._phase_with_room(phase)
         self._phases[revision.phase][key] = revision
         return revision

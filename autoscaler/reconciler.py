@@ -122,7 +122,9 @@ class Reconciler:
             return None
         status.metrics_service_name = service.status.private_service_name
         settings = self._resolve(autoscaler, service.status.private_service_name)
-        revision = self._scalers.put(key, settings.decider, settings.metric, self._clock(), self._phase())
+        revision = self._scalers.put(
+            key, settings.decider, settings.metric, self._clock(), self._phase(), settings.metric_url
+        )
         plan = await self._apply_scale(autoscaler, settings, revision, service, conditions)
         if plan is None:
             return _TARGET_MISSING_S

@@ -8,14 +8,19 @@ import asyncio
 import random
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from autoscaler.multiscaler import PHASES, MultiScaler, Revision, RevisionKey
 from autoscaler.pods import ReadyPod
 from autoscaler.scrape_client import ScrapeClient, ScrapeTarget
-from autoscaler.scraper import MeshMode, ScrapeError, Scraper
+from autoscaler.scraper import FetchError, MeshMode, ScrapeError, Scraper
+from kube.autoscaling.metric_url import MetricUrl
 from proxies.logs import Logger
+from proxies.wire.stat import Stat
 
 __all__ = ["Scraping"]
+
+T = TypeVar("T")
 
 _PHASES_BEFORE_DECISION = 2
 _SHARE_MIN = 0.5
@@ -52,6 +57,7 @@ class Scraping:
         self._log = log
         self._random = random.Random()
         self._scrapers: dict[RevisionKey, tuple[ScrapeTarget, Scraper]] = {}
+        self._gauges: dict[RevisionKey, tuple[MetricUrl, Scraper]] = {}
         self._errors: dict[RevisionKey, ScrapeError] = {}
         self._running: dict[RevisionKey, asyncio.Task[None]] = {}
 
@@ -68,6 +74,7 @@ class Scraping:
     def forget(self, key: RevisionKey) -> None:
         """Drop a revision."""
         self._scrapers.pop(key, None)
+        self._gauges.pop(key, None)
         self._errors.pop(key, None)
         task = self._running.pop(key, None)
         if task is not None:
@@ -83,26 +90,53 @@ class Scraping:
             await asyncio.wait(tasks)
 
     def _start(self, revision: Revision) -> None:
-        service = revision.collection.spec.scrape_target
-        if not service or not self._ready_pods(revision.key):
+        key, collection, url = revision.key, revision.collection, revision.metric_url
+        service = collection.spec.scrape_target
+        if not (service or url) or not self._ready_pods(key):
             # Nothing to ask is no error; no task is needed to find that out.
-            self._note(revision.key, None)
+            self._note(key, None)
             if not self._is_strict:
-                revision.collection.scraped(self._clock(), None)
+                collection.scraped(self._clock(), None)
+                collection.gauge_scraped(self._clock(), None)
             return
-        if not self._is_strict:
-            revision.collection.scrape_is_due(self._clock())
-        if revision.key not in self._running:
-            scraper = self._scraper(revision.key, ScrapeTarget(revision.key[0], service))
-            task = asyncio.get_running_loop().create_task(self._scrape(revision, scraper), name=f"scrape {service}")
-            self._running[revision.key] = task
-            task.add_done_callback(partial(self._ended, revision.key))
+        if service and not self._is_strict:
+            collection.scrape_is_due(self._clock())
+        if url:
+            collection.gauge_is_due(self._clock())
+        if key not in self._running:
+            task = asyncio.get_running_loop().create_task(self._scrape(revision), name=f"scrape {key[0]}/{key[1]}")
+            self._running[key] = task
+            task.add_done_callback(partial(self._ended, key))
 
-    def _scraper(self, key: RevisionKey, target: ScrapeTarget) -> Scraper:
-        known = self._scrapers.get(key)
-        if known is not None and known[0] == target:
-            return known[1]
-        scraper = Scraper(
+    async def _scrape(self, revision: Revision) -> None:
+        key, collection = revision.key, revision.collection
+        try:
+            if collection.spec.scrape_target:
+                target = ScrapeTarget(key[0], collection.spec.scrape_target)
+                scraper = _kept(self._scrapers, key, target, self._stats_scraper)
+                began_s, stat = await self._look(revision, scraper)
+                if not self._is_strict:
+                    collection.scraped(began_s, stat, scraper.share)
+                elif stat is not None:
+                    collection.record(self._clock(), stat)
+            if revision.metric_url is not None:
+                scraper = _kept(self._gauges, key, revision.metric_url, self._gauge_scraper)
+                began_s, stat = await self._look(revision, scraper)
+                value = None if stat is None else stat.average_concurrent_requests
+                collection.gauge_scraped(began_s, value, scraper.share)
+        except ScrapeError as error:
+            self._note(key, error)
+        else:
+            self._note(key, None)
+
+    async def _look(self, revision: Revision, scraper: Scraper) -> tuple[float, Stat | None]:
+        """(when it began, what came of it)."""
+        began_s = self._clock()
+        window_s = revision.collection.spec.stable_window_s
+        return began_s, await scraper.scrape(self._ready_pods(revision.key), began_s, window_s)
+
+    def _stats_scraper(self, target: ScrapeTarget) -> Scraper:
+        return Scraper(
             mode=self._mode,
             passthrough=self._passthrough,
             fetch_pod=partial(self._client.fetch_pod, target),
@@ -110,22 +144,16 @@ class Scraping:
             randomness=self._random,
             share_min=1.0 if self._is_strict else _SHARE_MIN,
         )
-        self._scrapers[key] = (target, scraper)
-        return scraper
 
-    async def _scrape(self, revision: Revision, scraper: Scraper) -> None:
-        collection = revision.collection
-        began_s = self._clock()
-        try:
-            stat = await scraper.scrape(self._ready_pods(revision.key), began_s, collection.spec.stable_window_s)
-        except ScrapeError as error:
-            self._note(revision.key, error)
-            return
-        if not self._is_strict:
-            collection.scraped(began_s, stat, scraper.share)
-        elif stat is not None:
-            collection.record(self._clock(), stat)
-        self._note(revision.key, None)
+    def _gauge_scraper(self, url: MetricUrl) -> Scraper:
+        return Scraper(
+            mode=MeshMode.DISABLED,
+            passthrough=False,
+            fetch_pod=partial(self._client.fetch_gauge, url),
+            fetch_service=_no_service,
+            randomness=self._random,
+            share_min=_SHARE_MIN,
+        )
 
     def _ended(self, key: RevisionKey, task: asyncio.Task[None]) -> None:
         if self._running.get(key) is task:
@@ -145,3 +173,17 @@ class Scraping:
             if before is None:
                 self._log.warning("scrape_failed", namespace=key[0], revision=key[1], error=str(error))
         self._on_error_change(key)
+
+
+async def _no_service() -> Stat:
+    raise FetchError("no Service leads to the app's own metrics")
+
+
+def _kept(
+    scrapers: dict[RevisionKey, tuple[T, Scraper]], key: RevisionKey, target: T, make: Callable[[T], Scraper]
+) -> Scraper:
+    """The revision's scraper; another one when its target changed."""
+    known = scrapers.get(key)
+    if known is None or known[0] != target:
+        known = scrapers[key] = target, make(target)
+    return known[1]

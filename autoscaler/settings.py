@@ -15,6 +15,7 @@ from autoscaler.decider import DeciderSpec
 from kube.autoscaling import annotations as keys
 from kube.autoscaling.annotations import Annotations
 from kube.autoscaling.config import HPA_CLASS, KPA_CLASS, TARGET_MIN, AutoscalerConfig
+from kube.autoscaling.metric_url import MetricUrl
 
 __all__ = ["RevisionSettings", "autoscaler_class", "resolve"]
 
@@ -30,6 +31,8 @@ class RevisionSettings:
 
     decider: DeciderSpec
     metric: MetricSpec
+    metric_url: MetricUrl | None
+    """Where the gauge is that the revision scales by; None: it scales by what its queue-proxies report."""
     min_scale: int
     """0 for a revision that no route leads to."""
     max_scale: int
@@ -58,7 +61,8 @@ def resolve(
     is_unreachable = reachability == "Unreachable"
     min_scale = own.int32(keys.MIN_SCALE)
     max_scale = own.int32(keys.MAX_SCALE)
-    scaling_metric = own.text(keys.METRIC) or _METRICS.get(autoscaler_class(annotations, config), "")
+    metric_url = own.metric_url() if own.text(keys.METRIC) == keys.URL else None
+    scaling_metric = _scaling_metric(own, metric_url, autoscaler_class(annotations, config))
     decider = _decider_spec(own, scaling_metric, container_concurrency, not is_unreachable, config)
     return RevisionSettings(
         decider=decider,
@@ -69,6 +73,7 @@ def resolve(
             scrape_target="" if decider.target_burst_capacity == -1 else metrics_service,
             aggregation_algorithm=_aggregation(own.text(keys.AGGREGATION) or ""),
         ),
+        metric_url=metric_url,
         min_scale=0 if is_unreachable else config.min_scale if min_scale is None else min_scale,
         max_scale=config.max_scale if max_scale is None else max_scale,
         initial_scale=decider.initial_scale,
@@ -83,6 +88,13 @@ def resolve(
 def autoscaler_class(annotations: Mapping[str, str], config: AutoscalerConfig) -> str:
     """The class that scales a revision."""
     return annotations.get(keys.CLASS[0], config.pod_autoscaler_class)
+
+
+def _scaling_metric(own: Annotations, metric_url: MetricUrl | None, class_: str) -> str:
+    wanted = own.text(keys.METRIC)
+    if wanted == keys.URL and metric_url is None:
+        wanted = None  # it says nowhere where that is
+    return wanted or _METRICS.get(class_, "")
 
 
 def _decider_spec(

@@ -14,7 +14,7 @@ import msgspec
 
 from controller import keys, queue_container
 from controller.settings import Settings
-from kube.autoscaling.annotations import GROUP as AUTOSCALING
+from kube.autoscaling.annotations import GROUPS as AUTOSCALING
 from kube.autoscaling.annotations import INITIAL_SCALE, Annotations
 from kube.models.apps import Deployment
 from kube.models.serving import Revision

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from controller import deployment, keys
-from kube.autoscaling.annotations import CLASS, GROUP, METRIC
+from kube.autoscaling.annotations import CLASS, GROUPS, METRIC
 from kube.conditions import Conditions
 from kube.models.apps import Deployment
 from kube.models.autoscaling import PodAutoscaler
@@ -57,7 +57,7 @@ def drift_patch(existing: PodAutoscaler, revision: Revision, reachable: str) -> 
     held = existing.metadata.annotations
     changes: dict[str, str | None] = {key: value for key, value in wanted.items() if held.get(key) != value}
     for key in held:
-        if key.startswith(GROUP) and key not in wanted and key not in CLASS + METRIC:
+        if key.startswith(GROUPS) and key not in wanted and key not in CLASS + METRIC:
             changes[key] = None
     if changes:
         patch["metadata"] = {"annotations": changes}

@@ -110,7 +110,7 @@ def check_pod_autoscaler(obj: JsonObject, old: JsonObject | None, settings: Sett
 def _metadata(meta: JsonObject) -> Iterator[FieldError]:
     yield from _object_name(meta)
     for key in meta.get("annotations") or {}:
-        if key.startswith(autoscaling.GROUP):
+        if key.startswith(autoscaling.GROUPS):
             details = 'autoscaling annotations must be put under "spec.template.metadata.annotations" to work'
             yield invalid_key(key, "annotations", details)
 

@@ -1,8 +1,9 @@
 """Annotations that set autoscaling for one revision: their names and aliases, what they must hold, how they read.
 
 Two readers look at them differently. Admission (`problems`) refuses a template whose annotations are wrong, with the
-original's messages. At run time (`Annotations`) a value that does not parse is as good as absent. Source:
-knative/serving `pkg/apis/autoscaling`; spec autoscaler.md 9.2; golden sets `annotations` and `resolve`.
+original's messages. At run time (`Annotations`) a value that does not parse is as good as absent. The metric `url` and
+the keys of `autoscaling.knuv.dev` are ours. Source: knative/serving `pkg/apis/autoscaling`; spec autoscaler.md 9.2;
+golden sets `annotations` and `resolve`.
 """
 
 import math
@@ -17,23 +18,27 @@ from kube.autoscaling.config import (
     TARGET_MIN,
     AutoscalerConfig,
 )
+from kube.autoscaling.metric_url import MetricUrl
 from proxies import gotext
 
-__all__ = ["GROUP", "Annotations", "Problem", "describe", "problems"]
+__all__ = ["GROUPS", "URL", "Annotations", "Problem", "describe", "problems"]
 
-GROUP = "autoscaling.knative.dev"
+GROUPS = ("autoscaling.knative.dev", "autoscaling.knuv.dev")
 """What the keys begin with; on anything but a revision's template they are refused."""
+URL = "url"
+"""The metric that is a gauge of the app's own; `METRIC_URL` says where it is."""
 
 _INT32_MAX = (1 << 31) - 1
 
 
 def _key(name: str, alias: str = "") -> tuple[str, ...]:
-    return tuple(f"{GROUP}/{spelling}" for spelling in (name, alias) if spelling)
+    return tuple(f"{GROUPS[0]}/{spelling}" for spelling in (name, alias) if spelling)
 
 
 # The first spelling that is present counts, even when its value is bad.
 CLASS = _key("class")
 METRIC = _key("metric")
+METRIC_URL = (f"{GROUPS[1]}/metric-url",)
 AGGREGATION = _key("metric-aggregation-algorithm", "metricAggregationAlgorithm")
 MIN_SCALE = _key("min-scale", "minScale")
 MAX_SCALE = _key("max-scale", "maxScale")
@@ -88,6 +93,14 @@ class Annotations:
         except ValueError:
             return None
 
+    def metric_url(self) -> MetricUrl | None:
+        """Where the metric `url` is read."""
+        text = self.text(METRIC_URL)
+        try:
+            return None if text is None else MetricUrl.parse(text)
+        except ValueError:
+            return None
+
 
 class Problem(NamedTuple):
     """One thing wrong with a template's annotations; `path` is the key."""
@@ -99,7 +112,7 @@ class Problem(NamedTuple):
 def problems(annotations: Mapping[str, str], config: AutoscalerConfig) -> list[Problem]:
     """Return everything that admission objects to; empty when nothing."""
     found: list[Problem] = []
-    for check in (_class, _bounds_and_activation, _floats, _window, _durations, _initial_scale, _metric, _aggregation):
+    for check in _CHECKS:
         found.extend(check(annotations, config))
     return found
 
@@ -260,8 +273,27 @@ def _metric(annotations: Mapping[str, str], config: AutoscalerConfig) -> Iterato
     if found is None:
         return
     class_ = annotations.get(CLASS[0], config.pod_autoscaler_class)
-    if (class_ == KPA_CLASS and found[1] not in ("concurrency", "rps")) or (class_ == HPA_CLASS and not found[1]):
+    if (class_ == KPA_CLASS and found[1] not in ("concurrency", "rps", URL)) or (class_ == HPA_CLASS and not found[1]):
         yield _invalid(found[1], found[0])
+
+
+def _metric_url(annotations: Mapping[str, str], config: AutoscalerConfig) -> Iterator[Problem]:
+    (key,) = METRIC_URL
+    found = _find(annotations, METRIC)
+    is_wanted = (
+        found is not None and found[1] == URL and annotations.get(CLASS[0], config.pod_autoscaler_class) == KPA_CLASS
+    )
+    text = annotations.get(key)
+    if text is None:
+        if is_wanted:
+            yield Problem(f"metric {URL} needs a place to read it, such as :8000/metrics#queue_length", key)
+        return
+    if not is_wanted:
+        yield Problem(f"only read with metric {URL} of class {KPA_CLASS}", key)
+    try:
+        MetricUrl.parse(text)
+    except ValueError as error:
+        yield Problem(str(error), key)
 
 
 def _aggregation(annotations: Mapping[str, str], config: AutoscalerConfig) -> Iterator[Problem]:
@@ -271,3 +303,16 @@ def _aggregation(annotations: Mapping[str, str], config: AutoscalerConfig) -> It
     found = _find(annotations, AGGREGATION)
     if found and found[1] not in ("", "linear", "weighted-exponential", "weightedExponential"):
         yield _invalid(found[1], found[0])
+
+
+_CHECKS = (
+    _class,
+    _bounds_and_activation,
+    _floats,
+    _window,
+    _durations,
+    _initial_scale,
+    _metric,
+    _metric_url,
+    _aggregation,
+)

@@ -104,7 +104,10 @@ class Cluster:
                         "autoscaling.knative.dev/class": "kpa.autoscaling.knative.dev",
                         "autoscaling.knative.dev/metric": "concurrency",
                     }
-                    | {f"autoscaling.knative.dev/{key}": text for key, text in annotations.items()},
+                    | {
+                        key if "/" in key else f"autoscaling.knative.dev/{key}": text
+                        for key, text in annotations.items()
+                    },
                 ),
                 spec=PodAutoscalerSpec(
                     scale_target_ref=ObjectReference(

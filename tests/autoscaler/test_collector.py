@@ -85,3 +85,59 @@ def test_an_update_keeps_what_was_seen_and_missed() -> None:
     assert known(collection, T0 + 59.2) == Load(12, 12, 1.0)
     collection.update(T0 + 59, replace(SPEC, stable_window_s=30))
     assert known(collection, T0 + 59.2).stable == 12
+
+
+def gauged(seconds: range, value: float, until: Collection | None = None, *, requests: float = 0.0) -> Collection:
+    collection = until or Collection(SPEC)
+    for second in seconds:
+        collection.scraped(T0 + second, stat(requests))
+        collection.gauge_scraped(T0 + second, value)
+    return collection
+
+
+def test_a_gauge_is_averaged_like_concurrency() -> None:
+    collection = gauged(range(57, 60), 30, gauged(range(57), 10))
+    assert known(collection, T0 + 59.2, "url") == Load(11, 20)
+    assert known(collection, T0 + 59.2) == Load(0, 0)
+
+
+def test_requests_are_a_trace_of_load_where_the_gauge_is_zero() -> None:
+    load = known(gauged(range(60), 0, requests=12), T0 + 59.2, "url")
+    assert 0 < load.stable == load.panic < 0.01
+    assert known(gauged(range(60), 0), T0 + 59.2, "url") == Load(0, 0)
+
+
+def test_a_first_request_is_a_trace_of_load_before_any_gauge_can_be_read() -> None:
+    collection = Collection(SPEC)
+    collection.scraped(T0, None)
+    collection.gauge_scraped(T0, None)
+    assert collection.load("url", T0) is None
+    collection.record(T0, stat(1))
+    assert 0 < known(collection, T0, "url").stable < 0.01
+
+
+def test_a_gauge_that_cannot_be_read_is_unknown() -> None:
+    collection = gauged(range(10), 10, requests=12)
+    for second in range(10, 60):
+        collection.gauge_is_due(T0 + second)
+        collection.scraped(T0 + second, stat(12))
+    assert known(collection, T0 + 59.2, "url") == Load(10, 0.000001, pytest.approx(10 / 59))
+    never = Collection(SPEC)
+    for second in range(60):
+        never.gauge_is_due(T0 + second)
+        never.scraped(T0 + second, stat(12))
+    assert known(never, T0 + 59.2, "url").coverage == 0
+
+
+def test_a_gauge_alone_does_not_tell_whether_there_are_requests() -> None:
+    collection = Collection(SPEC)
+    for second in range(60):
+        collection.scrape_is_due(T0 + second)
+        collection.gauge_scraped(T0 + second, 0)
+    assert known(collection, T0 + 59.2, "url").coverage == 0
+
+
+def test_a_gauge_keeps_its_samples_when_windows_change() -> None:
+    collection = gauged(range(60), 10)
+    collection.update(T0 + 59, replace(SPEC, stable_window_s=20, panic_window_s=2))
+    assert known(collection, T0 + 59.2, "url") == Load(10, 10)

@@ -11,6 +11,7 @@ import pytest
 from autoscaler import scrape_client
 from autoscaler.scrape_client import ScrapeClient, ScrapeTarget
 from autoscaler.scraper import FetchError
+from kube.autoscaling.metric_url import MetricUrl
 from kube.client import Client
 from kube.config import ApiConfig
 from kube.resolve import Resolver
@@ -29,6 +30,7 @@ class Endpoint:
         self.body = encode_stat(STAT)
         self.heads: list[str] = []
         self.connections = 0
+        self.port = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -50,7 +52,8 @@ class Endpoint:
 async def endpoint(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Endpoint]:
     endpoint = Endpoint()
     server = await asyncio.start_server(endpoint.serve, "127.0.0.1", 0)
-    monkeypatch.setattr(scrape_client, "METRICS_PORT", server.sockets[0].getsockname()[1])
+    endpoint.port = server.sockets[0].getsockname()[1]
+    monkeypatch.setattr(scrape_client, "METRICS_PORT", endpoint.port)
     yield endpoint
     server.close()
     await server.wait_closed()
@@ -113,3 +116,39 @@ async def test_19_a_refused_connection_does_not_look_like_a_mesh(endpoint: Endpo
         with mock.patch.object(scrape_client, "METRICS_PORT", 1), pytest.raises(FetchError) as failed:
             await client.fetch_pod(TARGET, "127.0.0.1")
     assert not failed.value.might_be_mesh
+
+
+def gauge(endpoint: Endpoint, path: str = "/metrics") -> MetricUrl:
+    return MetricUrl(endpoint.port, path, "queue")
+
+
+async def test_a_gauge_is_read_from_the_apps_own_port(endpoint: Endpoint) -> None:
+    endpoint.content_type, endpoint.body = "text/plain; version=0.0.4", b"queue 7\n"
+    async with opened() as client:
+        for _ in range(2):
+            stat = await client.fetch_gauge(gauge(endpoint, "/stats?all"), "127.0.0.1")
+    assert stat == Stat("127.0.0.1", average_concurrent_requests=7)
+    assert endpoint.connections == 1
+    assert endpoint.heads[0].startswith(f"GET /stats?all HTTP/1.1\r\nHost: 127.0.0.1:{endpoint.port}\r\n")
+    assert "Accept: text/plain;version=0.0.4" in endpoint.heads[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "problem"),
+    [
+        ("404 Not Found", b"queue 7\n", "expected status 2xx, got 404"),
+        ("200 OK", b"other 7\n", "no metric queue"),
+        ("200 OK", b"queue -7\n", "expected a finite number from 0 on, got -7"),
+        ("200 OK", b"queue 7\n" + b"#" * (1 << 20), "expected at most 1048576 bytes"),
+        ("301 Moved\r\nLocation: /elsewhere", b"", "expected status 2xx, got 301"),
+    ],
+    ids=["status", "name", "value", "size", "redirect"],
+)
+async def test_a_gauge_that_cannot_be_read_is_an_error_that_says_where(
+    endpoint: Endpoint, status: str, body: bytes, problem: str
+) -> None:
+    endpoint.status, endpoint.body = status, body
+    async with opened() as client:
+        with pytest.raises(FetchError, match=problem) as failed:
+            await client.fetch_gauge(gauge(endpoint), "127.0.0.1")
+    assert str(failed.value).startswith(f"127.0.0.1:{endpoint.port}/metrics#queue: ")

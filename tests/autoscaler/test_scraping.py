@@ -12,6 +12,7 @@ from autoscaler.scraper import FetchError, MeshMode
 from autoscaler.scraping import Scraping
 from autoscaler.settings import resolve
 from kube.autoscaling.config import AutoscalerConfig
+from kube.autoscaling.metric_url import MetricUrl
 from kube.client import Client
 from kube.config import ApiConfig
 from kube.resolve import Resolver
@@ -31,6 +32,8 @@ class Pods(ScrapeClient):
         self.concurrency = 0.0
         self.count = 0
         self.silent: set[int] = set()
+        self.gauge = 0.0
+        self.has_gauge = True
 
     def ready(self, key: RevisionKey) -> list[ReadyPod]:
         return [ReadyPod(f"10.0.0.{number}", T0 - 1000) for number in range(self.count)]
@@ -40,6 +43,11 @@ class Pods(ScrapeClient):
             raise FetchError("connection refused")
         stat = Stat("pod", self.concurrency, request_count=self.concurrency)
         return read_answer(200, ACCEPT, encode_stat(stat))
+
+    async def fetch_gauge(self, url: MetricUrl, address: str) -> Stat:
+        if not self.has_gauge:
+            raise FetchError(f"{address}{url}: no metric {url.name}")
+        return Stat(address, self.gauge / self.count)
 
 
 class Autoscaler:
@@ -65,13 +73,14 @@ class Autoscaler:
             log=Logger("test", write=self.lines.append),
         )
         settings = resolve(
-            {f"autoscaling.knative.dev/{key.replace('_', '-')}": text for key, text in annotations.items()},
+            {"autoscaling.knuv.dev/metric-url": ":8000/metrics#queue"}
+            | {f"autoscaling.knative.dev/{key.replace('_', '-')}": text for key, text in annotations.items()},
             container_concurrency=0,
             reachability="Reachable",
             metrics_service="hello-00001-private",
             config=AutoscalerConfig(),
         )
-        self.scalers.put(KEY, settings.decider, settings.metric, self.now_s, self.phase)
+        self.scalers.put(KEY, settings.decider, settings.metric, self.now_s, self.phase, settings.metric_url)
 
     async def run(self, seconds: float) -> list[int]:
         """What was wanted after each decision."""
@@ -185,6 +194,58 @@ async def test_figures_that_cannot_be_true_are_a_missing_sample(value: float) ->
     scaler.load = steady
     wanted += await scaler.run(90)
     assert set(wanted) == {4}
+
+
+def queue_worker() -> Autoscaler:
+    scaler = Autoscaler(metric="url", target="10", target_utilization_percentage="100")
+    scaler.pods.count = 1
+    return scaler
+
+
+async def test_pods_follow_a_gauge_and_not_the_concurrency() -> None:
+    scaler = queue_worker()
+    scaler.load = 10_000.0
+    scaler.pods.gauge = 38.0
+    await scaler.run(120)
+    assert scaler.pods.count == 4
+
+
+async def test_an_empty_queue_is_one_pod_while_there_are_requests_and_none_afterwards() -> None:
+    scaler = queue_worker()
+    scaler.load = 5.0
+    assert set(await scaler.run(90)) == {1}
+    scaler.load = 0.0
+    await scaler.run(90)
+    assert scaler.pods.count == 0
+
+
+async def test_a_first_request_starts_one_pod_whose_gauge_takes_over() -> None:
+    scaler = queue_worker()
+    await scaler.run(90)
+    assert scaler.pods.count == 0
+    outcome = scaler.scalers.record(KEY, Stat("activator", 1, request_count=1), scaler.now_s)
+    assert outcome is not None
+    assert outcome.decision.desired == 1
+    scaler.pods.count, scaler.pods.gauge, scaler.load = 1, 50.0, 1.0
+    await scaler.run(20)
+    assert scaler.pods.count == 5
+
+
+async def test_a_gauge_that_cannot_be_read_holds_the_pods_and_says_why() -> None:
+    scaler = queue_worker()
+    scaler.pods.gauge = 38.0
+    await scaler.run(120)
+    scaler.pods.has_gauge = False
+    assert set(await scaler.run(300)) == {4}
+    assert "no metric queue" in str(scaler.scraping.error(KEY))
+
+
+async def test_a_gauge_is_read_though_activators_see_all_requests() -> None:
+    scaler = Autoscaler(metric="url", target="10", target_utilization_percentage="100", target_burst_capacity="-1")
+    scaler.pods.count = 1
+    scaler.pods.gauge = 38.0
+    await scaler.run(120)
+    assert scaler.pods.count == 4
 
 
 async def test_a_forgotten_revision_is_not_scraped() -> None:

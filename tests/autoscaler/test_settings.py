@@ -6,6 +6,7 @@ import pytest
 
 from autoscaler.settings import RevisionSettings, resolve
 from kube.autoscaling.config import AutoscalerConfig
+from kube.autoscaling.metric_url import MetricUrl
 
 
 def settings(data: dict[str, str], annotations: dict[str, str]) -> RevisionSettings:
@@ -56,3 +57,34 @@ def test_14_panic_windows_are_whole_seconds(window: str, percentage: str, panic_
 @pytest.mark.parametrize(("burst", "scraped"), [("-1", ""), ("0", "private"), ("211", "private")])
 def test_15_nothing_is_scraped_with_unlimited_burst_capacity(burst: str, scraped: str) -> None:
     assert settings({}, {"target-burst-capacity": burst}).metric.scrape_target == scraped
+
+
+URL = "autoscaling.knuv.dev/metric-url"
+
+
+def scaled_by(metric: str, url: str | None) -> RevisionSettings:
+    annotations = {"autoscaling.knative.dev/metric": metric, "autoscaling.knative.dev/target": "5"}
+    return resolve(
+        annotations | ({URL: url} if url is not None else {}),
+        container_concurrency=1,
+        reachability="",
+        metrics_service="private",
+        config=AutoscalerConfig(),
+    )
+
+
+def test_a_revision_may_scale_by_a_gauge_of_its_app() -> None:
+    found = scaled_by("url", ":8000/metrics#queue")
+    assert found.metric_url == MetricUrl(8000, "/metrics", "queue")
+    assert (found.decider.scaling_metric, found.decider.total_value, found.decider.target_value) == ("url", 5, 3.5)
+
+
+@pytest.mark.parametrize("url", [None, "", "http://elsewhere/metrics#queue"])
+def test_a_gauge_that_is_nowhere_counts_as_absent(url: str | None) -> None:
+    found = scaled_by("url", url)
+    assert found.metric_url is None
+    assert found.decider.scaling_metric == "concurrency"
+
+
+def test_a_place_without_the_metric_is_not_asked() -> None:
+    assert scaled_by("rps", ":8000/metrics#queue").metric_url is None

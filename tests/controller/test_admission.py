@@ -66,6 +66,13 @@ REFUSED: dict[str, tuple[Json, str]] = {
             'autoscaling annotations must be put under "spec.template.metadata.annotations" to work'
         ),
     ),
+    "s7 our own autoscaling on the Service itself": (
+        service(meta={"annotations": {"autoscaling.knuv.dev/metric-url": ":80/metrics#a"}}),
+        (
+            'invalid key name "autoscaling.knuv.dev/metric-url": metadata.annotations\n'
+            'autoscaling annotations must be put under "spec.template.metadata.annotations" to work'
+        ),
+    ),
     "s8 a rollout of half seconds": (
         service(meta={"annotations": {"serving.knative.dev/rollout-duration": "1500ms"}}),
         "rollout-duration=1500ms is not at second precision: metadata.annotations.serving.knative.dev/rollout-duration",
