@@ -19,7 +19,7 @@ from autoscaler.multiscaler import UNKNOWN_SCALE, MultiScaler, Revision, Revisio
 from autoscaler.owned import PROXY, SERVE, OwnedObjects, is_service_ready
 from autoscaler.pods import PodCounts
 from autoscaler.revision_pods import RevisionPods
-from autoscaler.scale import ActivatorProbe, Plan, Situation, plan_scale
+from autoscaler.scale import ActivatorProbe, Plan, Situation, clamp, plan_scale
 from autoscaler.scraping import Scraping
 from autoscaler.settings import RevisionSettings, autoscaler_class, resolve
 from kube.autoscaling.config import KPA_CLASS
@@ -167,9 +167,20 @@ class Reconciler:
             plan = plan_scale(situation, settings, self._settings.progress_deadline_s)
             if plan.needs_background_probe and target is not None:
                 self._prober.watch(target, lambda: self._again_after(revision.key, _AFTER_BACKGROUND_PROBE_S))
+        if plan.applies and revision.desired == UNKNOWN_SCALE:
+            plan = self._unshrunk(autoscaler, settings, plan)
         if plan.applies and not await self._set_replicas(autoscaler, revision, plan.scale):
             return None
         return plan
+
+    def _unshrunk(self, autoscaler: PodAutoscaler, settings: RevisionSettings, plan: Plan) -> Plan:
+        """The plan for a revision whose load is not known yet, as after a restart: bounds may raise its scale or limit
+        it, and an activation may be given up, but a lower bound is no reason to take pods away."""
+        deployment = self._deployments.get(autoscaler.namespace, autoscaler.spec.scale_target_ref.name)
+        replicas = deployment.spec.replicas if deployment is not None else None
+        if plan.scale == 0 or replicas is None:
+            return plan
+        return plan._replace(scale=max(plan.scale, clamp(replicas, 0, settings.max_scale)))
 
     def _probe_target(self, autoscaler: PodAutoscaler) -> ProbeTarget | None:
         if not autoscaler.status.service_name:

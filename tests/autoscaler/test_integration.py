@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from autoscaler import scrape_client
+from kube.models.apps import Deployment
 from kube.models.autoscaling import Metric, PodAutoscaler
 from kube.models.core import ConfigMap
 from kube.models.meta import ObjectMeta
@@ -154,6 +155,25 @@ async def test_a_revision_that_waits_for_its_pods_is_not_written_again_and_again
             await kn.client.patch(ServerlessService, REVISION, NAMESPACE, patch)
             await kn.settled()
             assert kn.autoscalers.get(*KEY) == before
+
+
+@pytest.mark.parametrize(("max_scale", "kept"), [("0", 7), ("5", 5)])
+async def test_a_restart_in_the_middle_of_an_activation_shrinks_nothing_while_the_load_is_unknown(
+    max_scale: str, kept: int, log_lines: list[bytes]
+) -> None:
+    """Too few pods are ready to be Active, as when a node was lost; the lower bound alone would take the rest away."""
+    async with running_api_server() as api, cluster(api, log_lines) as kn:
+        kn.pods_become_ready = False
+        await kn.create(FAST, TARGET_10 | {"min-scale": "2", "max-scale": max_scale})
+        await kn.client.patch_scale(Deployment, f"{REVISION}-deployment", NAMESPACE, 7)
+        async with kn.running():
+            await kn.until("queued", lambda pa: condition(pa, "Active") == ("Unknown", "Queued"), within_s=10)
+            await kn.until("reported", lambda pa: pa.status.desired_scale == kept, within_s=10)
+            await kn.settled()
+            assert kn.replicas[-1] == kept
+            await kn.restart()
+            await kn.settled()
+            assert kn.replicas[-1] == kept
 
 
 @pytest.mark.parametrize("kind", [Metric, ServerlessService])
