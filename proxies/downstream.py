@@ -448,7 +448,9 @@ class DownstreamConnection(asyncio.Protocol, Timer):
             asyncio.get_running_loop().call_soon(self._read_body_on)
 
     def _read_body_on(self) -> None:
-        """Others had their turn."""
+        """Others had their turn. Where requests wait in the buffer, reading goes on when they were taken up."""
+        if self._buffer and self._body is None:
+            return
         if not self._transport.is_closing() and (self._exchange is None or not self._exchange.is_request_paused):
             self.resume_request()
 
@@ -458,7 +460,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
             self._head_due_s = time.monotonic() + self._server.head_timeout_s
             self._server.timers.arm(self, self._head_due_s)
         partial = self._partial
-        if len(partial) > HEAD_BYTES_MAX:
+        if len(partial) > HEAD_BYTES_MAX + len(b"\r\n\r"):
             raise RequestError(431, "the head is too large")
         tail = partial[-len(data) - 1 :]
         if tail.count(b"\n", 1) != tail.count(b"\r\n") or partial[:1] == b"\n":
@@ -490,7 +492,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
 
     def _finish(self, exchange: Exchange) -> None:
         """Close the connection behind its last exchange, so that the client can still read what was written."""
-        if exchange.request_done or self._is_tunnel:
+        if self._is_tunnel:
             self.close()
         else:
             self._linger()
@@ -527,6 +529,8 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         used. Where the peer is still taking the request, or in a tunnel, the rest is delivered first.
         """
         sock = self._transport.get_extra_info("socket")
+        if sock is None:
+            return False
         state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
         return bool(state == _TCP_CLOSED or (state != _TCP_ESTABLISHED and exchange.is_held))
 

@@ -504,6 +504,7 @@ class Exchange:
         """The peer switched protocols as the client asked."""
         self._phase = _TUNNEL
         self.status = 101
+        self.responded_s = self.clock()
         self._note_write()
         self._downstream.respond_tunnel(head, data)
 

@@ -155,8 +155,6 @@ class HeadEdits:
         if forwarded:
             drop = drop | {FORWARDED}
         lines = [b"%s %s HTTP/1.1" % (head.method, head.target)]
-        if host and not head.marks & fields.HOST:
-            lines.append(b"Host: " + host)
         for field in head.fields:
             if field.name == b"host" and host:
                 lines.append(b"Host: " + host)

@@ -61,6 +61,7 @@ _TRAILER_BYTES_MAX: Final = 64 * 1024
 # A memo of heads pays when clients repeat themselves; beyond these bounds it is emptied and filled anew.
 _HEADS_MAX: Final = 512
 _HEAD_MEMO_BYTES_MAX: Final = 4096
+_HEAD_MEMO_LINES_MAX: Final = 64
 _LINES_MAX: Final = 2048
 _LINE_MEMO_BYTES_MAX: Final = 256
 _SIZES_MAX: Final = 1024
@@ -167,11 +168,15 @@ def request_head(head: bytes) -> RequestHead:
             if not request.connection_options:  # they may list such a line
                 return request.with_lines(added)
         request = _parse_request(head)
-        if not added and len(head) <= _HEAD_MEMO_BYTES_MAX and _sample.takes():
+        if not added and _is_worth_remembering(head):
             if len(_requests) >= _HEADS_MAX:
                 _requests.clear()
             _requests[head] = request
     return request
+
+
+def _is_worth_remembering(head: bytes) -> bool:
+    return len(head) <= _HEAD_MEMO_BYTES_MAX and _sample.takes() and head.count(b"\n") <= _HEAD_MEMO_LINES_MAX
 
 
 # As Envoy and as Go write them; what is written otherwise is merely slower.
@@ -210,7 +215,7 @@ def response_head(head: bytes) -> ResponseHead:
         if len(head) > FIELDS_MAX and head.count(b"\n") > FIELDS_MAX:
             raise ResponseError(f"expected at most {FIELDS_MAX} header lines")
         response = parse_response(head)
-        if len(head) <= _HEAD_MEMO_BYTES_MAX and _sample.takes():
+        if _is_worth_remembering(head):
             if len(_responses) >= _HEADS_MAX:
                 _responses.clear()
             _responses[head] = response

@@ -28,7 +28,12 @@ _KEEPALIVE_S: Final = 15
 _RESERVED_FILES: Final = 64
 """Descriptors for everything that is no connection: the loop's own, listeners, logs, probes, exporters."""
 _RESUME_RATIO: Final = 0.95
-"""Connections, relative to the limit, at which accepting goes on: far enough below it that it does not flap."""
+"""Connections, relative to the limit, at which accepting goes on."""
+_OVER_RATIO: Final = 0.5
+"""At which the episode is over: the next pause is told again."""
+_SIDE_PORTS: Final = 3
+_SIDE_CONNECTIONS_MAX: Final = 64
+"""Who asks a side port is one of few: kubelet, an autoscaler, a scraper."""
 
 
 class Listeners:
@@ -50,6 +55,7 @@ class Listeners:
         self._sockets: list[tuple[socket.socket, SSLContext | None]] = []
         self._accepting: list[asyncio.AbstractServer] = []
         self._is_paused = False
+        self._is_told = False
         self._is_closed = False
         self._resuming: asyncio.Task[None] | None = None
 
@@ -65,7 +71,8 @@ class Listeners:
         if self._limit is not None and connections >= self._limit and not self._is_paused:
             self._is_paused = True
             self._stop_accepting()
-            if self._logger is not None:
+            if self._logger is not None and not self._is_told:
+                self._is_told = True
                 self._logger.warning(
                     "accept_paused",
                     connections=connections,
@@ -75,6 +82,8 @@ class Listeners:
 
     def closed(self, connections: int) -> None:
         """A connection is gone, and so many are left."""
+        if self._is_told and connections <= (self._limit or 0) * _OVER_RATIO:
+            self._is_told = False
         if self._is_paused and not self._is_closed and connections <= (self._limit or 0) * _RESUME_RATIO:
             self._is_paused = False
             self._resuming = self._loop.create_task(self._accept_on(self._sockets))
@@ -133,7 +142,15 @@ def raise_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def connections_max() -> int | None:
-    """Return how many connections the limit of open files leaves room for, each with one upstream; None: any number."""
+def connections_max(*, is_side_port: bool) -> int | None:
+    """Return how many connections the limit of open files leaves room for; None: any number.
+
+    A side port (metrics, drain) takes few. What they leave is the main port's, which needs two for each connection: one
+    for its upstream.
+    """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return None if soft == resource.RLIM_INFINITY else max(1, (soft - _RESERVED_FILES) // 2)
+    is_unlimited = soft == resource.RLIM_INFINITY
+    side = _SIDE_CONNECTIONS_MAX if is_unlimited else max(1, min(_SIDE_CONNECTIONS_MAX, soft // 16))
+    if is_side_port:
+        return side
+    return None if is_unlimited else max(1, (soft - _RESERVED_FILES - _SIDE_PORTS * side) // 2)

@@ -30,15 +30,17 @@ class Server:
         logger: Logger | None = None,
         *,
         head_timeout_s: float = HEAD_TIMEOUT_S,
+        is_side_port: bool = False,
     ) -> None:
         """`logger` hears when connections have to wait because no file descriptor is left.
 
         `head_timeout_s`: how long the head of a request may take, from its first byte or from the connection's begin.
+        `is_side_port`: few will ask, and a flood of them must not take the main port's file descriptors.
         """
         self.head_timeout_s = head_timeout_s
         self._policy = policy
         self._date = DateLine()
-        self._listeners = Listeners(loop, self._accept, limit=connections_max(), logger=logger)
+        self._listeners = Listeners(loop, self._accept, limit=connections_max(is_side_port=is_side_port), logger=logger)
         self._connections: set[DownstreamConnection] = set()
         self._changed: asyncio.Event = asyncio.Event()
         self.timers = Timers(loop)

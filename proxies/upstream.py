@@ -30,7 +30,7 @@ from proxies.messages import ResponseHead
 __all__ = ["Endpoint", "Pool"]
 
 _IDLE_S: Final = 90.0
-_DIAL_GIVE_UP_S: Final = 20.0
+_DIAL_ATTEMPTS: Final = 16
 _DIAL_TIMEOUT_S: Final = 0.05
 _DIAL_FACTOR: Final = 1.4
 _DIAL_PAUSE_S: Final = (0.03, 0.06)
@@ -188,17 +188,20 @@ class Endpoint:
         """Connect and let the connection carry `exchange`, or keep it for another one if this has ended meanwhile."""
         loop = self._pool.loop
         started_s = loop.time()
-        timeout_s = _DIAL_TIMEOUT_S
+        timeout_s = base_s = _DIAL_TIMEOUT_S
+        attempts = 0
         connection: UpstreamConnection | None = None
         while connection is None and not exchange.is_over:
+            attempts += 1
             try:
                 connection = await asyncio.wait_for(self._connect(), timeout_s)
             except TimeoutError:
-                if loop.time() - started_s > _DIAL_GIVE_UP_S:
+                if attempts == _DIAL_ATTEMPTS:
                     exchange.unreachable(f"timed out dialing {self.address} after {loop.time() - started_s:.2f}s")
                     return
                 await asyncio.sleep(random.uniform(*_DIAL_PAUSE_S))
-                timeout_s *= _DIAL_FACTOR * random.uniform(1.0, 1.1)
+                timeout_s = base_s * random.uniform(1.0, 1.1)
+                base_s *= _DIAL_FACTOR
             except OSError as error:
                 exchange.unreachable(f"dial tcp {self.address}: connect: {_reason(error)}")
                 return
@@ -231,6 +234,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_endpoint",
         "_exchange",
         "_has_bytes",
+        "_head",
         "_head_done",
         "_interims",
         "_is_lost",
@@ -253,6 +257,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._body: BodyReader | None = None
         self._partial = b""
+        self._head = bytearray()
         self._head_done = False
         self._has_bytes = False
         self._interims = 0
@@ -354,10 +359,17 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.abort()
             return
         self._has_bytes = True
-        if self._partial:
-            data = self._partial + data
-            self._partial = b""
         try:
+            if self._head:
+                self._head += data
+                if self._head.find(b"\r\n\r\n", max(0, len(self._head) - len(data) - 3)) < 0:
+                    self._check_partial_head(len(data))
+                    return
+                data = bytes(self._head)
+                self._head = bytearray()
+            elif self._partial:
+                data = self._partial + data
+                self._partial = b""
             if self._is_tunnel:
                 exchange.tunnel_response_data(data)
             elif self._head_done:
@@ -404,9 +416,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _head_received(self, exchange: Exchange, data: bytes) -> None:
         end = data.find(b"\r\n\r\n")
-        if end < 0 or end > HEAD_BYTES_MAX:
+        if end < 0:
             self._keep_partial_head(data)
             return
+        if end > HEAD_BYTES_MAX:
+            raise ResponseError(f"expected a head of at most {HEAD_BYTES_MAX} bytes")
         head = response_head(data[:end])
         data = data[end + 4 :]
         while head.status < 200:
@@ -481,7 +495,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._body = None
         self._payload_only = False
         self.is_reused = True
-        if not keep or not self._request_done or not self._endpoint.release(self):
+        if not keep or self._is_lost or not self._request_done or not self._endpoint.release(self):
             self.close()
 
     def _read_last_words(self) -> None:
@@ -503,11 +517,18 @@ class UpstreamConnection(asyncio.Protocol):
                 return
 
     def _keep_partial_head(self, data: bytes) -> None:
-        if len(data) > HEAD_BYTES_MAX:
+        if data:
+            self._head = bytearray(data)
+            self._check_partial_head(len(data))
+
+    def _check_partial_head(self, new: int) -> None:
+        """Refuse early what cannot become a head; `new`: how many of its last bytes have not been looked at."""
+        head = self._head
+        if len(head) > HEAD_BYTES_MAX + len(b"\r\n\r"):
             raise ResponseError(f"expected a head of at most {HEAD_BYTES_MAX} bytes")
-        if data.count(b"\n") != data.count(b"\r\n"):
+        tail = head[-new - 1 :]
+        if tail.count(b"\n", 1) != tail.count(b"\r\n") or head[:1] == b"\n":
             raise ResponseError("expected lines to end with CRLF, got a bare LF")
-        self._partial = data
 
     def _broken(self, exchange: Exchange, reason: str) -> None:
         self._exchange = None

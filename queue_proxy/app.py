@@ -83,8 +83,8 @@ class App:
         )
         self._waiters = DrainPolicy(self._wait_for_drain)
         self._main = Server(loop, self._policy, self._logger)
-        self._admin = Server(loop, self._waiters, self._logger)
-        self._stat = Server(loop, StatPolicy(self._snapshot), self._logger)
+        self._admin = Server(loop, self._waiters, self._logger, is_side_port=True)
+        self._stat = Server(loop, StatPolicy(self._snapshot), self._logger, is_side_port=True)
         self._tick: asyncio.TimerHandle | None = None
         self._take_back: asyncio.TimerHandle | None = None
 

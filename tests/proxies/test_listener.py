@@ -100,5 +100,6 @@ async def test_a_closed_listener_does_not_come_back() -> None:
 
 def test_the_limit_leaves_a_descriptor_for_each_upstream() -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = connections_max()
-    assert limit is None or 2 * limit < soft
+    main, side = connections_max(is_side_port=False), connections_max(is_side_port=True)
+    assert side is not None
+    assert main is None or 2 * main + 3 * side < soft
