@@ -16,7 +16,7 @@ from autoscaler.config import Config
 from autoscaler.debug_server import DebugServer
 from autoscaler.envelope import Envelope
 from autoscaler.hpa import HpaReconciler
-from autoscaler.multiscaler import PHASE_S, PHASES, MultiScaler, Outcome, RevisionKey
+from autoscaler.multiscaler import PHASE_S, PHASES, UNKNOWN_SCALE, MultiScaler, Outcome, Revision, RevisionKey
 from autoscaler.owned import OwnedObjects
 from autoscaler.ownership import Ownership
 from autoscaler.reconciler import Reconciler
@@ -86,7 +86,7 @@ class App:
             log=self._log,
         )
         self._stat_server = StatServer(self._ownership.take, owns_bucket=self._ownership.owns_bucket, log=self._log)
-        self._debug = DebugServer(self.debug_state)
+        self._debug = DebugServer(self.debug_state, self.debug_decisions)
         self._scrape_client: ScrapeClient | None = None
         self._scraping: Scraping | None = None
         self._reconciler: Reconciler | None = None
@@ -102,7 +102,7 @@ class App:
 
     @property
     def debug_port(self) -> int:
-        """Where /debug/state is served; only when it is configured."""
+        """Where the debug pages are served; only when it is configured."""
         return self._debug.port
 
     async def start(self) -> None:
@@ -165,6 +165,11 @@ class App:
             "revisions": [self._figures(revision.key) for revision in self._scalers],
             "buckets": self._ownership.held_buckets,
         }
+
+    def debug_decisions(self, key: RevisionKey) -> dict[str, Any] | None:
+        """One revision's figures and its last decisions; None when it is not decided here."""
+        revision = self._scalers.get(key)
+        return None if revision is None else {**self._figures(key), **revision.decisions.rendered()}
 
     # Set-up.
 
@@ -316,7 +321,23 @@ class App:
                 desired=outcome.decision.desired,
             )
         if outcome.is_worth_telling:
+            # The reconcile first: a request may be waiting for it.
             self._loop.add(outcome.revision.key)
+            self._tell_change(outcome.revision)
+
+    def _tell_change(self, revision: Revision) -> None:
+        """One line for each change of the desired scale, saying why; none for a restart that finds all in order."""
+        change = revision.decisions.latest_change()
+        if change is None or (change.before == UNKNOWN_SCALE and change.entry.desired == change.entry.ready):
+            return
+        self._log.info(
+            "desired_changed",
+            namespace=revision.key[0],
+            revision=revision.key[1],
+            **{"from": change.before, "to": change.entry.desired},
+            why=change.why,
+            ready=change.entry.ready,
+        )
 
     def _figures(self, key: RevisionKey) -> dict[str, Any]:
         revision = self._scalers.get(key)

@@ -1,25 +1,39 @@
-"""GET /debug/state on a loopback listener: the figures of every revision, as JSON, for whoever watches the autoscaler.
+"""What the autoscaler knows and why it decided so, as JSON, on a loopback listener.
+
+    GET /debug/state                            the figures of every revision
+    GET /debug/decisions/NAMESPACE/REVISION     one revision's last decisions, with their inputs and reasons
 
 Off unless configured. Not part of Knative's contract, so it has a listener of its own and port 8080 stays the
-original's.
+original's. Read only. Answered only under a loopback name, so that a web page that points a name of its own at this
+address cannot read along.
 """
 
 import asyncio
+import ipaddress
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
+
+from autoscaler.multiscaler import RevisionKey
 
 __all__ = ["DebugServer"]
 
+Json: TypeAlias = dict[str, Any]
+
 _HEAD_BYTES_MAX = 8192
 _TIMEOUT_S = 5.0
+_STATE = "/debug/state"
+_DECISIONS = "/debug/decisions/"
+_HELP = f"try GET {_STATE} or GET {_DECISIONS}NAMESPACE/REVISION"
 
 
 class DebugServer:
-    """Answers one request per connection. `state` returns what can be written as JSON."""
+    """Answers one request per connection. `state()` and `decisions(key)` return what can be written as JSON; the latter
+    None for a revision that is not known."""
 
-    def __init__(self, state: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, state: Callable[[], Json], decisions: Callable[[RevisionKey], Json | None]) -> None:
         self._state = state
+        self._decisions = decisions
         self._server: asyncio.Server | None = None
 
     @property
@@ -44,10 +58,8 @@ class DebugServer:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 head = await reader.readuntil(b"\r\n\r\n")
-                if head.startswith((b"GET /debug/state ", b"GET /debug/state?")):
-                    status, body = "200 OK", json.dumps(self._state()).encode()
-                else:
-                    status, body = "404 Not Found", b'{"error":"try GET /debug/state"}'
+                status, content = self._page(head.decode("latin-1"))
+                body = json.dumps(content).encode()
                 writer.write(
                     f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
                     "Connection: close\r\n\r\n".encode()
@@ -58,3 +70,35 @@ class DebugServer:
             return  # the asker went away or does not speak HTTP; nobody is waiting
         finally:
             writer.close()
+
+    def _page(self, head: str) -> tuple[str, Json]:
+        """Status and content."""
+        request_line, *lines = head.split("\r\n")
+        host = next((line[5:].strip() for line in lines if line[:5].lower() == "host:"), "")
+        if not _is_loopback(host):
+            return "403 Forbidden", {"error": f"expected a loopback address in Host, got {host!r}"}
+        method, _, rest = request_line.partition(" ")
+        path = rest.partition(" ")[0].partition("?")[0]
+        if method != "GET":
+            return "405 Method Not Allowed", {"error": _HELP}
+        if path == _STATE:
+            return "200 OK", self._state()
+        namespace, slash, name = path.removeprefix(_DECISIONS).partition("/")
+        if not (path.startswith(_DECISIONS) and slash and namespace and name):
+            return "404 Not Found", {"error": _HELP}
+        decisions = self._decisions((namespace, name))
+        if decisions is None:
+            problem = f"no revision {namespace}/{name} is decided here; another replica may own it"
+            return "404 Not Found", {"error": problem}
+        return "200 OK", decisions
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a `Host` (name or address, perhaps a port) can only mean this machine."""
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    if name.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

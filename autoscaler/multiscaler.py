@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeAlias
 
 from autoscaler.collector import Collection, MetricSpec
 from autoscaler.decider import TICK_S, Decider, DeciderSpec, Decision
+from autoscaler.decision_log import DecisionLog
 from kube.autoscaling.metric_url import MetricUrl
 from proxies.wire.stat import Stat
 
@@ -47,6 +48,7 @@ class Revision:
         "collection",
         "decided_s",
         "decider",
+        "decisions",
         "desired",
         "excess_burst_capacity",
         "first_due_s",
@@ -64,6 +66,7 @@ class Revision:
         self.desired = UNKNOWN_SCALE
         self.excess_burst_capacity = initial_excess_burst_capacity(decider.spec)
         self.last: Decision | None = None
+        self.decisions = DecisionLog()
         self.metric_url: MetricUrl | None = None
         """Where the gauge is that it scales by, if it does."""
         self.first_due_s = first_due_s
@@ -166,9 +169,13 @@ class MultiScaler:
         decider = revision.decider
         load = revision.collection.load(decider.spec.scaling_metric, now_s)
         if load is None:
+            revision.decisions.note_unknown(now_s)
             return None
         was_panicking = decider.is_panicking
-        decision = decider.decide(now_s, self._ready_pods(revision.key), *load)
+        ready = self._ready_pods(revision.key)
+        decision = decider.decide(now_s, ready, *load)
+        metric = revision.collection.spec
+        revision.decisions.record(now_s, ready, decider.spec, metric, decision, poked=poked_s is not None)
         telling = is_worth_telling(
             revision.desired, revision.excess_burst_capacity, decision.desired, decision.excess_burst_capacity
         )

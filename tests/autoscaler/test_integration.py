@@ -74,6 +74,12 @@ async def test_a_revision_goes_from_one_to_zero_to_its_load_and_back_to_zero(
     assert [line["mode"] for line in events(log_lines, "mode_changed")][-1] == "proxy"
     assert events(log_lines, "panic_began")
 
+    changes = events(log_lines, "desired_changed")
+    assert [line["from"] for line in changes[1:]] == [line["to"] for line in changes[:-1]]
+    assert all(line["from"] != line["to"] for line in changes)
+    assert (changes[-1]["to"], changes[-1]["why"]) == (0, "no load in 6 s")
+    assert any(line["why"].startswith("panic: 3 s average ") for line in changes)
+
 
 async def test_what_is_written_for_a_revision(kn: Cluster) -> None:
     await kn.until("ready", lambda pa: condition(pa, "Ready")[0] == "True", within_s=10)
@@ -209,3 +215,17 @@ async def test_the_debug_listener_tells_every_revisions_figures(kn: Cluster) -> 
         "mode",
     }
     assert (revision["namespace"], revision["name"], revision["ready"]) == (*KEY, 1)
+
+
+async def test_the_debug_listener_tells_why(kn: Cluster) -> None:
+    await kn.until("decided", lambda pa: pa.status.desired_scale == 0, within_s=15)
+    reader, writer = await asyncio.open_connection("127.0.0.1", kn.app.debug_port)
+    writer.write(f"GET /debug/decisions/{NAMESPACE}/{REVISION} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    head, _, body = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    content = json.loads(body)
+    newest = content["decisions"][0]
+    assert (newest["desired"], newest["ready"], newest["why"]) == (0, 1, "no load in 6 s")
+    assert content["settings"][newest["settings"]]["target_value"] == 10.0
+    assert (content["name"], content["desired"]) == (REVISION, 0)
