@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
         print("\nbudgets")
         for scenario, _, its_checks in measured:
             for check in its_checks:
-                print(f"  {scenario.name:12}{report.verdict(check)}")
+                print(f"  {scenario.name:15}{report.verdict(check)}")
     return 0 if options.quick or are_met else 1
 
 
