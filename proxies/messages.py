@@ -37,9 +37,11 @@ REASONS: Final = {
 class Derived:
     """What was made of a head, for the next request that has the same."""
 
-    __slots__ = ("plan", "rendered")
+    __slots__ = ("measured", "plan", "rendered")
 
     def __init__(self) -> None:
+        self.measured: dict[int, object] | None = None
+        """Where complete exchanges are measured, by the status that they ended with; a service's own."""
         self.plan: object = None
         """Whatever the service derived; filled and read by its policy."""
         self.rendered: dict[object, bytes] = {}

@@ -27,10 +27,9 @@ Source: spec queue-proxy.md 7.2, 17.2; knative/serving `pkg/queue/request_metric
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from proxies import fields, headers
+from proxies import headers
 from proxies.exchange import Exchange, Outcome
 from proxies.headers import Edits
-from proxies.messages import RequestHead
 from proxies.metrics.instruments import Registry
 from queue_proxy.policy import APP_EDITS
 
@@ -52,8 +51,6 @@ _METHODS: Final = {
     method.encode(): method
     for method in ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 }
-_KNATIVE: Final = fields.KNATIVE
-_HOST: Final = fields.HOST
 _COMPLETE: Final = Outcome.COMPLETE
 _SWITCHING: Final = 101
 
@@ -111,25 +108,17 @@ class RequestMetrics:
 
     def ended(self, exchange: Exchange, now_s: float) -> None:
         """A counted exchange is over."""
-        request = exchange.request
-        method = request.method
-        host = b""
-        for field in request.fields:
-            if field.marks & _HOST:
-                host = field.value
-                break
-        key: tuple[object, ...]
-        if (
-            exchange.outcome is _COMPLETE
-            and method in _METHODS
-            and not (request.marks & _KNATIVE and _is_told(request))
-        ):
-            key = (method, host[:TEXT_MAX], exchange.status, request.minor)
+        measured: _Class | None = None
+        if exchange.outcome is _COMPLETE:
+            # Everything that tells these apart is in the head, or is the status.
+            by_status = exchange.request.derived.measured
+            if by_status is None:
+                by_status = exchange.request.derived.measured = {}
+            measured = by_status.get(exchange.status)  # type: ignore[assignment]
+            if measured is None:
+                measured = by_status[exchange.status] = self._class_of(exchange)
         else:
-            key = _whole_key(exchange, host)
-        measured = self._classes.get(key)
-        if measured is None:
-            measured = self._new_class(key, exchange, host)
+            measured = self._class_of(exchange)
         forwarded_s = exchange.forwarded_s
         body = exchange.request_body
         rows = self._rows
@@ -166,7 +155,12 @@ class RequestMetrics:
             for column, series in its_rows[0][0]:
                 series.record_all(columns[column])
 
-    def _new_class(self, key: object, exchange: Exchange, host: bytes) -> _Class:
+    def _class_of(self, exchange: Exchange) -> _Class:
+        host = exchange.request.host
+        key = _whole_key(exchange, host)
+        known = self._classes.get(key)
+        if known is not None:
+            return known
         if len(self._classes) >= _CLASSES_MAX:
             self._classes.clear()
         measured: _Class = []
@@ -183,12 +177,6 @@ def route_tag(tag: bytes, default_route: bytes) -> str:
     if not tag:
         return "kn:default" if default_route else "kn:disabled"
     return "kn:undefined" if default_route == b"true" else tag.decode("utf-8", "replace")
-
-
-def _is_told(request: RequestHead) -> bool:
-    """A header of Knative's own makes a difference to what is measured."""
-    get = request.get
-    return bool(get(headers.TAG) or get(headers.DEFAULT_ROUTE) or get(headers.PROBE))
 
 
 def _whole_key(exchange: Exchange, host: bytes) -> tuple[object, ...]:
