@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test faults system lint fmt lock bench bench-coldstart soak-coldstart soak-queue-proxy clean
+.PHONY: help setup demo test faults system lint fmt lock bench bench-coldstart soak-coldstart soak-queue-proxy soak-autoscaler clean
 
 help: ## list these words
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -56,6 +56,9 @@ soak-coldstart: $(READY) ## 200 times 0 -> 1 -> 0 without a failed request
 DURATION ?= 600
 soak-queue-proxy: $(READY) ## mixed load through queue-proxy for DURATION seconds: no request dropped, memory flat
 	$(BIN)/python -m loadtests.lab soak-queue-proxy --duration $(DURATION)
+
+soak-autoscaler: $(READY) ## restart the autoscaler for five minutes under load: no scale too small, no request failed
+	$(BIN)/python -m pytest tests/system/test_autoscaler_restarts.py --restart-seconds 300
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

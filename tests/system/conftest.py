@@ -21,6 +21,11 @@ BIN = Path(sys.executable).parent
 EXAMPLE_APP = Path(__file__).parent.parent.parent / "examples" / "hello.py"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Known where this folder is named on the command line; everywhere else the default counts."""
+    parser.addoption("--restart-seconds", type=int, default=60, help="how long the autoscaler is restarted")
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """What a program printed, and how it ended."""
