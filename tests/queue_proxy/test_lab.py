@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,26 @@ def test_a_proxy_that_dies_under_load_is_one_clear_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "the proxy closed the connection" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["queue-proxy", "soak-queue-proxy"])
+def test_a_lab_that_is_terminated_ends_what_it_has_started(name: str) -> None:
+    command = [sys.executable, "-m", "loadtests.lab", name]
+    options = ["--only", "idle"] if name == "queue-proxy" else []
+    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as lab:
+        assert lab.stderr is not None
+        lab.stderr.readline()
+        end_s = time.monotonic() + 20
+        while not children(lab.pid):
+            assert time.monotonic() < end_s
+        started = children(lab.pid)
+        lab.terminate()
+        assert lab.wait(20) == 143
+    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_a_command_that_does_not_listen_is_one_clear_line_with_what_it_said(tmp_path: Path) -> None:

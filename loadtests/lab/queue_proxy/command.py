@@ -1,6 +1,7 @@
 """The command line."""
 
 import argparse
+import asyncio
 import json
 import os
 import sys
@@ -13,13 +14,14 @@ import uvloop
 
 from loadtests.lab.queue_proxy import imports, report
 from loadtests.lab.queue_proxy.figures import Check, Spread, judge, spreads
-from loadtests.lab.queue_proxy.machine import Cores, describe, raise_open_files_limit
+from loadtests.lab.queue_proxy.machine import Cores, describe, raise_open_files_limit, stoppable
 from loadtests.lab.queue_proxy.scenarios import FULL, QUICK, SCENARIOS, Bench, Scenario
 from loadtests.lab.queue_proxy.subjects import LabError, Subject, command_subject, nginx, nginx_version, queue_proxy
 
 __all__ = ["main"]
 
 _IMPORT_STARTS: Final = 11
+_TERMINATED: Final = 143
 
 
 def main(arguments: list[str]) -> int:
@@ -43,10 +45,12 @@ def main(arguments: list[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="knuv-lab-") as scratch:
             bench = Bench(Cores.of_this_machine(), Path(scratch), scale)
             os.sched_setaffinity(0, {bench.cores.load})
-            measured = uvloop.run(measure_all(bench, chosen, subjects))
-    except LabError as error:
+            measured = uvloop.run(stoppable(measure_all(bench, chosen, subjects)))
+    except (LabError, OSError) as error:
         print(f"queue-proxy: {error}", file=sys.stderr)
         return 2
+    except asyncio.CancelledError:
+        return _TERMINATED
     finally:
         os.sched_setaffinity(0, before)
     checks = [check for _, _, checks in measured for check in checks]
@@ -102,10 +106,9 @@ async def measure_all(
     """Each scenario with all proxies in turn, round after round; prints as it goes."""
     results = []
     for scenario in chosen:
-        rivals = subjects if scenario.has_rivals else subjects[:1]
-        rounds: dict[str, list[dict[str, float]]] = {subject.name: [] for subject in rivals}
+        rounds: dict[str, list[dict[str, float]]] = {subject.name: [] for subject in subjects}
         for _ in range(scenario.rounds(bench.scale)):
-            for subject in rivals:
+            for subject in subjects:
                 rounds[subject.name].append(await scenario.round(bench, subject))
         measured = {name: spreads(each) for name, each in rounds.items()}
         checks = [judge(budget, measured) for budget in scenario.budgets]

@@ -39,7 +39,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "direct_p95_ms": Kind("p95 without proxy", "ms", 2, is_latency=True),
     "start_ms": Kind("exec to accepting port", "ms"),
     "connect_ms": Kind("last connection open after", "ms", 0),
-    "answered_ms": Kind("last answer after", "ms", 0),
+    "answered_ms": Kind("slowest answer", "ms", 0),
     "rss_mb": Kind("RSS", "MB"),
     "upload_growth_mib": Kind("RSS growth, upload", "MiB", 2),
     "download_growth_mib": Kind("RSS growth, download", "MiB", 2),

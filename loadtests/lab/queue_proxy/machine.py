@@ -1,19 +1,23 @@
 """Cores, CPU time and memory, as Linux tells them in /proc."""
 
+import asyncio
 import os
 import platform
 import resource
+import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import uvloop
 
-__all__ = ["Cores", "Meter", "Process", "describe", "pinned", "raise_open_files_limit"]
+__all__ = ["Cores", "Meter", "Process", "describe", "pinned", "raise_open_files_limit", "stoppable"]
+
+T = TypeVar("T")
 
 OPEN_FILES: Final = 16384
 """Enough for 5,000 connections in, as many out, and their rivals'."""
@@ -32,6 +36,14 @@ class Cores:
         """The first and the last core that we may use; on a machine with one core they are the same."""
         allowed = sorted(os.sched_getaffinity(0))
         return cls(allowed[0], allowed[-1])
+
+
+async def stoppable(work: Coroutine[None, None, T]) -> T:
+    """Await `work` so that SIGTERM cancels it, as Ctrl-C does anyway: what it has started is ended."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
 
 
 @contextmanager

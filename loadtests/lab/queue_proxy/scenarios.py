@@ -83,9 +83,7 @@ class Scenario:
     method: str
     round: Round
     rounds: Callable[[Scale], int] = field(default=lambda scale: scale.rounds)
-    budgets: tuple[Budget, ...] = ()
-    has_rivals: bool = True
-    """Whether the rivals are measured too."""
+    budgets: tuple[Budget, ...]
 
 
 def _closed(next_request: Callable[[], Callable[[], bytes]], app: type[asyncio.Protocol]) -> Round:
@@ -101,9 +99,8 @@ def _closed(next_request: Callable[[], Callable[[], bytes]], app: type[asyncio.P
             first = len(load.latencies_s)
             meter = Meter(proxy, bench.cores)
             await asyncio.sleep(bench.scale.seconds)
-            _no_problems(load)
-            count = len(load.latencies_s) - first
-            figures = {"cpu_us": meter.cpu_us() / max(1, count), "rate": count / meter.elapsed_s} | meter.cores()
+            count = _count(load, first)
+            figures = {"cpu_us": meter.cpu_us() / count, "rate": count / meter.elapsed_s} | meter.cores()
             ordered = load.ordered_ms(first)
             return figures | {
                 "p50_ms": quantile(ordered, 0.5),
@@ -130,9 +127,8 @@ def _events(*, is_spread: bool) -> Round:
             first = len(load.latencies_s)
             meter = Meter(proxy, bench.cores)
             await asyncio.sleep(scale.seconds)
-            _no_problems(load)
-            count = len(load.latencies_s) - first
-            figures = {"event_cpu_us": meter.cpu_us() / max(1, count), "rate": count / meter.elapsed_s} | meter.cores()
+            count = _count(load, first)
+            figures = {"event_cpu_us": meter.cpu_us() / count, "rate": count / meter.elapsed_s} | meter.cores()
             ordered = load.ordered_ms(first)
             return figures | {"p50_ms": quantile(ordered, 0.5), "p99_ms": quantile(ordered, 0.99)}
 
@@ -246,6 +242,15 @@ async def _growth(proxy: Process, work: Awaitable[float]) -> tuple[int, float]:
 
 def _same(request: bytes) -> Callable[[], bytes]:
     return repeat(request).__next__
+
+
+def _count(load: clients.Load, first: int) -> int:
+    """How many answers, or events, have come since there were `first`. Raises `LabError` when something went wrong."""
+    _no_problems(load)
+    count = len(load.latencies_s) - first
+    if not count:
+        raise LabError("nothing came through the proxy")
+    return count
 
 
 def _no_problems(load: clients.Load) -> None:

@@ -59,9 +59,11 @@ async def event_streams(count: int, spread_s: float) -> AsyncIterator[Load]:
             await asyncio.sleep(max(0.0, began_s + number * spread_s / count - loop.time()))
             _, client = await loop.create_connection(lambda: EventsClient(load), HOST, PORT)
             clients.append(client)
-        async with asyncio.timeout(_STARTED_S):
-            while load.waiting and not load.problems:  # noqa: ASYNC110 - what counts them is the hot path
-                await asyncio.sleep(0.005)
+        end_s = loop.time() + _STARTED_S
+        while load.waiting and not load.problems:
+            if loop.time() > end_s:
+                raise LabError(f"{load.waiting} of {count} streams have not begun within {_STARTED_S:.0f} s")
+            await asyncio.sleep(0.005)
         yield load
     finally:
         for client in clients:
@@ -148,6 +150,8 @@ async def _transfer(kind: type[_BodyClient], size: int) -> float:
     try:
         async with asyncio.timeout(_BODY_S):
             await client.done
+    except TimeoutError as error:
+        raise LabError(f"a body of {size} bytes did not get through within {_BODY_S:.0f} s") from error
     finally:
         client.close()
     return size / (time.perf_counter() - began_s)

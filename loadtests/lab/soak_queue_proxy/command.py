@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import uvloop
 
-from loadtests.lab.queue_proxy.machine import Cores, Process, describe, raise_open_files_limit
+from loadtests.lab.queue_proxy.machine import Cores, Process, describe, raise_open_files_limit, stoppable
 from loadtests.lab.queue_proxy.subjects import HOST, LabError, Setting, queue_proxy, running
 from loadtests.lab.soak_queue_proxy.app import App
 from loadtests.lab.soak_queue_proxy.tally import FLAT_MB, Sample, Tally, growth_mb, is_flat
@@ -33,6 +33,7 @@ _LINE_S: Final = 10.0
 _WARM_S: Final = 60.0
 _EMPTY_S: Final = 10.0
 _SHOWN: Final = 10
+_TERMINATED: Final = 143
 _NARROW_HOST: Final = HOST.replace("127.93.", "127.94.", 1)
 
 
@@ -55,10 +56,12 @@ def main(arguments: list[str]) -> int:
     try:
         os.sched_setaffinity(0, {cores.load})
         with tempfile.TemporaryDirectory(prefix="knuv-soak-") as scratch:
-            result = uvloop.run(soak(options.duration, seed, cores, Path(scratch)))
+            result = uvloop.run(stoppable(soak(options.duration, seed, cores, Path(scratch))))
     except LabError as error:
         print(f"soak-queue-proxy: {error}", file=sys.stderr)
         return 2
+    except asyncio.CancelledError:
+        return _TERMINATED
     finally:
         os.sched_setaffinity(0, before)
     if options.json:
