@@ -17,7 +17,7 @@ Measured = Mapping[str, Mapping[str, Spread]]
 
 def text(scenario: Scenario, measured: Measured, checks: list[Check]) -> str:
     """One scenario as lines: a row for each proxy, then one for each budget."""
-    lines = [f"{scenario.name}: {scenario.what}"]
+    lines = [f"{scenario.name}: {scenario.what} ({scenario.method})"]
     for name, figures in measured.items():
         shown = (_figure(key, spread, figures) for key, spread in figures.items() if not key.endswith("_ratio"))
         if len(name) > _NAME_CHARS:

@@ -28,6 +28,8 @@ MAX_DURATION_S: Final = 8
 _LATE_S: Final = 3.0
 """A timer may be so late on a busy machine before we call it missing."""
 _VISIT_S: Final = 30.0
+_REST_AFTER_DROP_S: Final = 0.1
+"""So that a proxy that is gone does not make the visitors spin."""
 _CROWD: Final = 30
 _SMALL_GETS: Final = 50
 _MIB: Final = 1024 * 1024
@@ -331,11 +333,13 @@ KINDS: Final = (
 async def visit_until(world: World, kind: Kind) -> None:
     """Come again and again until the world is over; what goes wrong is a dropped request."""
     while not world.is_over:
+        rest_s = kind.rest_s
         try:
             async with asyncio.timeout(_VISIT_S):
                 world.tally.add(kind.name, await kind.visit(world))
         except (Drop, wire.Unexpected, OSError, asyncio.IncompleteReadError) as error:
             world.tally.drop(kind.name, f"{type(error).__name__}: {error}")
+            rest_s = max(rest_s, _REST_AFTER_DROP_S)
         except TimeoutError:
             world.tally.drop(kind.name, f"no end within {_VISIT_S:.0f} s")
-        await asyncio.sleep(kind.rest_s)
+        await asyncio.sleep(rest_s)
