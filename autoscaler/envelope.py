@@ -32,26 +32,25 @@ _DEADLINE_S = 30.0
 class StepFailed(Exception):
     """A step of a reconcile could not be done; the text is for the event. Retried with back-off."""
 
-    inactive_reason = ""
-    """Reason of Active False, for failures that keep the revision from being active."""
+    inactive: tuple[str, str] | None = None
+    """Reason and message of Active False, where the failure keeps the revision from being active."""
 
 
 class NotOwned(StepFailed):
     """An object of the name that we need belongs to someone else."""
 
-    inactive_reason = "NotOwned"
-
     def __init__(self, kind: str, name: str) -> None:
-        super().__init__(f'There is an existing {kind} "{name}" that we do not own.')
+        message = f'There is an existing {kind} "{name}" that we do not own.'
+        super().__init__(message)
+        self.inactive = ("NotOwned", message)
 
 
 class NotCreated(StepFailed):
     """An object without which nothing goes on could not be made."""
 
-    inactive_reason = "FailedCreate"
-
-    def __init__(self, kind: str, name: str) -> None:
-        super().__init__(f'Failed to create {kind} "{name}".')
+    def __init__(self, kind: str, name: str, error: ApiError) -> None:
+        super().__init__(f'failed to create {kind} "{name}": {error}')
+        self.inactive = ("FailedCreate", f'Failed to create {kind} "{name}".')
 
 
 class Envelope:
@@ -91,8 +90,8 @@ class Envelope:
         try:
             again_s = await steps(status, conditions)
         except (StepFailed, ApiError) as error:
-            if isinstance(error, StepFailed) and error.inactive_reason:
-                conditions.mark_false("Active", error.inactive_reason, str(error))
+            if isinstance(error, StepFailed) and error.inactive is not None:
+                conditions.mark_false("Active", *error.inactive)
             await self._write_status(autoscaler, status, conditions)
             if not isinstance(error, Conflict):
                 self._report(autoscaler, WARNING, "InternalError", str(error))

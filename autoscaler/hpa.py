@@ -126,7 +126,7 @@ class HpaReconciler:
         except AlreadyExists:
             return await self._client.get(HorizontalPodAutoscaler, owner.name, owner.namespace)
         except ApiError as error:
-            raise NotCreated(_KIND, owner.name) from error
+            raise NotCreated(_KIND, owner.name, error) from error
 
 
 def horizontal_spec(autoscaler: PodAutoscaler, settings: RevisionSettings) -> HorizontalPodAutoscalerSpec:
