@@ -147,7 +147,7 @@ class MultiScaler:
         revision.collection.record(at_s, stat)
         # -1 does not qualify: a revision that was never decided is not known to be at zero.
         if revision.desired == 0 and stat.average_concurrent_requests != 0:
-            return self._decide(revision, now_s, poked_s=now_s)
+            return self.decide(revision, now_s, poked_s=now_s)
         return None
 
     def decide_phase(self, phase: int, now_s: float) -> list[Outcome]:
@@ -155,17 +155,13 @@ class MultiScaler:
         outcomes: list[Outcome] = []
         for revision in self._phases[phase % PHASES].values():
             if now_s >= revision.first_due_s:
-                outcome = self._decide(revision, now_s, poked_s=None)
+                outcome = self.decide(revision, now_s)
                 if outcome is not None:
                     outcomes.append(outcome)
         return outcomes
 
-    def in_phase(self, phase: int) -> list[Revision]:
-        """The revisions of one phase."""
-        return list(self._phases[phase % PHASES].values())
-
-    def _decide(self, revision: Revision, now_s: float, *, poked_s: float | None) -> Outcome | None:
-        """Decide; None when the load is not known, which changes nothing."""
+    def decide(self, revision: Revision, now_s: float, *, poked_s: float | None = None) -> Outcome | None:
+        """Decide one revision; None when its load is not known, which changes nothing."""
         decider = revision.decider
         load = revision.collection.load(decider.spec.scaling_metric, now_s)
         if load is None:
@@ -187,6 +183,10 @@ class MultiScaler:
         revision.last = decision
         panic_became = decision.panicking if decision.panicking != was_panicking else None
         return Outcome(revision, decision, telling, panic_became)
+
+    def in_phase(self, phase: int) -> list[Revision]:
+        """The revisions of one phase."""
+        return list(self._phases[phase % PHASES].values())
 
     def _phase_with_room(self, phase: int) -> int:
         """The phase itself, or the next one that is not overfull when very many revisions appear at once."""
