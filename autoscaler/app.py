@@ -16,7 +16,8 @@ from autoscaler.config import Config
 from autoscaler.debug_server import DebugServer
 from autoscaler.envelope import Envelope
 from autoscaler.hpa import HpaReconciler
-from autoscaler.multiscaler import PHASE_S, PHASES, UNKNOWN_SCALE, MultiScaler, Outcome, Revision, RevisionKey
+from autoscaler.garbage import GarbageKeeper
+from autoscaler.multiscaler import UNKNOWN_SCALE, MultiScaler, Outcome, Revision, RevisionKey
 from autoscaler.owned import OwnedObjects
 from autoscaler.ownership import Ownership
 from autoscaler.reconciler import Reconciler
@@ -25,6 +26,7 @@ from autoscaler.scrape_client import ScrapeClient
 from autoscaler.scraper import MeshMode
 from autoscaler.scraping import Scraping
 from autoscaler.stat_server import StatServer
+from autoscaler.ticker import Ticker
 from kube.client import Client
 from kube.election.settings import ElectionSettings, InvalidElectionSettings
 from kube.events import WARNING, EventRecorder
@@ -91,9 +93,8 @@ class App:
         self._scraping: Scraping | None = None
         self._reconciler: Reconciler | None = None
         self._hpa_reconciler: HpaReconciler | None = None
-        self._started_s = 0.0
-        self._ticks = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._ticker: Ticker | None = None
+        self._garbage = GarbageKeeper()
 
     @property
     def stat_port(self) -> int:
@@ -120,9 +121,9 @@ class App:
         await asyncio.gather(*(informer.start() for informer in informers), self._ownership.follow())
         await self._ownership.contend(self._election_settings())
         self._loop.start()
-        loop = asyncio.get_running_loop()
-        self._started_s = loop.time()
-        self._timer = loop.call_later(PHASE_S, self._tick)
+        assert self._ticker is not None
+        self._ticker.start()
+        self._garbage.start()
         await self._stat_server.start(self.config.bind_address, self.config.stat_port)
         if self.config.debug_address is not None:
             await self._debug.start(*self.config.debug_address)
@@ -136,8 +137,9 @@ class App:
     async def stop(self) -> None:
         """End everything, in any state."""
         await self._stat_server.stop(0.0)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._garbage.stop()
+        if self._ticker is not None:
+            self._ticker.stop()
         await self._ownership.stop()
         await self._debug.stop()
         await self._loop.stop()
@@ -203,6 +205,8 @@ class App:
             envelope=envelope,
             settings=self._settings,
         )
+        self._ticker = Ticker(self._scalers, self._scraping, clock=self._clock, announce=self._announce)
+        ticker = self._ticker
         self._reconciler = Reconciler(
             self._client,
             autoscalers=self._autoscalers,
@@ -216,8 +220,9 @@ class App:
             settings=self._settings,
             prober=self._prober,
             cluster_domain=self.config.cluster_domain,
+            is_strict=self.config.strict_compat,
             clock=self._clock,
-            phase=lambda: self._ticks,
+            phase=lambda: ticker.phase,
             again_after=self._loop.add_after,
             log=self._log,
         )
@@ -294,18 +299,6 @@ class App:
         outcome = self._scalers.record((message.namespace, message.name), message.stat, self._clock())
         if outcome is not None:
             self._announce(outcome)
-
-    def _tick(self) -> None:
-        """Decide what is due. After a pause (a stopped process, a busy machine) each revision is decided once."""
-        loop = asyncio.get_running_loop()
-        now = int((loop.time() - self._started_s) / PHASE_S)
-        for phase in range(max(self._ticks + 1, now - PHASES + 1), now + 1):
-            self._ticks = phase
-            for outcome in self._scalers.decide_phase(phase, self._clock()):
-                self._announce(outcome)
-            if self._scraping is not None:
-                self._scraping.start_phase(phase)
-        self._timer = loop.call_at(self._started_s + (self._ticks + 1) * PHASE_S, self._tick)
 
     def _announce(self, outcome: Outcome) -> None:
         if outcome.panic_became is not None:

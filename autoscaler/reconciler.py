@@ -48,7 +48,7 @@ class ScaleNotApplied(StepFailed):
 
 class Reconciler:
     """Reconciles one PodAutoscaler at a time per key. `again_after(key, s)` schedules a key from outside a
-    reconcile."""
+    reconcile. `is_strict`: bounds may shrink what was never decided about, as in the original."""
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class Reconciler:
         settings: ClusterSettings,
         prober: ActivatorProber,
         cluster_domain: str,
+        is_strict: bool,
         clock: Callable[[], float],
         phase: Callable[[], int],
         again_after: Callable[[RevisionKey, float], None],
@@ -82,6 +83,7 @@ class Reconciler:
         self._settings = settings
         self._prober = prober
         self._cluster_domain = cluster_domain
+        self._is_strict = is_strict
         self._clock = clock
         self._phase = phase
         self._again_after = again_after
@@ -167,7 +169,7 @@ class Reconciler:
             plan = plan_scale(situation, settings, self._settings.progress_deadline_s)
             if plan.needs_background_probe and target is not None:
                 self._prober.watch(target, lambda: self._again_after(revision.key, _AFTER_BACKGROUND_PROBE_S))
-        if plan.applies and revision.desired == UNKNOWN_SCALE:
+        if plan.applies and revision.desired == UNKNOWN_SCALE and not self._is_strict:
             plan = self._unshrunk(autoscaler, settings, plan)
         if plan.applies and not await self._set_replicas(autoscaler, revision, plan.scale):
             return None

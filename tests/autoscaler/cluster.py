@@ -319,7 +319,9 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(api: RunningApiServer, log_lines: list[bytes]) -> AsyncIterator[Cluster]:
+async def cluster(
+    api: RunningApiServer, log_lines: list[bytes], *, strict_compat: bool = False
+) -> AsyncIterator[Cluster]:
     """A cluster on that API server; `create` and `running` are the test's to call."""
     config = Config(
         api=api.config,
@@ -330,6 +332,7 @@ async def cluster(api: RunningApiServer, log_lines: list[bytes]) -> AsyncIterato
         stat_port=0,
         debug_address=("127.0.0.1", 0),
         resolves_by_endpoints=True,
+        strict_compat=strict_compat,
     )
     async with Client(api.config) as client:
         yield Cluster(client, config, log_lines)

@@ -163,12 +163,12 @@ async def test_a_revision_that_waits_for_its_pods_is_not_written_again_and_again
             assert kn.autoscalers.get(*KEY) == before
 
 
-@pytest.mark.parametrize(("max_scale", "kept"), [("0", 7), ("5", 5)])
+@pytest.mark.parametrize(("max_scale", "strict_compat", "kept"), [("0", False, 7), ("5", False, 5), ("0", True, 2)])
 async def test_a_restart_in_the_middle_of_an_activation_shrinks_nothing_while_the_load_is_unknown(
-    max_scale: str, kept: int, log_lines: list[bytes]
+    max_scale: str, strict_compat: bool, kept: int, log_lines: list[bytes]
 ) -> None:
     """Too few pods are ready to be Active, as when a node was lost; the lower bound alone would take the rest away."""
-    async with running_api_server() as api, cluster(api, log_lines) as kn:
+    async with running_api_server() as api, cluster(api, log_lines, strict_compat=strict_compat) as kn:
         kn.pods_become_ready = False
         await kn.create(FAST, TARGET_10 | {"min-scale": "2", "max-scale": max_scale})
         await kn.client.patch_scale(Deployment, f"{REVISION}-deployment", NAMESPACE, 7)
