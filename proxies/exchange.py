@@ -35,7 +35,7 @@ from typing import Final, Protocol
 from proxies.headers import Edits
 from proxies.http1 import BodyReader
 from proxies.messages import Answer, RequestHead, ResponseHead
-from proxies.timeouts import TimeoutLimits, Timeouts, Timer
+from proxies.timeouts import TimeoutLimits, Timer
 
 __all__ = ["Downstream", "Ending", "Exchange", "Outcome", "Policy", "Target", "Upstream"]
 
@@ -198,6 +198,7 @@ class Exchange:
         "_is_half_closed",
         "_is_request_paused",
         "_is_response_paused",
+        "_limits",
         "_pending",
         "_phase",
         "_policy",
@@ -205,8 +206,8 @@ class Exchange:
         "_request_done",
         "_response_bytes",
         "_target",
-        "_timeouts",
         "_upstream",
+        "_wrote_s",
         "arrived_s",
         "clock",
         "context",
@@ -242,7 +243,8 @@ class Exchange:
         self._phase = _HELD
         self._pending = data
         self._request_done = request_done
-        self._timeouts: Timeouts | None = None
+        self._limits: TimeoutLimits | None = None
+        self._wrote_s = 0.0
         self._target: Target | None = None
         self._upstream: Upstream | None = None
         self._replays_left = 1
@@ -287,7 +289,7 @@ class Exchange:
         Max duration counts from `arrived_s`; response start and idle from `forward`, so waiting does not consume them.
         They run from the moment at which `Policy.admit` returns.
         """
-        self._timeouts = Timeouts(limits, self.arrived_s)
+        self._limits = limits
 
     def answer(self, answer: Answer) -> None:
         """Give the client `answer` and end the exchange. Body that the client still sends is dropped."""
@@ -306,8 +308,9 @@ class Exchange:
         self._target = target
         self.edits = edits
         self.forwarded_s = now_s = self.clock()
-        if self._timeouts is not None:
-            self._downstream.wake_at(self._timeouts.hand_over(now_s))
+        limits = self._limits
+        if limits is not None:
+            self._downstream.wake_at(min(self.arrived_s + limits.max_duration_s, now_s + limits.peer_s))
         target.carry(self)
 
     @property
@@ -354,8 +357,8 @@ class Exchange:
 
     def wait(self) -> None:
         """The policy neither answered nor forwarded it: its timers must run without."""
-        if self._timeouts is not None:
-            self._downstream.wake_at(self._timeouts.due_s)
+        if self._limits is not None:
+            self._downstream.wake_at(self.arrived_s + self._limits.max_duration_s)
 
     def hold_body(self) -> None:
         """Read no more of the body while enough of it has nowhere to go.
@@ -409,13 +412,13 @@ class Exchange:
 
     def check_timers(self, now_s: float) -> float | None:
         """End the exchange if a timer has fired; return when to call this again, or None."""
-        timeouts = self._timeouts
-        if timeouts is None or self._phase is _ENDED:
+        limits = self._limits
+        if limits is None or self._phase is _ENDED:
             return None
-        timer = timeouts.fired(now_s)
-        if timer is None:
-            return timeouts.due_s
-        self._time_out(timer, timeouts.limits)
+        due_s, timer = limits.next(self.arrived_s, self.forwarded_s, self._wrote_s)
+        if due_s > now_s:
+            return due_s
+        self._time_out(timer, limits)
         return None
 
     # What the target and the upstream half call.
@@ -485,9 +488,7 @@ class Exchange:
             self._end(Outcome.COMPLETE)
             return
         self._phase = _RESPONDING
-        timeouts = self._timeouts
-        if timeouts is not None:
-            timeouts.wrote(now_s)
+        self._wrote_s = now_s
         self._downstream.respond(head, data, False)
 
     def response_data(self, data: bytes, is_done: bool) -> None:
@@ -504,8 +505,7 @@ class Exchange:
         """The peer switched protocols as the client asked."""
         self._phase = _TUNNEL
         self.status = 101
-        self.responded_s = self.clock()
-        self._note_write()
+        self.responded_s = self._wrote_s = self.clock()
         self._downstream.respond_tunnel(head, data)
 
     def tunnel_response_data(self, data: bytes) -> None:
@@ -533,9 +533,8 @@ class Exchange:
     # Inside.
 
     def _note_write(self) -> None:
-        timeouts = self._timeouts
-        if timeouts is not None and timeouts.limits.has_peer_limits:
-            timeouts.wrote(self.clock())
+        if self._limits is not None and self._limits.has_peer_limits:
+            self._wrote_s = self.clock()
 
     def _tunnel_ended_one_way(self) -> None:
         if self._is_half_closed:

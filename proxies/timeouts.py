@@ -1,11 +1,11 @@
-"""How long an exchange may take: three timers as one state machine, pure and on an outside clock.
+"""How long an exchange may take: three timers as one state machine, a pure function of three moments.
 
-    state      entered by        max duration     response start   idle
-    ---------  ----------------  ---------------  ---------------  ------------------------------------
-    waiting    the request       runs             -                -
-    handed     hand_over(now)    runs             runs from now    runs from now
-    started    wrote(now)        runs             satisfied        runs from the last write
-    (tunnel)   as started        runs             satisfied        runs from the last byte either way
+    state      entered by          max duration   response start    idle
+    ---------  ------------------  -------------  ----------------  ------------------------------------
+    waiting    the request         runs           -                 -
+    handed     the hand-over       runs           runs from it      runs from it
+    started    the first write     runs           satisfied         runs from the last write
+    (tunnel)   as started          runs           satisfied         runs from the last byte either way
 
 Max duration counts from the request's arrival. Response start and idle count from the moment when the request is handed
 to the peer: time in a queue says nothing about the peer. A write is a status line or body bytes towards the client;
@@ -21,7 +21,7 @@ from typing import Final
 
 from proxies.messages import Answer
 
-__all__ = ["TimeoutLimits", "Timeouts", "Timer"]
+__all__ = ["TimeoutLimits", "Timer"]
 
 TIMER_HEADER: Final = b"x-knuv-timeout"
 
@@ -67,50 +67,21 @@ class TimeoutLimits:
             fields=((TIMER_HEADER, timer.value.encode()),),
         )
 
+    def next(self, arrived_s: float, handed_s: float, wrote_s: float) -> tuple[float, Timer]:
+        """Return when a timer fires, unless something happens before, and which: the earliest of those that run.
 
-class Timeouts:
-    """The timers of one exchange. Times are seconds of one monotonic clock."""
-
-    __slots__ = ("_arrived_s", "_handed_s", "_last_write_s", "limits")
-
-    def __init__(self, limits: TimeoutLimits, arrived_s: float) -> None:
-        self.limits = limits
-        self._arrived_s = arrived_s
-        self._handed_s = -1.0
-        self._last_write_s = -1.0
-
-    def hand_over(self, now_s: float) -> float:
-        """The request goes to the peer; return when a timer may fire (`due_s`)."""
-        self._handed_s = now_s
-        limits = self.limits
-        return min(self._arrived_s + limits.max_duration_s, now_s + limits.peer_s)
-
-    def wrote(self, now_s: float) -> None:
-        """Response bytes go to the client; in a tunnel: bytes go either way."""
-        self._last_write_s = now_s
-
-    @property
-    def due_s(self) -> float:
-        """When the next timer may fire; it is worth calling `fired` then, and not before."""
-        return self._next()[0]
-
-    def fired(self, now_s: float) -> Timer | None:
-        """Return the timer that has fired by `now_s`, the earliest of several, or None."""
-        due_s, timer = self._next()
-        return timer if due_s <= now_s else None
-
-    def _next(self) -> tuple[float, Timer]:
-        limits = self.limits
-        due_s, timer = self._arrived_s + limits.max_duration_s, Timer.MAX_DURATION
-        if self._handed_s < 0:
+        `arrived_s`, `handed_s`, `wrote_s`: when the request came, when it went to the peer and when the last bytes
+        were written, in seconds of one monotonic clock; 0 for what has not happened.
+        """
+        due_s, timer = arrived_s + self.max_duration_s, Timer.MAX_DURATION
+        if not handed_s:
             return due_s, timer
-        started = self._last_write_s >= 0
-        if limits.idle_s:
-            idle_due_s = (self._last_write_s if started else self._handed_s) + limits.idle_s
+        if self.idle_s:
+            idle_due_s = (wrote_s or handed_s) + self.idle_s
             if idle_due_s < due_s:
                 due_s, timer = idle_due_s, Timer.IDLE
-        if limits.response_start_s and not started:
-            start_due_s = self._handed_s + limits.response_start_s
+        if self.response_start_s and not wrote_s:
+            start_due_s = handed_s + self.response_start_s
             if start_due_s < due_s:
                 due_s, timer = start_due_s, Timer.RESPONSE_START
         return due_s, timer
