@@ -46,56 +46,6 @@ def test_worked_examples(ready: int, stable: float, panic: float, panics: bool, 
     assert (decision.panicking, decision.desired, decision.excess_burst_capacity) == (panics, desired, excess)
 
 
-def test_29_a_small_rate_still_lets_the_revision_grow_by_one() -> None:
-    spec = replace(SMALL, target_value=1, max_scale_up_rate=1.1)
-    assert Decider(spec, now_s=T0, ready_pods=1).decide(T0, 2, 3, 3.1).desired == 3
-
-
-def test_30_an_unreachable_revision_shrinks_without_limit() -> None:
-    spec = replace(SMALL, target_value=1, max_scale_down_rate=1.1)
-    assert Decider(spec, now_s=T0, ready_pods=1).decide(T0, 100, 1, 1).desired == 90
-    gone = replace(spec, reachable=False)
-    assert Decider(gone, now_s=T0, ready_pods=1).decide(T0, 100, 1, 1).desired == 1
-
-
-def test_35_and_36_panic_holds_the_pods_until_a_stable_window_has_passed() -> None:
-    decider = Decider(SMALL, now_s=T0, ready_pods=1)
-    assert decider.decide(T0, 10, 10, 1000).desired == 100
-    assert decider.decide(T0 + 30, 100, 1, 1).desired == 100
-    assert decider.decide(T0 + 60, 100, 1, 1).panicking
-    last = decider.decide(T0 + 61, 10, 1, 1)
-    assert (last.panicking, last.desired) == (False, 1)
-
-
-def test_38_only_a_revision_of_several_ready_pods_starts_in_panic() -> None:
-    assert Decider(SPEC, now_s=T0, ready_pods=2).is_panicking
-    assert not Decider(SPEC, now_s=T0, ready_pods=1).is_panicking
-    assert not Decider(SPEC, now_s=T0, ready_pods=None).is_panicking
-
-
-def test_39_activation_scale_raises_any_demand_but_none() -> None:
-    decider = Decider(replace(SMALL, activation_scale=2), now_s=T0, ready_pods=0)
-    assert decider.decide(T0, 1, 0, 0).desired == 0
-    assert decider.decide(T0, 1, 1, 1).desired == 2
-
-
-def test_40_and_41_a_drop_waits_for_the_delay_unless_the_revision_is_unreachable() -> None:
-    # Panic would hold the scale, too; it is kept out of this.
-    decider = Decider(replace(SMALL, scale_down_delay_s=300, panic_threshold=1000), now_s=T0, ready_pods=0)
-    assert decider.decide(T0 + 2, 1, 40, 40).desired == 4
-    assert decider.decide(T0 + 300, 1, 0, 0).desired == 4
-    assert decider.decide(T0 + 302, 1, 0, 0).desired == 0
-    decider.decide(T0 + 304, 1, 40, 40)
-    decider.spec = replace(decider.spec, reachable=False)
-    assert decider.decide(T0 + 306, 1, 0, 0).desired == 0
-
-
-@pytest.mark.parametrize(("burst", "excess"), [(-1, -1), (0, 0), (50, 49)])
-def test_42_excess_burst_capacity(burst: float, excess: int) -> None:
-    decider = Decider(replace(SPEC, target_burst_capacity=burst), now_s=T0, ready_pods=1)
-    assert decider.decide(T0, 1, 0.5, 0.5).excess_burst_capacity == excess
-
-
 @given(
     st.integers(0, 1000),
     st.floats(0, allow_nan=False),
