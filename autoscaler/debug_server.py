@@ -44,8 +44,11 @@ class DebugServer:
         return port
 
     async def start(self, host: str, port: int) -> None:
-        """Listen. Raises `OSError` when the address cannot be had."""
-        self._server = await asyncio.start_server(self._answer, host, port, limit=_HEAD_BYTES_MAX)
+        """Listen. Raises `OSError` when the address cannot be had.
+
+        On one machine a successor has the same address as its predecessor, which may still be ending: both may listen.
+        """
+        self._server = await asyncio.start_server(self._answer, host, port, limit=_HEAD_BYTES_MAX, reuse_port=True)
 
     async def stop(self) -> None:
         """Close the listener."""

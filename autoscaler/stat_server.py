@@ -93,7 +93,7 @@ class StatServer:
         host = headers.get("Host", "")
         bucket = host.partition(".")[0].partition(":")[0]
         if host.startswith(_BUCKET_PREFIX) and not self._owns_bucket(bucket):
-            self._log.info("stat_client_for_another_replica", bucket=bucket)
+            self._log.debug("stat_client_for_another_replica", bucket=bucket)  # it tries again twice a second
             return _empty(http.HTTPStatus.OK)
         origin = headers.get("Origin")
         if origin is not None and origin.partition("://")[2].lower() != host.lower():

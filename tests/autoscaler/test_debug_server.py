@@ -77,3 +77,11 @@ async def test_what_is_no_http_gets_no_answer(server: DebugServer) -> None:
     writer.write_eof()
     assert await asyncio.wait_for(reader.read(), 5) == b""
     writer.close()
+
+
+async def test_a_successor_listens_while_its_predecessor_is_still_ending(server: DebugServer) -> None:
+    successor = DebugServer(lambda: {"revisions": ["its own"]}, decisions)
+    await successor.start("127.0.0.1", server.port)
+    await server.stop()
+    assert await get(successor, "/debug/state") == (200, {"revisions": ["its own"]})
+    await successor.stop()
