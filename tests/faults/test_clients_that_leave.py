@@ -1,7 +1,9 @@
 """Clients that vanish: their place, their memory and the app's work for them are given up at once."""
 
 import asyncio
+import socket
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
@@ -156,6 +158,7 @@ async def test_a_client_that_vanishes_without_a_word_is_looked_for_by_the_kernel
         client = await Peer.open(proxy)
         await fence(proxy)
         port = client.sock.getsockname()[1]
-        (accepted,) = [each for each in tcp_sockets() if each.remote_port == port]
+        local = f"{int.from_bytes(socket.inet_aton(proxy.host), sys.byteorder):08X}:{proxy.port:04X}"
+        (accepted,) = [each for each in tcp_sockets() if each.remote_port == port and each.local == local]
         assert accepted.timer == TcpSocket.KEEP_ALIVE
         assert accepted.ticks <= 15 * CLOCK_TICKS

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Self
 
 from tests.support.processes import eventually
 
@@ -66,7 +67,7 @@ class Client:
         self.writer = writer
 
     @classmethod
-    async def open(cls, host: str, port: int) -> "Client":
+    async def open(cls, host: str, port: int) -> Self:
         """Connect."""
         return cls(*await asyncio.open_connection(host, port))
 
