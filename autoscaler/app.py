@@ -15,8 +15,8 @@ from autoscaler.cluster_settings import NETWORK, ClusterSettings
 from autoscaler.config import Config
 from autoscaler.debug_server import DebugServer
 from autoscaler.envelope import Envelope
-from autoscaler.hpa import HpaReconciler
 from autoscaler.garbage import GarbageKeeper
+from autoscaler.hpa import HpaReconciler
 from autoscaler.multiscaler import UNKNOWN_SCALE, MultiScaler, Outcome, Revision, RevisionKey
 from autoscaler.owned import OwnedObjects
 from autoscaler.ownership import Ownership

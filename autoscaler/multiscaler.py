@@ -33,9 +33,9 @@ __all__ = [
 RevisionKey: TypeAlias = tuple[str, str]
 """(namespace, name) of a Revision, which its PodAutoscaler, Metric and ServerlessService share."""
 
-PHASES = 20
-PHASE_S = TICK_S / PHASES
-_PHASE_SLACK = 64
+PHASE_S = 0.01
+PHASES = round(TICK_S / PHASE_S)
+_PHASE_SLACK = 8
 """Revisions beyond its share that a phase takes before later ones go to the next phase."""
 _INT32_MAX = (1 << 31) - 1
 UNKNOWN_SCALE = -1
@@ -183,6 +183,10 @@ class MultiScaler:
         revision.last = decision
         panic_became = decision.panicking if decision.panicking != was_panicking else None
         return Outcome(revision, decision, telling, panic_became)
+
+    def has_phase(self, phase: int) -> bool:
+        """Whether any revision belongs to that phase."""
+        return bool(self._phases[phase % PHASES])
 
     def in_phase(self, phase: int) -> list[Revision]:
         """The revisions of one phase."""

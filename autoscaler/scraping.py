@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from autoscaler.multiscaler import PHASES, MultiScaler, Revision, RevisionKey
+from autoscaler.multiscaler import PHASE_S, PHASES, MultiScaler, Revision, RevisionKey
 from autoscaler.pods import ReadyPod
 from autoscaler.scrape_client import ScrapeClient, ScrapeTarget
 from autoscaler.scraper import FetchError, MeshMode, ScrapeError, Scraper
@@ -22,7 +22,7 @@ __all__ = ["Scraping"]
 
 T = TypeVar("T")
 
-_PHASES_BEFORE_DECISION = 2
+_PHASES_BEFORE_DECISION = round(0.2 / PHASE_S)
 _SHARE_MIN = 0.5
 """With half of a sample the error grows by a factor of 1.4 only."""
 
@@ -65,11 +65,16 @@ class Scraping:
         """What the last scrape of a revision failed with, or None."""
         return self._errors.get(key)
 
-    def start_phase(self, phase: int) -> None:
-        """Start the scrapes that are due when `phase` is decided: each revision's turn comes twice per tick."""
-        for due in (phase + _PHASES_BEFORE_DECISION, phase + _PHASES_BEFORE_DECISION + PHASES // 2):
-            for revision in self._scalers.in_phase(due):
-                self._start(revision)
+    def start_phase(self, phase: int, due_s: float) -> None:
+        """Start the scrapes that are due at `phase`, at the Unix time `due_s`: each revision's turn comes twice per
+        tick."""
+        for decided in _decided_after(phase):
+            for revision in self._scalers.in_phase(decided):
+                self._start(revision, due_s)
+
+    def has_phase(self, phase: int) -> bool:
+        """Whether any scrape is due at `phase`."""
+        return any(self._scalers.has_phase(decided) for decided in _decided_after(phase))
 
     def forget(self, key: RevisionKey) -> None:
         """Drop a revision."""
@@ -89,51 +94,51 @@ class Scraping:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _start(self, revision: Revision) -> None:
+    def _start(self, revision: Revision, due_s: float) -> None:
         key, collection, url = revision.key, revision.collection, revision.metric_url
         service = collection.spec.scrape_target
         if not (service or url) or not self._ready_pods(key):
             # Nothing to ask is no error; no task is needed to find that out.
             self._note(key, None)
             if not self._is_strict:
-                collection.scraped(self._clock(), None)
-                collection.gauge_scraped(self._clock(), None)
+                collection.scraped(due_s, None)
+                collection.gauge_scraped(due_s, None)
             return
         if service and not self._is_strict:
-            collection.scrape_is_due(self._clock())
+            collection.scrape_is_due(due_s)
         if url:
-            collection.gauge_is_due(self._clock())
+            collection.gauge_is_due(due_s)
         if key not in self._running:
-            task = asyncio.get_running_loop().create_task(self._scrape(revision), name=f"scrape {key[0]}/{key[1]}")
+            task = asyncio.get_running_loop().create_task(
+                self._scrape(revision, due_s), name=f"scrape {key[0]}/{key[1]}"
+            )
             self._running[key] = task
             task.add_done_callback(partial(self._ended, key))
 
-    async def _scrape(self, revision: Revision) -> None:
+    async def _scrape(self, revision: Revision, due_s: float) -> None:
         key, collection = revision.key, revision.collection
         try:
             if collection.spec.scrape_target:
                 target = ScrapeTarget(key[0], collection.spec.scrape_target)
                 scraper = _kept(self._scrapers, key, target, self._stats_scraper)
-                began_s, stat = await self._look(revision, scraper)
+                stat = await self._look(revision, scraper)
                 if not self._is_strict:
-                    collection.scraped(began_s, stat, scraper.share)
+                    collection.scraped(due_s, stat, scraper.share)
                 elif stat is not None:
-                    collection.record(self._clock(), stat)
+                    collection.record(due_s, stat)
             if revision.metric_url is not None:
                 scraper = _kept(self._gauges, key, revision.metric_url, self._gauge_scraper)
-                began_s, stat = await self._look(revision, scraper)
+                stat = await self._look(revision, scraper)
                 value = None if stat is None else stat.average_concurrent_requests
-                collection.gauge_scraped(began_s, value, scraper.share)
+                collection.gauge_scraped(due_s, value, scraper.share)
         except ScrapeError as error:
             self._note(key, error)
         else:
             self._note(key, None)
 
-    async def _look(self, revision: Revision, scraper: Scraper) -> tuple[float, Stat | None]:
-        """(when it began, what came of it)."""
-        began_s = self._clock()
+    async def _look(self, revision: Revision, scraper: Scraper) -> Stat | None:
         window_s = revision.collection.spec.stable_window_s
-        return began_s, await scraper.scrape(self._ready_pods(revision.key), began_s, window_s)
+        return await scraper.scrape(self._ready_pods(revision.key), self._clock(), window_s)
 
     def _stats_scraper(self, target: ScrapeTarget) -> Scraper:
         return Scraper(
@@ -187,3 +192,9 @@ def _kept(
     if known is None or known[0] != target:
         known = scrapers[key] = target, make(target)
     return known[1]
+
+
+def _decided_after(phase: int) -> tuple[int, int]:
+    """The phases whose revisions are scraped at `phase`: shortly before their decision, and halfway to the next."""
+    decided = phase + _PHASES_BEFORE_DECISION
+    return decided, decided + PHASES // 2

@@ -92,9 +92,10 @@ class Autoscaler:
             for outcome in self.scalers.decide_phase(self.phase, self.now_s):
                 wanted.append(outcome.decision.desired)
                 self.pods.count = outcome.decision.desired
-            self.scraping.start_phase(self.phase)
-            for _ in range(6):  # a scrape is a task with a task for each pod
-                await asyncio.sleep(0)
+            if self.scraping.has_phase(self.phase):
+                self.scraping.start_phase(self.phase, self.now_s)
+                for _ in range(6):  # a scrape is a task with a task for each pod
+                    await asyncio.sleep(0)
         return wanted
 
     async def steady(self, pods: int) -> "Autoscaler":

@@ -1,0 +1,71 @@
+"""The one timer that drives everything: which revisions are decided and scraped now.
+
+Two seconds are cut into phases of 10 ms, and a revision has its place among them (`autoscaler.multiscaler`), so that
+thousands of revisions make a steady stream of small work and a stat that wakes one from zero never waits long. Phases
+in which nothing is due are skipped, a tenth of a second at a time at most. After a pause (a stopped process, a busy
+machine) each revision is decided once and its scrapes are counted as of the time at which they were due.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from autoscaler.multiscaler import PHASE_S, PHASES, MultiScaler, Outcome
+from autoscaler.scraping import Scraping
+
+__all__ = ["Ticker"]
+
+_SKIPPED_MAX = 10
+"""Phases without work that are slept through: a revision that appears meanwhile has its turn soon enough."""
+
+
+class Ticker:
+    """Ticks from `start` to `stop`. `announce` is told every outcome; `clock` gives Unix seconds that never jump."""
+
+    def __init__(
+        self,
+        scalers: MultiScaler,
+        scraping: Scraping,
+        *,
+        clock: Callable[[], float],
+        announce: Callable[[Outcome], None],
+    ) -> None:
+        self._scalers = scalers
+        self._scraping = scraping
+        self._clock = clock
+        self._announce = announce
+        self._started_s = 0.0
+        self._started_loop_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self.phase = 0
+        """The phase that was handled last."""
+
+    def start(self) -> None:
+        """Begin; needs a running loop."""
+        self._started_s = self._clock()
+        self._started_loop_s = asyncio.get_running_loop().time()
+        self._sleep()
+
+    def stop(self) -> None:
+        """Tick no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self) -> None:
+        now = int((asyncio.get_running_loop().time() - self._started_loop_s) / PHASE_S)
+        for phase in range(max(self.phase + 1, now - PHASES + 1), now + 1):
+            self.phase = phase
+            if self._scalers.has_phase(phase):
+                for outcome in self._scalers.decide_phase(phase, self._clock()):
+                    self._announce(outcome)
+            self._scraping.start_phase(phase, self._started_s + phase * PHASE_S)
+        self._sleep()
+
+    def _sleep(self) -> None:
+        """Sleep until the next phase in which something is due."""
+        phase = self.phase + 1
+        last = phase + _SKIPPED_MAX
+        while phase < last and not (self._scalers.has_phase(phase) or self._scraping.has_phase(phase)):
+            phase += 1
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_at(self._started_loop_s + phase * PHASE_S, self._tick)
