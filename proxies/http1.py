@@ -60,6 +60,7 @@ _TRAILER_BYTES_MAX: Final = 64 * 1024
 
 # A memo of heads pays when clients repeat themselves; beyond these bounds it is emptied and filled anew.
 _HEADS_MAX: Final = 512
+_RECENT_MAX: Final = 64
 _HEAD_MEMO_BYTES_MAX: Final = 4096
 _HEAD_MEMO_LINES_MAX: Final = 64
 _LINES_MAX: Final = 2048
@@ -151,6 +152,8 @@ class _Sample:
 _sample: Final = _Sample()
 
 _requests: dict[bytes, RequestHead] = {}
+_recent: dict[bytes, RequestHead] = {}
+"""Heads with an id of their own, which need not be different each time: a load generator may send one for ever."""
 _responses: dict[bytes, ResponseHead] = {}
 _lines: dict[bytes, Field] = {}
 _starts: dict[bytes, tuple[bytes, bytes]] = {}
@@ -158,7 +161,7 @@ _starts: dict[bytes, tuple[bytes, bytes]] = {}
 
 def request_head(head: bytes) -> RequestHead:
     """Return the head of a request, from the memo when equal bytes were seen. Raises `RequestError`."""
-    request = _requests.get(head)
+    request = _requests.get(head) or _recent.get(head)
     if request is None:
         if len(head) > FIELDS_MAX and head.count(b"\n") > FIELDS_MAX:
             raise RequestError(431, f"expected at most {FIELDS_MAX} header lines")
@@ -166,7 +169,12 @@ def request_head(head: bytes) -> RequestHead:
         if added:
             request = request_head(core)
             if not request.connection_options:  # they may list such a line
-                return request.with_lines(added)
+                request = request.with_lines(added)
+                if _is_worth_remembering(head):
+                    if len(_recent) >= _RECENT_MAX:
+                        _recent.clear()
+                    _recent[head] = request
+                return request
         request = _parse_request(head)
         if not added and _is_worth_remembering(head):
             if len(_requests) >= _HEADS_MAX:
