@@ -17,6 +17,7 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from kube.client import Client
 from kube.election.candidacy import Candidacy
@@ -55,22 +56,9 @@ class Elector:
         log: Logger,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._contenders = {
-            name: _Contender(
-                client,
-                leases,
-                namespace=namespace,
-                name=name,
-                identity=identity,
-                timing=timing,
-                on_acquired=on_acquired,
-                on_lost=on_lost,
-                log=log.bind(lease=name),
-                clock=clock,
-            )
-            for name in names
-        }
         self._namespace = namespace
+        shared = _Shared(client, leases, namespace, identity, timing, on_acquired, on_lost, clock)
+        self._contenders = {name: _Contender(shared, name, log.bind(lease=name)) for name in names}
         leases.on_change(self._changed)
 
     def holds(self, name: str) -> bool:
@@ -94,33 +82,28 @@ class Elector:
             self._contenders[changed.name].changed.set()
 
 
+class _Shared(NamedTuple):
+    """What all contenders of an elector have in common."""
+
+    client: Client
+    leases: Informer[Lease]
+    namespace: str
+    identity: str
+    timing: LeaseTiming
+    on_acquired: Callable[[str], None]
+    on_lost: Callable[[str], None]
+    clock: Callable[[], float]
+
+
 class _Contender:
     """Contends for one Lease."""
 
-    def __init__(
-        self,
-        client: Client,
-        leases: Informer[Lease],
-        *,
-        namespace: str,
-        name: str,
-        identity: str,
-        timing: LeaseTiming,
-        on_acquired: Callable[[str], None],
-        on_lost: Callable[[str], None],
-        log: Logger,
-        clock: Callable[[], float],
-    ) -> None:
-        self._client = client
-        self._leases = leases
-        self._namespace = namespace
+    def __init__(self, shared: _Shared, name: str, log: Logger) -> None:
+        self._shared = shared
         self._name = name
-        self._timing = timing
-        self._on_acquired = on_acquired
-        self._on_lost = on_lost
         self._log = log
-        self._clock = clock
-        self._candidacy = Candidacy(identity, timing)
+        self._clock = shared.clock
+        self._candidacy = Candidacy(shared.identity, shared.timing)
         self._acts = False
         self._has_claimed = False
         self._is_failing = False
@@ -160,13 +143,22 @@ class _Contender:
 
     async def _run(self) -> None:
         while True:
-            await self._contend()
-            self._acts = True
-            self._log.info("lease_acquired")
-            self._on_acquired(self._name)
-            self.looked.set()
-            why = await self._hold()
-            self._end_acting(why)
+            try:
+                await self._serve_a_term()
+            except Exception as error:  # noqa: BLE001 - a bug must not leave a Lease that nobody contends for
+                self._log.exception("election_failed", error)
+                self._end_acting("failed")
+                self.looked.set()
+                await asyncio.sleep(self._shared.timing.retry_s)
+
+    async def _serve_a_term(self) -> None:
+        await self._contend()
+        self._acts = True
+        self._log.info("lease_acquired")
+        self._shared.on_acquired(self._name)
+        self.looked.set()
+        why = await self._hold()
+        self._end_acting(why)
 
     async def _contend(self) -> None:
         """Return when the Lease is ours."""
@@ -177,15 +169,15 @@ class _Contender:
             if now_s < self._candidacy.free_at_s:
                 self.looked.set()
                 await self._wait(self._candidacy.free_at_s - now_s)
-            elif await self._take(self._timing.renew_deadline_s / 2):
+            elif await self._take(self._shared.timing.renew_deadline_s / 2):
                 return
             else:
                 self.looked.set()
-                await self._wait(self._timing.retry_s * random.uniform(1, 1 + _JITTER_FACTOR))
+                await self._wait(self._shared.timing.retry_s * random.uniform(1, 1 + _JITTER_FACTOR))
 
     async def _hold(self) -> str:
         """Renew; return when the Lease is no longer ours, and why."""
-        retry_at_s = self._clock() + self._timing.retry_s
+        retry_at_s = self._clock() + self._shared.timing.retry_s
         while True:
             self.changed.clear()
             self._observe()
@@ -194,10 +186,10 @@ class _Contender:
                 return f"held by {candidacy.holder}" if candidacy.holder else "released by somebody else"
             left_s = candidacy.held_until_s - now_s
             if left_s <= 0:
-                return f"not renewed for {self._timing.renew_deadline_s:g} s"
+                return f"not renewed for {self._shared.timing.renew_deadline_s:g} s"
             if now_s >= retry_at_s:
-                await self._take(min(left_s, self._timing.renew_deadline_s / 2))
-                retry_at_s = self._clock() + self._timing.retry_s
+                await self._take(min(left_s, self._shared.timing.renew_deadline_s / 2))
+                retry_at_s = self._clock() + self._shared.timing.retry_s
             else:
                 await self._wait(min(retry_at_s - now_s, left_s))
 
@@ -206,7 +198,7 @@ class _Contender:
         if self._acts:
             self._acts = False
             self._log.info("lease_lost", reason=why)
-            self._on_lost(self._name)
+            self._shared.on_lost(self._name)
 
     async def _take(self, timeout_s: float) -> bool:
         """Take or renew the Lease; whether that was accepted within `timeout_s`."""
@@ -228,7 +220,7 @@ class _Contender:
         with contextlib.suppress(Conflict, NotFound):
             lease = await self._write(self._candidacy.claim(time.time()))
             self._candidacy.renewed(lease, sent_s)
-            self._leases.apply_local(lease)
+            self._shared.leases.apply_local(lease)
             return True
         return False
 
@@ -236,14 +228,14 @@ class _Contender:
         """Read the Lease, since the watch may be behind, and try once more if it may be taken."""
         lease: Lease | None = None
         with contextlib.suppress(NotFound):
-            lease = await self._client.get(Lease, self._name, self._namespace)
-            self._leases.apply_local(lease)
+            lease = await self._shared.client.get(Lease, self._name, self._shared.namespace)
+            self._shared.leases.apply_local(lease)
         self._candidacy.observe(lease, self._clock())
         return self._clock() >= self._candidacy.free_at_s and await self._claim()
 
     async def _release(self) -> None:
         """Give the Lease back when its record names us, be it by a write whose answer was not waited for."""
-        self._candidacy.observe(await self._client.get(Lease, self._name, self._namespace), self._clock())
+        self._candidacy.observe(await self._shared.client.get(Lease, self._name, self._shared.namespace), self._clock())
         if self._candidacy.is_named:
             await self._write(self._candidacy.release(time.time()))
             self._log.info("lease_released")
@@ -252,14 +244,14 @@ class _Contender:
         """Make the Lease's record `spec`, provided that it is as last observed (`Conflict` otherwise)."""
         lease = self._candidacy.lease
         if lease is None:
-            metadata = ObjectMeta(name=self._name, namespace=self._namespace)
-            return await self._client.create(Lease(metadata=metadata, spec=spec))
+            metadata = ObjectMeta(name=self._name, namespace=self._shared.namespace)
+            return await self._shared.client.create(Lease(metadata=metadata, spec=spec))
         patch = {"metadata": {"resourceVersion": lease.metadata.resource_version}, "spec": spec}
-        return await self._client.patch(Lease, self._name, self._namespace, patch)
+        return await self._shared.client.patch(Lease, self._name, self._shared.namespace, patch)
 
     def _observe(self) -> None:
         """Take over what the watch says, unless our own write is newer."""
-        self._candidacy.observe(self._leases.get(self._namespace, self._name), self._clock())
+        self._candidacy.observe(self._shared.leases.get(self._shared.namespace, self._name), self._clock())
 
     async def _wait(self, seconds: float) -> None:
         """Until the Lease changes, at most so long."""

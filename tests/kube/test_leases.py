@@ -34,6 +34,7 @@ class Replica:
         self.lines: list[bytes] = []
         self.log: list[tuple[float, str, str]] = []
         self.clock_ahead_s = 0.0
+        self.on_acquired = self._acquired
         quiet = Logger("test", write=lambda line: None)
         self.leases = Informer(self.client, Lease, namespace=NAMESPACE, log=quiet)
         self.elector = Elector(
@@ -43,11 +44,14 @@ class Replica:
             names=names,
             identity=identity,
             timing=timing,
-            on_acquired=lambda name: self.log.append((time.monotonic(), "acquired", name)),
+            on_acquired=lambda name: self.on_acquired(name),
             on_lost=lambda name: self.log.append((time.monotonic(), "lost", name)),
             log=Logger("elector", write=self.lines.append),
             clock=lambda: time.monotonic() + self.clock_ahead_s,
         )
+
+    def _acquired(self, name: str) -> None:
+        self.log.append((time.monotonic(), "acquired", name))
 
     @property
     def events(self) -> list[str]:
@@ -268,9 +272,9 @@ async def test_a_deleted_lease_is_made_again_and_its_holder_goes_on(replicas: Re
     assert one.events == ["acquired"]
 
 
-async def test_a_watch_that_lags_takes_nothing_away_from_a_holder(replicas: Replicas, client: Client) -> None:
+async def test_a_watch_that_lags_takes_nothing_away_from_a_holder(api: RunningApiServer, client: Client) -> None:
     await write(client, "", seconds=1)
-    late = Replica((await replicas.start("other", ORDINARY, ("unrelated",))).client.config, "late", ORDINARY, ("lock",))
+    late = Replica(api.config, "late", ORDINARY, ("lock",))
     await late.client.open()
     await late.leases.start()
     await late.leases.stop()  # its copy says from here on that the lease is free
@@ -282,10 +286,10 @@ async def test_a_watch_that_lags_takes_nothing_away_from_a_holder(replicas: Repl
 
 
 async def test_a_watch_that_lags_does_not_keep_a_free_lease_from_being_taken(
-    replicas: Replicas, client: Client
+    api: RunningApiServer, client: Client
 ) -> None:
     await write(client, "", seconds=1)
-    late = Replica((await replicas.start("other", ORDINARY, ("unrelated",))).client.config, "late", ORDINARY, ("lock",))
+    late = Replica(api.config, "late", ORDINARY, ("lock",))
     await late.client.open()
     await late.leases.start()
     await late.leases.stop()
@@ -301,6 +305,25 @@ async def test_metadata_that_others_wrote_stays(replicas: Replicas, client: Clie
     await replicas.start("one")
     lease = await client.get(Lease, "lock", NAMESPACE)
     assert (lease.metadata.labels, lease.spec.holder_identity) == ({"team": "a"}, "one")
+
+
+async def test_a_callback_that_fails_ends_the_term_and_not_the_election(api: RunningApiServer) -> None:
+    terms: list[str] = []
+
+    def fail_once(name: str) -> None:
+        terms.append(name)
+        if len(terms) == 1:
+            raise RuntimeError("not ready for that")
+
+    one = Replica(api.config, "one", BRIEF, ("lock",))
+    one.on_acquired = fail_once
+    await one.start()
+    assert not one.elector.holds("lock")
+    await eventually(lambda: one.elector.holds("lock"))
+    assert terms == ["lock", "lock"]
+    assert one.reasons() == ["failed"]
+    assert any(json.loads(line)["message"] == "election_failed" for line in one.lines)
+    await one.stop()
 
 
 async def test_an_api_that_refuses_is_told_once_and_tried_again(replicas: Replicas, api: RunningApiServer) -> None:
