@@ -20,6 +20,8 @@ from kube.autoscaling.metric_url import MetricUrl
 __all__ = ["RevisionSettings", "autoscaler_class", "resolve"]
 
 _PANIC_WINDOW_MIN_S = 1.0
+_WINDOW_MAX_S = 86_400.0
+"""Memory grows with windows. Admission allows an hour; what is beyond a day came past it and is no window."""
 _DEFAULT = AutoscalerConfig()
 _METRICS = {KPA_CLASS: "concurrency", HPA_CLASS: "cpu"}
 """What a class scales by where nothing is said; other classes are not ours to know."""
@@ -75,7 +77,7 @@ def resolve(
         ),
         metric_url=metric_url,
         min_scale=0 if is_unreachable else config.min_scale if min_scale is None else min_scale,
-        max_scale=config.max_scale if max_scale is None else max_scale,
+        max_scale=config.max_scale if max_scale is None or max_scale < 0 else max_scale,
         initial_scale=decider.initial_scale,
         is_unreachable=is_unreachable,
         enable_scale_to_zero=config.enable_scale_to_zero,
@@ -112,7 +114,7 @@ def _decider_spec(
         ),
         activator_capacity=_number(config.activator_capacity, _DEFAULT.activator_capacity),
         panic_threshold=_number(panic_threshold, _DEFAULT.panic_threshold_percentage) / 100,
-        stable_window_s=_or(own.duration_s(keys.WINDOW), config.stable_window_s),
+        stable_window_s=_stable_window_s(own, config),
         scale_down_delay_s=_or(own.duration_s(keys.SCALE_DOWN_DELAY), config.scale_down_delay_s),
         max_scale_up_rate=_number(config.max_scale_up_rate, _DEFAULT.max_scale_up_rate),
         max_scale_down_rate=_number(config.max_scale_down_rate, _DEFAULT.max_scale_down_rate),
@@ -145,11 +147,16 @@ def _target_and_total(
     return max(TARGET_MIN, total * utilization), total
 
 
+def _stable_window_s(own: Annotations, config: AutoscalerConfig) -> float:
+    window_s = own.duration_s(keys.WINDOW)
+    return config.stable_window_s if window_s is None or not 0 < window_s <= _WINDOW_MAX_S else window_s
+
+
 def _panic_window_s(own: Annotations, stable_window_s: float, config: AutoscalerConfig) -> float:
     percentage = _or(own.number(keys.PANIC_WINDOW), config.panic_window_percentage)
     window_s = stable_window_s * _number(percentage, _DEFAULT.panic_window_percentage) / 100
     # Whole seconds, halves up: Python's own rounding would go to the even second.
-    return max(_PANIC_WINDOW_MIN_S, float(math.floor(window_s + 0.5)))
+    return max(_PANIC_WINDOW_MIN_S, float(math.floor(max(0.0, min(window_s, _WINDOW_MAX_S)) + 0.5)))
 
 
 def _initial_scale(own: Annotations, config: AutoscalerConfig) -> int:
