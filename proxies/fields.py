@@ -30,9 +30,10 @@ PROBE_AGENT: Final = 4096
 """A `User-Agent` that may be a probe's."""
 DATE: Final = 8192
 TRAILER: Final = 16384
+VOLATILE: Final = 32768
+"""A request id or a trace context: hardly two requests have the same, and no proxy decides by it."""
 
-VOLATILE: Final = frozenset([b"x-request-id", b"traceparent"])
-"""Names whose values hardly two requests have in common, and by which no proxy decides."""
+VOLATILE_NAMES: Final = (b"x-request-id", b"traceparent")
 
 FRAMING: Final = LENGTH | CODING | CONNECTION | UPGRADE | EXPECT
 """A head with none of these has no body, and its connection stays open."""
@@ -57,6 +58,7 @@ _MARKS: Final = {
     b"x-forwarded-proto": FORWARDED_MORE,
     b"forwarded": FORWARDED,
     b"date": DATE,
+    **dict.fromkeys(VOLATILE_NAMES, VOLATILE),
 }
 _KNATIVE_PREFIXES: Final = (b"k-", b"knative-")
 _AGENT_PREFIXES: Final = (b"kube-probe", b"Knative-")

@@ -11,18 +11,16 @@ __all__ = ["format_duration", "parse_bool", "parse_duration_s", "parse_float", "
 
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
-_INT = re.compile(r"[+-]?[0-9]+\Z", re.ASCII)
-_INT_PREFIXED = re.compile(
-    r"[+-]?(0[xX](_?[0-9a-fA-F])+|0[bB](_?[01])+|0[oO]?(_?[0-7])+|0|[1-9](_?[0-9])*)\Z", re.ASCII
-)
+# Compiled when they are used first, and kept by `re`: a sidecar that starts needs two of them at most.
+_INT = r"[+-]?[0-9]+\Z"
+_INT_PREFIXED = r"[+-]?(0[xX](_?[0-9a-fA-F])+|0[bB](_?[01])+|0[oO]?(_?[0-7])+|0|[1-9](_?[0-9])*)\Z"
 _DIGITS = r"[0-9]+(?:_[0-9]+)*"
 _HEX_DIGITS = r"[0-9a-f]+(?:_[0-9a-f]+)*"
-_FLOAT = re.compile(
+_FLOAT = (
     rf"[+-]?(inf|infinity|nan|0x_?({_HEX_DIGITS}\.?({_HEX_DIGITS})?|\.{_HEX_DIGITS})p[+-]?{_DIGITS}"
-    rf"|({_DIGITS}\.?({_DIGITS})?|\.{_DIGITS})(e[+-]?{_DIGITS})?)\Z",
-    re.ASCII | re.IGNORECASE,
+    rf"|({_DIGITS}\.?({_DIGITS})?|\.{_DIGITS})(e[+-]?{_DIGITS})?)\Z"
 )
-_DURATION = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+_DURATION = r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)"
 _UNIT_NS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _INT64 = 1 << 63
 
@@ -38,7 +36,7 @@ def parse_bool(text: str) -> bool:
 
 def parse_int(text: str, *, bits: int = 64, prefixes: bool = False) -> int:
     """`strconv.ParseInt` in base 10, or in base 0 (`0x10`, `0b1`, `017`) with `prefixes`; within `bits` bits."""
-    if not (_INT_PREFIXED if prefixes else _INT).match(text):
+    if not re.match(_INT_PREFIXED if prefixes else _INT, text, re.ASCII):
         raise ValueError(f"expected an integer, got {text!r}")
     if prefixes:
         digits = text.lstrip("+-").replace("_", "")
@@ -54,7 +52,7 @@ def parse_int(text: str, *, bits: int = 64, prefixes: bool = False) -> int:
 
 def parse_float(text: str) -> float:
     """`strconv.ParseFloat`: decimal or hexadecimal, `Inf`, `NaN` and underscores between digits included."""
-    if not _FLOAT.match(text):
+    if not re.match(_FLOAT, text, re.ASCII | re.IGNORECASE):
         raise ValueError(f"expected a number, got {text!r}")
     if "x" in text.lower():
         return float.fromhex(text.replace("_", ""))
@@ -72,7 +70,7 @@ def parse_duration_s(text: str) -> float:
     total_ns = 0
     position = 0
     while position < len(rest):
-        match = _DURATION.match(rest, position)
+        match = re.compile(_DURATION, re.ASCII).match(rest, position)
         if match is None:
             break
         whole, _, fraction = match[1].partition(".")

@@ -119,7 +119,7 @@ class HeadEdits:
         self._own = self.remove | {name.lower() for name in self.set}
         self._drop = HOP_BY_HOP | self._own | {FORWARDED_FOR}
         self._edits_only_knative = all(fields.marks_of(name, b"") == fields.KNATIVE for name in self._own)
-        self._edits_lines = any(name in fields.VOLATILE for name in self._own)
+        self._edits_lines = any(name in fields.VOLATILE_NAMES for name in self._own)
         self._set_lines = [b"%s: %s" % item for item in self.set.items()]
 
     def apply(self, head: RequestHead, peer: bytes) -> bytes:

@@ -30,6 +30,7 @@ from proxies.fields import (
     LENGTH,
     UPGRADE,
     VOLATILE,
+    VOLATILE_NAMES,
     Field,
     marks_of,
 )
@@ -168,7 +169,8 @@ def request_head(head: bytes) -> RequestHead:
         core, added = _without_volatile_lines(head)
         if added:
             request = request_head(core)
-            if not request.connection_options:  # they may list such a line
+            # Not if the options may list such a line, or if another one of the same name is left.
+            if not request.connection_options and not request.marks & VOLATILE:
                 request = request.with_lines(added)
                 if _is_worth_remembering(head):
                     if len(_recent) >= _RECENT_MAX:
@@ -188,14 +190,14 @@ def _is_worth_remembering(head: bytes) -> bool:
 
 
 # As Envoy and as Go write them; what is written otherwise is merely slower.
-_VOLATILE_STARTS: Final = tuple((b"\r\n%s: " % name, b"\r\n%s: " % name.title()) for name in sorted(VOLATILE))
+_VOLATILE_STARTS: Final = tuple((b"\r\n%s: " % name, b"\r\n%s: " % name.title()) for name in VOLATILE_NAMES)
 _VOLATILE_LINE: Final = re.compile(rb"[A-Za-z\-]+: [0-9A-Za-z\-]{1,128}")
 
 
 def _without_volatile_lines(head: bytes) -> tuple[bytes, tuple[bytes, ...]]:
     """Return a head without its request id and trace context, and these lines.
 
-    The memo then knows the rest. Whatever is odd about such a line, or written twice, stays in the head.
+    The memo then knows the rest. Such a line that is odd, or the second of its name, stays in the head.
     """
     added: tuple[bytes, ...] = ()
     core = head
@@ -208,7 +210,7 @@ def _without_volatile_lines(head: bytes) -> tuple[bytes, tuple[bytes, ...]]:
             if end < 0:
                 end = len(core)
             line = core[begin + 2 : end]
-            if _VOLATILE_LINE.fullmatch(line) is None or any(core.find(each, end) >= 0 for each in spellings):
+            if _VOLATILE_LINE.fullmatch(line) is None:
                 return head, ()
             core = core[:begin] + core[end:]
             added += (line,)

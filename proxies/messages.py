@@ -8,7 +8,7 @@ which no service decides by, share what was derived from the rest.
 from collections.abc import Iterable
 from typing import Final
 
-from proxies.fields import Field
+from proxies.fields import VOLATILE, Field
 
 __all__ = ["Answer", "RequestHead", "ResponseHead"]
 
@@ -96,7 +96,7 @@ class RequestHead:
         self._first: dict[bytes, bytes] | None = None
 
     def with_lines(self, lines: tuple[bytes, ...]) -> "RequestHead":
-        """Return this head with `lines` added: well-formed header lines, each `name: value`, that bear no mark."""
+        """Return this head with `lines` added: well-formed header lines, each `name: value`, of volatile names."""
         head = RequestHead.__new__(RequestHead)
         head.method = self.method
         head.target = self.target
@@ -104,7 +104,7 @@ class RequestHead:
         head.lines = lines
         head.core = self
         head.derived = self.derived
-        head.marks = self.marks
+        head.marks = self.marks | VOLATILE
         head.minor = self.minor
         head.content_length = self.content_length
         head.is_chunked = self.is_chunked

@@ -9,7 +9,6 @@ pause, about 20 s in all; what is refused fails at once.
 
 import asyncio
 import os
-import random
 import socket
 from collections.abc import Coroutine
 from typing import Final, cast
@@ -199,6 +198,8 @@ class Endpoint:
                 if attempts == _DIAL_ATTEMPTS:
                     exchange.unreachable(f"timed out dialing {self.address} after {loop.time() - started_s:.2f}s")
                     return
+                import random  # only here: most processes never need it, and it takes a millisecond to load
+
                 await asyncio.sleep(random.uniform(*_DIAL_PAUSE_S))
                 timeout_s = base_s * random.uniform(1.0, 1.1)
                 base_s *= _DIAL_FACTOR

@@ -101,6 +101,7 @@ class App:
         self._tick = self._loop.call_later(_TICK_S, self._report, self._loop.time() + _TICK_S)
         # What exists now lives as long as the process: no collection need ever look at it.
         gc.freeze()
+        gc.enable()
 
     async def drain(self) -> None:
         """Say *not ready* and wait until no request has come for the quiet period (SIGTERM)."""

@@ -11,8 +11,8 @@ import queue_proxy.__main__
 print(*sorted(set(sys.modules) - base))
 """
 
-ALLOWED = {"_bisect", "_json", "_random", "_sha512", "bisect", "copy", "dataclasses", "json", "random", "resource"}
-"""Beyond what uvloop and asyncio load. `random` spreads dial attempts; `json` reads probes and writes logs.
+ALLOWED = {"_bisect", "_json", "bisect", "copy", "dataclasses", "json", "resource"}
+"""Beyond what uvloop and asyncio load. `json` reads probes and writes logs.
 `resource` asks for the limit of open files."""
 
 
