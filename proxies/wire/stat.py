@@ -220,7 +220,7 @@ def _glance_message(data: bytes, position: int) -> tuple[StatMessage, int] | Non
         size, begin = _short_length(data, stat_at + 1)
     except IndexError:
         return None
-    if begin + size != end:
+    if begin + size != end or end > len(data):
         return None
     stat = _glance_stat(data, begin, end)
     if stat is None:
