@@ -14,7 +14,9 @@ import asyncio
 import os
 from typing import Final, NamedTuple, TypeAlias, cast
 
-from proxies.http1 import BodyReader, ChunkedBody, HttpError, LengthBody, UntilCloseBody, response_head
+from proxies.bodies import BodyReader, ChunkedBody, LengthBody, UntilCloseBody
+from proxies.heads import response_head
+from proxies.http1 import HttpError
 from proxies.messages import ResponseHead
 from proxies.timers import Timer, Timers
 

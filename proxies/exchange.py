@@ -32,8 +32,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol
 
+from proxies.bodies import BodyReader
 from proxies.headers import Edits
-from proxies.http1 import BodyReader
 from proxies.messages import Answer, RequestHead, ResponseHead
 from proxies.timeouts import TimeoutLimits, Timer
 

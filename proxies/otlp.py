@@ -18,8 +18,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
+from proxies.bodies import ChunkedBody, LengthBody, UntilCloseBody
 from proxies.environment import Environment
-from proxies.http1 import ChunkedBody, HttpError, LengthBody, UntilCloseBody, response_head
+from proxies.heads import response_head
+from proxies.http1 import HttpError
 from proxies.logs import Logger
 from proxies.messages import ResponseHead
 from proxies.wire.protobuf import WireError, read_bytes, read_tag, skip

@@ -9,7 +9,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
-from proxies.http1 import BodyReader, ChunkedBody, HttpError, LengthBody, UntilCloseBody, response_head
+from proxies.bodies import BodyReader, ChunkedBody, LengthBody, UntilCloseBody
+from proxies.heads import response_head
+from proxies.http1 import HttpError
 from proxies.messages import ResponseHead
 
 __all__ = ["Probe", "ProbeResult", "http_request", "probe_http", "probe_tcp"]

@@ -13,17 +13,10 @@ import socket
 from collections.abc import Coroutine
 from typing import Final, cast
 
+from proxies.bodies import BodyReader, ChunkedBody, LengthBody, UntilCloseBody
 from proxies.exchange import Ending, Exchange
-from proxies.http1 import (
-    HEAD_BYTES_MAX,
-    BodyReader,
-    ChunkedBody,
-    HttpError,
-    LengthBody,
-    ResponseError,
-    UntilCloseBody,
-    response_head,
-)
+from proxies.heads import response_head
+from proxies.http1 import HEAD_BYTES_MAX, HttpError, ResponseError
 from proxies.messages import ResponseHead
 
 __all__ = ["Endpoint", "Pool"]

@@ -4,7 +4,7 @@ import pytest
 
 from activator.classification import Classifier, KubeletProbe, not_found
 from activator.loads import RevisionKey
-from proxies.http1 import request_head
+from proxies.heads import request_head
 from proxies.messages import Answer, RequestHead
 
 

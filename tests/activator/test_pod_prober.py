@@ -9,7 +9,7 @@ import pytest
 from activator.endpoints import Addresses
 from activator.pod_prober import Observation, PodProber, judge
 from activator.pod_states import Backends, ProbeOutcome, ProbeSettings
-from proxies.http1 import response_head
+from proxies.heads import response_head
 from proxies.probe import ProbeResult
 
 KEY = ("ns", "rev")

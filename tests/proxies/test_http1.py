@@ -7,20 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxies.bodies import ChunkedBody, LengthBody, UntilCloseBody
 from proxies.fields import DATE
 from proxies.headers import HeadEdits
-from proxies.http1 import (
-    ChunkedBody,
-    HttpError,
-    LengthBody,
-    RequestError,
-    ResponseError,
-    UntilCloseBody,
-    parse_request,
-    parse_response,
-    request_head,
-    response_head,
-)
+from proxies.heads import request_head, response_head
+from proxies.http1 import HttpError, RequestError, ResponseError, parse_request, parse_response
 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: example.com"
 

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxies.headers import HeadEdits, HostRule
-from proxies.http1 import HttpError, RequestError, parse_request, request_head
+from proxies.heads import request_head
+from proxies.http1 import HttpError, RequestError, parse_request
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 IDS = st.sampled_from(["x-request-id", "X-Request-Id", "X-Request-ID", "traceparent", "Traceparent", "x-request-ids"])

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from proxies.bodies import LengthBody
 from proxies.exchange import Exchange, Outcome
-from proxies.http1 import LengthBody, parse_request
+from proxies.http1 import parse_request
 from proxies.metrics.instruments import Attributes, Distribution, Registry
 from queue_proxy import request_metrics
 from queue_proxy.metric_names import SERIES_MAX, OpenCensusNames, OpenTelemetryNames
