@@ -184,9 +184,9 @@ class MultiScaler:
         panic_became = decision.panicking if decision.panicking != was_panicking else None
         return Outcome(revision, decision, telling, panic_became)
 
-    def has_phase(self, phase: int) -> bool:
-        """Whether any revision belongs to that phase."""
-        return bool(self._phases[phase % PHASES])
+    def count_in_phase(self, phase: int) -> int:
+        """How many revisions belong to that phase."""
+        return len(self._phases[phase % PHASES])
 
     def in_phase(self, phase: int) -> list[Revision]:
         """The revisions of one phase."""

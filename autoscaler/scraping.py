@@ -23,6 +23,8 @@ __all__ = ["Scraping"]
 T = TypeVar("T")
 
 _PHASES_BEFORE_DECISION = round(0.2 / PHASE_S)
+_SAMPLE_MAX = 16
+"""Of very many pods no more are asked (`autoscaler.sampling`)."""
 _SHARE_MIN = 0.5
 """With half of a sample the error grows by a factor of 1.4 only."""
 
@@ -72,9 +74,13 @@ class Scraping:
             for revision in self._scalers.in_phase(decided):
                 self._start(revision, due_s)
 
-    def has_phase(self, phase: int) -> bool:
-        """Whether any scrape is due at `phase`."""
-        return any(self._scalers.has_phase(decided) for decided in _decided_after(phase))
+    def work_in_phase(self, phase: int) -> int:
+        """About how many pods are asked at `phase`."""
+        return sum(
+            min(_SAMPLE_MAX, len(self._ready_pods(revision.key)))
+            for decided in _decided_after(phase)
+            for revision in self._scalers.in_phase(decided)
+        )
 
     def forget(self, key: RevisionKey) -> None:
         """Drop a revision."""

@@ -92,7 +92,7 @@ class Autoscaler:
             for outcome in self.scalers.decide_phase(self.phase, self.now_s):
                 wanted.append(outcome.decision.desired)
                 self.pods.count = outcome.decision.desired
-            if self.scraping.has_phase(self.phase):
+            if self.scalers.count_in_phase(self.phase + 20) or self.scalers.count_in_phase(self.phase + 120):
                 self.scraping.start_phase(self.phase, self.now_s)
                 for _ in range(6):  # a scrape is a task with a task for each pod
                     await asyncio.sleep(0)
