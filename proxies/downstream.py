@@ -340,8 +340,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
             return
         data, self._buffer = self._buffer, b""
         self._read_heads(data)
-        if not self._buffer:
-            self.resume_request()
+        self._go_on_reading()
 
     def _read_heads(self, data: bytes) -> None:
         """Start one exchange after another, as long as each is over at once and bytes are left.
@@ -447,10 +446,10 @@ class DownstreamConnection(asyncio.Protocol, Timer):
             exchange.request_data(data, is_done)
         if isinstance(body, ChunkedBody) and body.chunks > _CHUNKS_PER_TURN and not self._is_reading_paused:
             self._pause_reading()
-            asyncio.get_running_loop().call_soon(self._read_body_on)
+            asyncio.get_running_loop().call_soon(self._go_on_reading)
 
-    def _read_body_on(self) -> None:
-        """Others had their turn. Where requests wait in the buffer, reading goes on when they were taken up."""
+    def _go_on_reading(self) -> None:
+        """Read on, unless requests wait in the buffer (part of a chunk's line may) or nobody takes the body."""
         if self._buffer and self._body is None:
             return
         if not self._transport.is_closing() and (self._exchange is None or not self._exchange.is_request_paused):

@@ -83,7 +83,7 @@ def refused(name: str, sent: bytes, status: int = 400) -> RequestCase:
 
 def passed(name: str, sent: bytes, *seen: Seen, closes: bool = False) -> RequestCase:
     """Unusual but good: the app gets `seen`, and each is answered with 200."""
-    return RequestCase(name, sent, (200,) * len(seen), seen, closes=closes, at_once=closes)
+    return RequestCase(name, sent, (200,) * len(seen), seen, closes=closes)
 
 
 def rejected(name: str, sent: bytes, *seen: Seen, status: int = 400) -> RequestCase:

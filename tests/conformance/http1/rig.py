@@ -12,7 +12,7 @@ from tests.support.http import Client
 from tests.support.processes import eventually
 from tests.support.queue_proxy import QueueProxy, running_queue_proxy
 
-__all__ = ["Rig", "running_rig"]
+__all__ = ["AppConnection", "RecordingApp", "Rig", "check_reply", "running_rig"]
 
 _DEADLINE_S = 5.0
 _SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -60,7 +60,7 @@ class Rig:
             replies, has_ended = await _replies(client, (case.method,), to_end=case.closes and case.is_whole)
             *informational, final = replies
             assert [reply.status for reply in informational] == list(case.informational)
-            _check_reply(final, case, has_ended=has_ended)
+            check_reply(final, case, has_ended=has_ended)
             used = self._app.answering
             assert used is not None
             if case.drops_app:
@@ -98,7 +98,8 @@ def _pieces(data: bytes) -> list[bytes]:
     return [data[begin : begin + size] for begin in range(0, len(data), size)]
 
 
-def _check_reply(reply: Reply, case: ResponseCase, *, has_ended: bool) -> None:
+def check_reply(reply: Reply, case: ResponseCase, *, has_ended: bool) -> None:
+    """The final response is what the row says."""
     if not case.is_whole:
         # Begun and broken off; or, where the mistake came together with the head, not begun at all.
         if reply.status != 502:
