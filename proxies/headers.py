@@ -57,6 +57,8 @@ _RENDERED_MAX: Final = 16
 """Edited forms kept per head: as many targets times peers. Beyond it all are dropped and made again."""
 _RENDERED_BYTES_MAX: Final = 1024
 """Length of a form that is kept. With the bounds of the memo of heads: some 10 MiB at worst."""
+_FORWARDED_MEMO_BYTES_MAX: Final = 256
+"""A client may write 1 MiB of `X-Forwarded-For`, and another one each time."""
 
 
 class HostRule(Enum):
@@ -269,13 +271,17 @@ def _render_response(head: ResponseHead, drop: frozenset[bytes]) -> bytes:
 _RESPONSE_DROP: Final = HOP_BY_HOP - {b"transfer-encoding", b"trailer"}
 
 
-@lru_cache(maxsize=512)
 def forwarded_value(forwarded_for: bytes, host: bytes, proto: bytes) -> bytes:
     """Return the value of `Forwarded` for the values of `X-Forwarded-*`; empty when there are none.
 
     Quirks included (spec queue-proxy.md 7.1): an empty first node gives `for=` with no `;` behind it, and a trailing
     empty node is left out.
     """
+    is_short = len(forwarded_for) + len(host) + len(proto) <= _FORWARDED_MEMO_BYTES_MAX
+    return (_forwarded_memo if is_short else _forwarded_value)(forwarded_for, host, proto)
+
+
+def _forwarded_value(forwarded_for: bytes, host: bytes, proto: bytes) -> bytes:
     if not (forwarded_for or host or proto):
         return b""
     nodes = [_forwarded_node(node.strip()) for node in forwarded_for.split(b",")] if forwarded_for else []
@@ -288,6 +294,9 @@ def forwarded_value(forwarded_for: bytes, host: bytes, proto: bytes) -> bytes:
         pairs.append(b"proto=" + proto)
     first = (b"for=" if nodes else b"") + b";".join(pairs)
     return b", for=".join([first, *nodes[1:]])
+
+
+_forwarded_memo: Final = lru_cache(maxsize=512)(_forwarded_value)
 
 
 def _forwarded_node(node: bytes) -> bytes:

@@ -15,6 +15,8 @@ from proxies.timeouts import Timer
 __all__ = ["TimeoutLog"]
 
 _EVERY_S: Final = 1.0
+_METHOD_BYTES_MAX: Final = 32
+"""It is a client's word, and a head may have 1 MiB."""
 
 
 class TimeoutLog:
@@ -33,7 +35,7 @@ class TimeoutLog:
                 "request_timed_out",
                 timer=timer.value,
                 count=1,
-                method=exchange.request.method.decode("latin-1"),
+                method=exchange.request.method[:_METHOD_BYTES_MAX].decode("latin-1"),
                 waited_s=round(exchange.clock() - exchange.arrived_s, 3),
                 was_queued=exchange.forwarded_s == 0.0,
             )

@@ -164,6 +164,12 @@ async def test_repeated_heads_of_many_lines_are_remembered_within_bounds() -> No
         assert await growth_bytes(proxy, requests, times=12, addresses=1) < 12 * MIB
 
 
+async def test_long_forwarding_headers_are_not_remembered() -> None:
+    requests = [b"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: %0500000d\r\n\r\n" % number for number in range(100)]
+    async with running_app() as app, running_queue_proxy(app.port) as proxy:
+        assert await growth_bytes(proxy, requests, times=1, addresses=1) < 12 * MIB
+
+
 async def test_100_informational_responses_pass_and_a_storm_of_them_is_a_502_and_others_do_not_wait() -> None:
     async def storm(call: Call) -> None:
         for _ in range(int(call.target[1:]) // 100):
