@@ -95,6 +95,7 @@ def test_settings_that_change_at_each_decision_do_not_pile_up() -> None:
         decided.decider.spec = replace(SPEC, target_value=float(number + 1))
         decided.decide(1, 5.0)
     assert len(decided.log.rendered()["settings"]) == KEPT
+    assert len(decided.log._settings) == KEPT
 
 
 def test_what_is_rendered_is_json_with_the_newest_first() -> None:

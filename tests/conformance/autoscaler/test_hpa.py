@@ -24,7 +24,20 @@ HPA = "hpa.autoscaling.knative.dev"
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world() -> AsyncIterator[World]:
     async with autoscaler() as world:
+        world.api.server.add_admission(fill_in_defaults)
         yield world
+
+
+def fill_in_defaults(request: AdmissionRequest) -> None:
+    """What a cluster's API server makes of a HorizontalPodAutoscaler."""
+    if request.plural != "horizontalpodautoscalers" or request.subresource:
+        return
+    spec = request.object["spec"]
+    spec.setdefault("minReplicas", 1)
+    utilization = {"type": "Utilization", "averageUtilization": 80}
+    spec.setdefault("metrics", [{"type": "Resource", "resource": {"name": "cpu", "target": utilization}}])
+    for rules in spec.get("behavior", {}).values():
+        rules.setdefault("selectPolicy", "Max")
 
 
 async def stored(world: World, revision: Revision) -> HorizontalPodAutoscaler:
@@ -61,6 +74,13 @@ async def test_what_is_created(world: World) -> None:
     await revision.until_service(lambda spec: (spec.mode, spec.num_activators) == ("Serve", 0), "that serves")
 
 
+async def test_what_the_api_server_fills_in_is_left_alone(world: World) -> None:
+    revision = await hpa(world)
+    assert (await stored(world, revision)).spec.min_replicas == 1
+    await revision.reconciled()
+    assert [write for write in world.writes if write.path == f"horizontalpodautoscalers/{revision.name}"] == []
+
+
 async def test_nothing_is_collected_or_decided(world: World) -> None:
     revision = await hpa(world, replicas=1)
     await revision.until_active("True")
@@ -75,12 +95,14 @@ async def test_its_status_is_reflected(world: World) -> None:
     autoscaler = await revision.reconciled()
     assert condition(autoscaler, "ScaleTargetInitialized")[0] == "Unknown"
     assert (autoscaler.status.desired_scale, autoscaler.status.actual_scale) == (0, 0)
+    # A service that is told of its new mode is ready only when it says so about that.
+    assert condition(autoscaler, "SKSReady")[0] == "Unknown"
+    await revision.set_service_status(observed_generation=revision.service.metadata.generation)
     await set_status(world, revision, current=1, desired=4)
     autoscaler = await revision.until(lambda pa: pa.status.desired_scale == 4, "desired 4")
     assert autoscaler.status.actual_scale == 1
+    assert condition(autoscaler, "SKSReady")[0] == "True"
     assert condition(autoscaler, "ScaleTargetInitialized")[0] == "Unknown"
-    # A service that is told of its new mode is ready only when it says so about that.
-    await revision.set_service_status(observed_generation=revision.service.metadata.generation)
     await set_status(world, revision, current=2, desired=4)
     autoscaler = await revision.until(lambda pa: condition(pa, "Ready")[0] == "True", "ready")
     assert condition(autoscaler, "ScaleTargetInitialized")[0] == "True"
@@ -103,6 +125,7 @@ async def test_a_service_that_is_not_ready_is_waited_for(world: World) -> None:
 async def test_changed_annotations_reach_it(world: World) -> None:
     revision = await hpa(world, target="50", max_scale="5")
     await stored(world, revision)
+    assert [write for write in world.writes if write.path == f"horizontalpodautoscalers/{revision.name}"] == []
     await revision.annotate(max_scale="7", window="30s", target="60.5")
     await revision.reconciled()
     spec = (await stored(world, revision)).spec

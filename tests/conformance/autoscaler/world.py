@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -151,9 +151,8 @@ class World:
         await revision.create(**settings)
         return revision
 
-    async def configure(self, name: str = "config-autoscaler", **data: str | None) -> None:
-        """Change a ConfigMap; underscores stand for hyphens, None removes a key."""
-        changes = {key.replace("_", "-"): text for key, text in data.items()}
+    async def configure(self, changes: Mapping[str, str | None], name: str = "config-autoscaler") -> None:
+        """Change a ConfigMap; None removes a key."""
         await self.client.patch(ConfigMap, name, SYSTEM, {"data": changes})
 
     # What came of it.
@@ -236,7 +235,7 @@ class World:
 
     async def _end(self) -> None:
         assert self.process is not None
-        if self.process.returncode is None:
+        if not self._reading.done():  # else it has ended by itself
             self.process.kill()
         await self.process.wait()
         await self._reading
