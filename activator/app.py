@@ -24,12 +24,14 @@ from proxies.environment import ConfigError
 from proxies.logs import Logger
 from proxies.messages import Answer
 from proxies.server import Server
-from proxies.upstream import Pool
+from proxies.upstream import DIAL_ATTEMPTS, Pool
 from proxies.wire.stat import Stat, StatMessage
 
 __all__ = ["App"]
 
 _REPORT_S = 1.0
+_DIAL_ATTEMPTS = 8
+"""About 2 s, the last one of half a second; then the pod is suspect and the request goes elsewhere."""
 _API_RETRY_S = 1.0
 _API_ATTEMPTS = 60
 """The original waits so long for an API server at start (spec 4)."""
@@ -64,6 +66,7 @@ class App:
             loop,
             idle_max=config.idle_connections_max,
             idle_per_endpoint_max=config.idle_connections_per_pod_max,
+            dial_attempts=DIAL_ATTEMPTS if config.is_strict else _DIAL_ATTEMPTS,
         )
         self._revisions = Revisions(
             loop,
@@ -75,6 +78,7 @@ class App:
             ),
             probe_timeout_s=config.probe_timeout_s,
             held_max=config.held_requests_max,
+            retries=not config.is_strict,
             log=self._log,
         )
         await self._revisions.start()

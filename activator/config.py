@@ -41,6 +41,8 @@ class Config:
     """Between two probes of a pod that is not usable yet. `PROBE_FREQUENCY`."""
     held_requests_max: int = _HELD_REQUESTS_MAX
     """Requests of one revision that wait for capacity at most; beyond it 503. `KNUV_HELD_REQUESTS_MAX`."""
+    is_strict: bool = False
+    """As the original where it fails requests: what cannot be sent to its pod is 502. `KNUV_STRICT_COMPAT=1`."""
     drain_s: float = _DRAIN_S
     """After SIGTERM requests are served for this long while the kubelet's probe fails. `KNUV_DRAIN_SECONDS`."""
     bind_address: str | None = None
@@ -63,6 +65,7 @@ class Config:
             probe_timeout_s=reading.parsed("PROBE_TIMEOUT", _positive_duration_s, 0.3, 0.0),
             probe_frequency_s=reading.parsed("PROBE_FREQUENCY", _positive_duration_s, 0.2, 0.0),
             held_requests_max=reading.parsed("KNUV_HELD_REQUESTS_MAX", _count, _HELD_REQUESTS_MAX, 0),
+            is_strict=reading.choice("KNUV_STRICT_COMPAT", ("0", "1")) == "1",
             drain_s=reading.parsed("KNUV_DRAIN_SECONDS", _seconds, _DRAIN_S, 0.0),
             bind_address=environ.get("KNUV_BIND_ADDRESS") or None,
             resolves_by_endpoints=reading.choice("KNUV_SERVICE_RESOLUTION", ("dns", "endpoints")) == "endpoints",

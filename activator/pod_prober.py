@@ -85,6 +85,17 @@ class PodProber:
         watch.states.observe(observation.addresses, observation.cluster_address, self._loop.time())
         self._go_on(watch)
 
+    def suspect(self, key: Key, address: str) -> bool:
+        """A request of the revision could not be sent to `address`: it is probed again before it gets another.
+
+        False: it is not in use.
+        """
+        watch = self._watches.get(key)
+        if watch is None or not watch.states.suspect(address, self._loop.time()):
+            return False
+        self._go_on(watch)
+        return True
+
     def forget(self, key: Key) -> None:
         """The revision's Endpoints are gone: nothing is healthy, and everything is found out anew when they return."""
         watch = self._watches.pop(key, None)

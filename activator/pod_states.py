@@ -7,7 +7,8 @@ other.
 
     listed  ->  unsettled  -- probe passed -------------------------->  healthy, until it is not listed any more or
                    ^  |                                                    Kubernetes withdraws its ready
-                   +--+ other outcomes: again after the probe frequency; after a refused connection sooner
+                   |  | other outcomes: again after the probe frequency; after a refused connection sooner
+                   +--+ healthy, but a request could not be sent there: suspect
 
 Where a mesh stands between the activator and the pods, they cannot be reached one by one. When none passes, none gives
 an answer that a mesh would not, and a ready one exists, the cluster address is probed; once that worked it stays in use
@@ -171,6 +172,21 @@ class PodStates:
             pod.due_s = now_s + min(gap_s, frequency_s)
         else:
             pod.due_s = max(now_s, pod.started_s + frequency_s)
+
+    def suspect(self, address: str, now_s: float) -> bool:
+        """A request could not be sent to `address`: it takes none before it has passed a probe again.
+
+        False: it is not in use.
+        """
+        if self._is_cluster_healthy and address == self._cluster_address:
+            self._is_cluster_healthy = False
+            self._cluster_due_s = now_s
+        elif address in self._healthy:
+            self._healthy.discard(address)
+            self._unsettled[address] = _Pod(now_s)
+        else:
+            return False
+        return True
 
     def is_wanted(self, address: str) -> bool:
         """Whether the outcome of a probe of `address` under way is still wanted."""

@@ -7,6 +7,7 @@
                  throttler: a target                   forwarded
                             waits                      held, body unread
                             refused                    503
+    unreached (`ActiveRevision`)                       another target, or held again
     ended   counted out; the place goes to the request that waits longest, which is forwarded
 
 Source: spec activator.md 5 to 8.
@@ -85,9 +86,13 @@ class ActivatorPolicy:
         if not isinstance(revision, ActiveRevision):
             return
         self._loads.request_out(revision.key, exchange.clock())
-        if exchange.outcome is Outcome.ANSWERED:
-            # Refused: it was never inside the throttler.
-            return
+        outcome = exchange.outcome
+        if outcome is not Outcome.COMPLETE:
+            if outcome is Outcome.ANSWERED:
+                # Refused: it was never inside the throttler.
+                return
+            if outcome is Outcome.UNREACHABLE:
+                revision.failed(exchange)
         passed = revision.throttler.leave(exchange)
         if passed is not None:
             revision.forward(passed.request, passed.target)

@@ -6,7 +6,9 @@ does not matter. What follows from them goes into one snapshot, which replaces t
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from activator.endpoints import (
@@ -64,10 +66,35 @@ class _Route:
 class ActiveRevision:
     """One revision that requests may name."""
 
-    __slots__ = ("_log", "_passthrough_host", "_pool", "_routes", "first_push", "key", "limits", "throttler", "uid")
+    __slots__ = (
+        "_log",
+        "_passthrough_host",
+        "_pool",
+        "_routes",
+        "_suspect",
+        "_unreached",
+        "first_push",
+        "key",
+        "limits",
+        "throttler",
+        "uid",
+    )
 
-    def __init__(self, revision: Revision, *, pool: Pool, held_max: int, passthrough_host: bytes, log: Logger) -> None:
-        """`passthrough_host`: `Host` of every request, where a mesh passes them on to single pods; else empty."""
+    def __init__(
+        self,
+        revision: Revision,
+        *,
+        pool: Pool,
+        held_max: int,
+        passthrough_host: bytes,
+        suspect: Callable[[str, str], None],
+        retries: bool,
+        log: Logger,
+    ) -> None:
+        """`passthrough_host`: `Host` of every request, where a mesh passes them on to single pods; else empty.
+
+        `suspect`: told of an address to which a request could not be sent, and why. `retries`: it then goes elsewhere.
+        """
         namespace, name = revision.key
         self.key = RevisionKey(namespace.encode(), name.encode())
         self.uid = revision.metadata.uid
@@ -84,12 +111,32 @@ class ActiveRevision:
         self._pool = pool
         self._passthrough_host = passthrough_host
         self._routes: dict[str, _Route] = {}
+        self._suspect = suspect
+        # Bound once, not for each request.
+        self._unreached = self._send_elsewhere if retries else None
         self._log = log
 
     def forward(self, exchange: Exchange, target: Target) -> None:
         """Send an exchange that has a place on `target` there."""
         route = self._routes.get(target.address) or self._open(target.address)
+        exchange.unreached = self._unreached
         exchange.forward(route.endpoint, route.edits)
+
+    def failed(self, exchange: Exchange) -> None:
+        """An exchange ended with 502: its pod broke off before it responded, or could not be reached."""
+        target = self.throttler.target_of(exchange)
+        if target is not None:
+            self._suspect(target.address, "broke off before its response")
+
+    def _send_elsewhere(self, exchange: Exchange, reason: str) -> bool:
+        """An exchange could not be sent to its target: find it another, or let it wait until there is one."""
+        target = self.throttler.target_of(exchange)
+        assert target is not None, "what was forwarded has a target"
+        self._suspect(target.address, reason)
+        other = self.throttler.requeue(exchange)
+        if other is not None:
+            self.forward(exchange, other)
+        return True
 
     def update(self, snapshot: Snapshot) -> None:
         """Replace the throttler's snapshot and send on what may run."""
@@ -150,15 +197,20 @@ class Revisions:
         probe_settings: ProbeSettings,
         probe_timeout_s: float,
         held_max: int,
+        retries: bool,
         log: Logger,
     ) -> None:
-        """`own_address`: as the public Endpoints list it. `held_max`: requests that wait per revision at most."""
+        """`own_address`: as the public Endpoints list it. `held_max`: requests that wait per revision at most.
+
+        `retries`: a request that cannot be sent to its pod goes to another.
+        """
         self.by_key: dict[RevisionKey, ActiveRevision] = {}
         """For the request path: one look-up."""
         self._pool = pool
         self._own_address = own_address
         self._passthrough = probe_settings.passthrough
         self._held_max = held_max
+        self._retries = retries
         self._log = log
         self._prober = PodProber(loop, probe_settings, timeout_s=probe_timeout_s, publish=self._publish)
         self._revisions = Informer(client, Revision, log=log)
@@ -221,6 +273,8 @@ class Revisions:
             pool=self._pool,
             held_max=self._held_max,
             passthrough_host=_passthrough_host(revision) if self._passthrough else b"",
+            suspect=partial(self._suspected, revision.key),
+            retries=self._retries,
             log=self._log,
         )
 
@@ -237,6 +291,11 @@ class Revisions:
                 ready_count=backends.ready_count,
             )
         )
+
+    def _suspected(self, key: tuple[str, str], address: str, reason: str) -> None:
+        """A request could not be sent to this address."""
+        if self._prober.suspect(key, address):
+            self._log.warning("pod_suspect", namespace=key[0], revision=key[1], pod=address, reason=reason)
 
     def _revision_changed(self, old: Revision | None, new: Revision | None) -> None:
         changed = new or old

@@ -8,6 +8,8 @@ the addresses that this activator may use and how many requests each may have of
     request --admit--> a target with a free slot       runs; `leave` gives the slot to the longest waiting request
                        none free, room to wait         waits, first come first served
                        none free, no room              refused
+            --requeue--> another target                runs there, as its first one could not be reached
+                       none free                       waits before all others
 
 While a request waits, no target has a free slot. A target that leaves the snapshot keeps the requests it has and gets
 no more; when the same address comes back while they run, they still count, so a pod never has more than its share.
@@ -16,6 +18,7 @@ Pure: no clock, no sockets. Requests are any hashable objects.
 Source: knative/serving `pkg/activator/net/throttler.go`; spec activator.md 8; golden set `throttler`.
 """
 
+from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -152,7 +155,8 @@ class Throttler(Generic[R]):
         self.snapshot = snapshot
         self.waiting_max = waiting_max
         self._policy = policy or policy_for(snapshot.container_concurrency)
-        self._waiting: dict[R, None] = {}
+        # Ordered, as its first one is taken in O(1), however many left before it.
+        self._waiting: OrderedDict[R, None] = OrderedDict()
         self._running: dict[R, Target] = {}
         self._targets: tuple[Target, ...] = ()
         # Assigned targets, and those that left with requests still running on them.
@@ -205,6 +209,30 @@ class Throttler(Generic[R]):
             return None
         return self._pass(target) if self._waiting else None
 
+    def requeue(self, request: R) -> Target | None:
+        """Take `request` off its target, which could not be reached; return its next one, or None: it waits, first.
+
+        O(targets) at most. Raises `ThrottlerMisuse` when it has no target.
+        """
+        target = self._running.pop(request, None)
+        if target is None:
+            raise ThrottlerMisuse(f"{request!r} has no target to be taken off")
+        target.in_flight -= 1
+        if not target.capacity and not target.in_flight:
+            del self._known[target.address]
+        picked = self._policy.pick(self._targets)
+        if picked is None:
+            self._waiting[request] = None
+            self._waiting.move_to_end(request, last=False)
+            return None
+        picked.in_flight += 1
+        self._running[request] = picked
+        return picked
+
+    def target_of(self, request: R) -> Target | None:
+        """Return the target that `request` runs on."""
+        return self._running.get(request)
+
     def update(self, snapshot: Snapshot) -> list[Passed[R]]:
         """Replace the snapshot; return the requests that have a place from here on, in the order of their arrival."""
         self.snapshot = snapshot
@@ -229,8 +257,7 @@ class Throttler(Generic[R]):
         return passed
 
     def _pass(self, target: Target) -> Passed[R]:
-        request = next(iter(self._waiting))
-        del self._waiting[request]
+        request, _ = self._waiting.popitem(last=False)
         target.in_flight += 1
         self._running[request] = target
         return Passed(request, target)
@@ -246,7 +273,6 @@ class Throttler(Generic[R]):
             assert target.in_flight or target in self._targets, f"{target} is kept for nothing"
         if self._waiting:
             assert all(t.in_flight >= t.capacity for t in self._targets), "a request waits beside a free slot"
-        assert len(self._waiting) <= self.waiting_max, "more requests wait than may"
 
 
 def _shares(snapshot: Snapshot) -> list[tuple[str, int]]:

@@ -21,8 +21,8 @@ An exchange knows neither sockets nor HTTP versions. It stands between a `Downst
 that a connection (or a stream of one) offers it, and goes through these phases:
 
     HELD --forward--> SENT --head of the response--> RESPONDING --last byte--> ENDED
-      |                 |                                                        ^
-      +-----------------+--101--> TUNNEL ----------------------------------------+
+      ^                 |                                                        ^
+      +--- unreached ---+--101--> TUNNEL ----------------------------------------+
 
 Every way out ends in `_end`, which runs once: the upstream half is given back or abandoned, the policy told, and the
 downstream half released, in this order.
@@ -187,6 +187,8 @@ _ENDED: Final = _Phase.ENDED
 
 _HELD_BODY_BYTES: Final = 4096
 """Read of the body of a request that is held; beyond it the client waits (TCP's own back-pressure)."""
+_FAILURES_MAX: Final = 4
+"""Attempts to send one request that may fail, before its client hears of it."""
 _REPLAYABLE_METHODS: Final = frozenset([b"GET", b"HEAD", b"OPTIONS", b"TRACE"])
 
 
@@ -202,7 +204,6 @@ class Exchange:
         "_pending",
         "_phase",
         "_policy",
-        "_replays_left",
         "_request_done",
         "_response_bytes",
         "_target",
@@ -212,6 +213,7 @@ class Exchange:
         "clock",
         "context",
         "edits",
+        "failures",
         "forwarded_s",
         "outcome",
         "peer",
@@ -223,6 +225,7 @@ class Exchange:
         "span",
         "status",
         "timer",
+        "unreached",
     )
 
     def __init__(
@@ -247,7 +250,6 @@ class Exchange:
         self._wrote_s = 0.0
         self._target: Target | None = None
         self._upstream: Upstream | None = None
-        self._replays_left = 1
         self._is_request_paused = False
         self._is_response_paused = False
         self._is_half_closed = False
@@ -262,6 +264,13 @@ class Exchange:
         """The policy's own; None at first."""
         self.edits: Edits | None = None
         """How the head is edited; None before `forward`."""
+        self.failures = 0
+        """Attempts to send it that failed, of which the client knows nothing."""
+        self.unreached: Callable[[Exchange, str], bool] | None = None
+        """Asked, with the reason, before a 502 because the target was not reached and nothing of the request was lost.
+
+        True: the policy has it again, held as at first, and answers or forwards it, at once or later.
+        """
         self.forwarded_s = 0.0
         """Monotonic time of the hand-over to the target; 0 before."""
         self.responded_s = 0.0
@@ -445,15 +454,20 @@ class Exchange:
         return self._phase is _ENDED
 
     def unreachable(self, reason: str) -> None:
-        """The target could not be connected to, or broke before its response began: 502 with `reason`.
+        """The target could not be connected to: 502 with `reason`, unless the policy knows another way.
 
         Nothing happens when the exchange is over: an attempt to connect may outlive it.
         """
         if self._phase is _ENDED:
             return
-        self.status = 502
-        self._downstream.give_answer(Answer.error(502, reason))
-        self._end(Outcome.UNREACHABLE)
+        self.failures += 1
+        if self.unreached is not None and self.failures < _FAILURES_MAX:
+            self._phase = _HELD
+            self.forwarded_s = 0.0
+            if self.unreached(self, reason):
+                return
+            self._phase = _SENT
+        self._give_up(reason)
 
     def upstream_lost(self, reason: str, *, is_stale: bool) -> None:
         """The upstream's connection ended, or its framing broke, before the response did.
@@ -466,12 +480,12 @@ class Exchange:
         elif self._phase is _RESPONDING:
             self._downstream.abort()
             self._end(Outcome.ABORTED)
-        elif is_stale and self._replays_left and self._may_replay():
-            self._replays_left -= 1
+        elif is_stale and self.failures < _FAILURES_MAX and self._may_replay():
+            self.failures += 1
             assert self._target is not None
             self._target.carry(self, fresh=True)
         else:
-            self.unreachable(reason)
+            self._give_up(reason)
 
     def informational(self, head: ResponseHead) -> None:
         """A response with a status below 200, other than 101."""
@@ -531,6 +545,11 @@ class Exchange:
             self._downstream.resume_request()
 
     # Inside.
+
+    def _give_up(self, reason: str) -> None:
+        self.status = 502
+        self._downstream.give_answer(Answer.error(502, reason))
+        self._end(Outcome.UNREACHABLE)
 
     def _note_write(self) -> None:
         if self._limits is not None and self._limits.has_peer_limits:

@@ -19,10 +19,10 @@ from proxies.heads import response_head
 from proxies.http1 import HEAD_BYTES_MAX, HttpError, ResponseError
 from proxies.messages import ResponseHead
 
-__all__ = ["Endpoint", "Pool"]
+__all__ = ["DIAL_ATTEMPTS", "Endpoint", "Pool"]
 
 _IDLE_S: Final = 90.0
-_DIAL_ATTEMPTS: Final = 16
+DIAL_ATTEMPTS: Final = 16
 _DIAL_TIMEOUT_S: Final = 0.05
 _DIAL_FACTOR: Final = 1.4
 _DIAL_PAUSE_S: Final = (0.03, 0.06)
@@ -48,12 +48,17 @@ class Pool:
         idle_max: int = 1000,
         idle_per_endpoint_max: int = 1000,
         idle_s: float = _IDLE_S,
+        dial_attempts: int = DIAL_ATTEMPTS,
     ) -> None:
-        """`idle_max`, `idle_per_endpoint_max`: idle connections kept at most; `idle_s`: for how long each is kept."""
+        """`idle_max`, `idle_per_endpoint_max`: idle connections kept at most; `idle_s`: for how long each is kept.
+
+        `dial_attempts`: how often to connect to a peer that does not answer, before it counts as unreachable.
+        """
         self.loop = loop
         self.idle_max = idle_max
         self.idle_per_endpoint_max = idle_per_endpoint_max
         self.idle_s = idle_s
+        self.dial_attempts = dial_attempts
         self.idle_count = 0
         """Idle connections of all endpoints."""
         self.connections: set[UpstreamConnection] = set()
@@ -188,7 +193,7 @@ class Endpoint:
             try:
                 connection = await asyncio.wait_for(self._connect(), timeout_s)
             except TimeoutError:
-                if attempts == _DIAL_ATTEMPTS:
+                if attempts == self._pool.dial_attempts:
                     exchange.unreachable(f"timed out dialing {self.address} after {loop.time() - started_s:.2f}s")
                     return
                 import random  # only here: most processes never need it, and it takes a millisecond to load

@@ -26,7 +26,7 @@ def test_defaults_are_those_of_the_original(environ: dict[str, str]) -> None:
     config = Config.from_env(environ)
     assert (config.probe_timeout_s, config.probe_frequency_s) == (0.3, 0.2)
     assert (config.idle_connections_max, config.idle_connections_per_pod_max) == (1000, 100)
-    assert (config.drain_s, config.held_requests_max) == (45.0, 10_000)
+    assert (config.drain_s, config.held_requests_max, config.is_strict) == (45.0, 10_000, False)
     assert (config.cluster_domain, config.bind_address, config.resolves_by_endpoints) == ("cluster.local", None, False)
 
 
@@ -41,10 +41,11 @@ def test_everything_can_be_set(environ: dict[str, str]) -> None:
             "KNUV_HELD_REQUESTS_MAX": "0",
             "KNUV_SERVICE_RESOLUTION": "endpoints",
             "KNUV_BIND_ADDRESS": "127.0.0.9",
+            "KNUV_STRICT_COMPAT": "1",
         }
     )
     assert (config.probe_timeout_s, config.probe_frequency_s, config.idle_connections_max) == (1.0, 0.05, 16)
-    assert (config.drain_s, config.held_requests_max) == (0.5, 0)
+    assert (config.drain_s, config.held_requests_max, config.is_strict) == (0.5, 0, True)
     assert (config.resolves_by_endpoints, config.bind_address) == (True, "127.0.0.9")
 
 

@@ -37,6 +37,28 @@ def test_a_pod_is_probed_at_once_and_healthy_when_it_passes() -> None:
     assert states.next_s is None, "a settled revision costs nothing"
 
 
+def test_a_suspect_takes_no_requests_before_it_has_passed_again() -> None:
+    states = pod_states(mesh_mode=MeshMode.DISABLED)
+    states.observe(addresses(A, B), "", 0.0)
+    assert states.suspect(A, 5.0)
+    assert states.backends == Backends(pods=(B,))
+    assert not states.suspect(A, 5.1)
+    assert states.next_s == 5.0, "suspected twice, and still due at once"
+    probe(states, A, ProbeOutcome.PASSED, 5.1)
+    assert states.backends == Backends(pods=(A, B))
+
+
+def test_a_suspect_cluster_address_is_probed_again() -> None:
+    states = pod_states(mesh_mode=MeshMode.ENABLED)
+    states.observe(addresses(A), CLUSTER, 0.0)
+    assert states.take_cluster_due(0.0) == CLUSTER
+    states.cluster_probed(CLUSTER, ProbeOutcome.PASSED, 0.1)
+    assert states.backends.cluster_address == CLUSTER
+    states.suspect(CLUSTER, 5.0)
+    assert states.backends == Backends()
+    assert states.take_cluster_due(5.0) == CLUSTER
+
+
 def test_healthy_pods_are_in_the_order_of_their_texts() -> None:
     states = pod_states()
     pods = ("10.0.0.9:1", "10.0.0.10:1")

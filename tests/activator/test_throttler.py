@@ -94,6 +94,26 @@ def test_the_cluster_address_takes_what_all_ready_pods_can() -> None:
     assert names(inside.update(replace(inside.snapshot, ready_count=1))) == [("c", "c:80")]
 
 
+def test_what_cannot_be_sent_goes_to_another_pod_or_waits_before_all_others() -> None:
+    inside = throttler(1, "p:1", "p:2")
+    assert address(inside.admit("a")) == "p:1"
+    inside.update(replace(inside.snapshot, pods=("p:2",)))
+    moved = inside.requeue("a")
+    assert moved is not None
+    assert moved.address == "p:2"
+    assert inside.admit("b") is Verdict.WAITS
+    inside.update(replace(inside.snapshot, pods=()))
+    assert inside.requeue("a") is None
+    assert names(inside.update(replace(inside.snapshot, pods=("p:1", "p:2")))) == [("a", "p:1"), ("b", "p:2")]
+
+
+def test_only_what_has_a_target_can_be_taken_off_it() -> None:
+    inside = throttler(1)
+    inside.admit("a")
+    with pytest.raises(ThrottlerMisuse, match="'a' has no target"):
+        inside.requeue("a")
+
+
 class ThrottlerMachine(RuleBasedStateMachine):
     """Any order of arrivals, ends and snapshots."""
 
@@ -123,7 +143,18 @@ class ThrottlerMachine(RuleBasedStateMachine):
         elif place is Verdict.WAITS:
             self.waiting.append(self.serial)
         else:
-            assert len(self.waiting) == self.throttler.waiting_max
+            assert len(self.waiting) >= self.throttler.waiting_max
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def cannot_be_sent(self, data: st.DataObject) -> None:
+        request = data.draw(st.sampled_from(sorted(self.running)))
+        del self.running[request]
+        target = self.throttler.requeue(request)
+        if target is None:
+            self.waiting.insert(0, request)
+        else:
+            self.running[request] = target.address
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())

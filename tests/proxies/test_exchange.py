@@ -203,14 +203,60 @@ def test_an_unreachable_target_is_a_502() -> None:
     assert script.since() == ["client: answer 502", "policy: ended unreachable 502", "client: released"]
 
 
-def test_a_stale_connection_is_replaced_once() -> None:
+def test_a_stale_connection_is_replaced_a_bounded_number_of_times() -> None:
     script = Script().forwarded()
+    for carried in range(2, 6):
+        script.exchange.upstream_lost("EOF", is_stale=True)
+        assert (script.carried, script.since()) == (carried, [])
+        script.connect()
+        script.since()
     script.exchange.upstream_lost("EOF", is_stale=True)
-    assert (script.carried, script.since()) == (2, [])
-    script.connect()
-    script.exchange.upstream_lost("EOF", is_stale=True)
-    assert script.carried == 2
+    assert script.carried == 5
     assert "client: answer 502" in script.since()
+
+
+def test_before_a_502_for_what_was_not_sent_the_policy_may_take_it_back() -> None:
+    script = Script(POST, request_done=False)
+    reasons = []
+
+    def keep(exchange: Exchange, reason: str) -> bool:
+        reasons.append((reason, exchange.is_held, exchange.forwarded_s))
+        return True
+
+    script.exchange.unreached = keep
+    for attempt in range(3):
+        script.exchange.forward(script, EDITS)
+        script.exchange.unreachable(f"refused {attempt}")
+        assert script.since() == []
+    assert reasons == [(f"refused {attempt}", True, 0.0) for attempt in range(3)]
+    script.exchange.forward(script, EDITS)
+    script.exchange.unreachable("refused")
+    assert script.since() == ["client: answer 502", "policy: ended unreachable 502", "client: released"]
+
+
+def test_what_was_taken_back_is_held_and_cancelled_as_such() -> None:
+    script = Script()
+    script.exchange.unreached = lambda exchange, reason: True
+    script.exchange.forward(script, EDITS)
+    script.exchange.unreachable("refused")
+    script.exchange.client_gone()
+    assert script.since() == ["policy: cancelled", "policy: ended client-gone 0", "client: released"]
+
+
+def test_a_policy_that_declines_leaves_the_502() -> None:
+    script = Script()
+    script.exchange.unreached = lambda exchange, reason: False
+    script.exchange.forward(script, EDITS)
+    script.exchange.unreachable("refused")
+    assert script.since() == ["client: answer 502", "policy: ended unreachable 502", "client: released"]
+
+
+def test_what_may_have_arrived_is_not_taken_back() -> None:
+    script = Script(POST)
+    script.exchange.unreached = lambda exchange, reason: True
+    script.forwarded()
+    script.exchange.upstream_lost("EOF", is_stale=True)
+    assert script.since()[0] == "client: answer 502"
 
 
 @pytest.mark.parametrize(
