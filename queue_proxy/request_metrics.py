@@ -35,7 +35,7 @@ from queue_proxy.policy import APP_EDITS
 
 __all__ = ["Facts", "Names", "RequestMetrics", "Sink", "route_tag"]
 
-TEXT_MAX: Final = 256
+TEXT_MAX: Final = 100
 """Of a client's words only so much is kept."""
 _CLASSES_MAX: Final = 1000
 _ROWS_MAX: Final = 512

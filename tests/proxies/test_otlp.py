@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from proxies import otlp
 from proxies.environment import Environment
@@ -18,6 +17,7 @@ from proxies.logs import Logger
 from proxies.otlp import Endpoint, Pusher, endpoint_of
 from tests.support.certificates import Authority
 from tests.support.http import App, Call, running_app
+from tests.support.otlp import ExportMetricsServiceResponse
 from tests.support.processes import eventually
 
 Handler = Callable[[Call], Awaitable[None]]

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from proxies.logs import Logger
 from proxies.metrics.exposition import metric_name
@@ -20,6 +19,7 @@ from queue_proxy.metric_names import OpenCensusNames, OpenTelemetryNames
 from queue_proxy.metrics import Metrics
 from tests.queue_proxy.test_request_metrics import ENDED_S, exchange
 from tests.support.http import Call, running_app
+from tests.support.otlp import ExportMetricsServiceRequest
 from tests.support.queue_proxy import environment
 
 ROOT = Path(__file__).parents[2]

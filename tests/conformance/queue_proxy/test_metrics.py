@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.certificates import Authority
 from tests.support.http import App, Call, Client, fetch, running_app
+from tests.support.otlp import ExportMetricsServiceRequest
 from tests.support.processes import eventually
 from tests.support.queue_proxy import ACTIVATOR_PROBE, QueueProxy, environment, exit_of, running_queue_proxy
 

@@ -1,10 +1,10 @@
 """`proxies/metrics/export.py`, read back by the messages generated from OpenTelemetry's definitions."""
 
 from google.protobuf.json_format import MessageToDict
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from proxies.metrics.export import request
 from proxies.metrics.instruments import Registry
+from tests.support.otlp import ExportMetricsServiceRequest
 
 STARTED_NS, NOW_NS = 1_700_000_000_000_000_000, 1_700_000_060_000_000_000
 TIMES = {"startTimeUnixNano": str(STARTED_NS), "timeUnixNano": str(NOW_NS)}
