@@ -9,12 +9,13 @@ but for the probe of a pod that does not listen yet.
 import asyncio
 import gc
 
+from activator.active_revision import ActiveRevision
 from activator.config import PORTS, Config
 from activator.loads import FIRST_CONCURRENCY, FIRST_COUNT, Load, Loads
 from activator.network_config import NAME, NetworkConfig
 from activator.pod_states import ProbeSettings
 from activator.policy import ActivatorPolicy
-from activator.revisions import ActiveRevision, Revisions
+from activator.revisions import Revisions
 from activator.stat_reporter import StatReporter
 from kube.client import Client
 from kube.errors import ApiUnreachable, NotFound
@@ -78,6 +79,7 @@ class App:
             ),
             probe_timeout_s=config.probe_timeout_s,
             held_max=config.held_requests_max,
+            held_bytes_max=config.held_bytes_max,
             retries=not config.is_strict,
             log=self._log,
         )

@@ -15,6 +15,7 @@ PORTS = (8012, 8013)
 _DRAIN_S = 45.0
 """`knative.dev/pkg/network`: long enough for every ingress to have heard that we leave."""
 _HELD_REQUESTS_MAX = 10_000
+_HELD_BYTES_MAX = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,8 @@ class Config:
     """Requests of one revision that wait for capacity at most; beyond it 503. `KNUV_HELD_REQUESTS_MAX`."""
     is_strict: bool = False
     """As the original where it fails requests: what cannot be sent to its pod is 502. `KNUV_STRICT_COMPAT=1`."""
+    held_bytes_max: int = _HELD_BYTES_MAX
+    """Bytes that these hold together at most; beyond it 503. `KNUV_HELD_BYTES_MAX`."""
     drain_s: float = _DRAIN_S
     """After SIGTERM requests are served for this long while the kubelet's probe fails. `KNUV_DRAIN_SECONDS`."""
     bind_address: str | None = None
@@ -66,6 +69,7 @@ class Config:
             probe_frequency_s=reading.parsed("PROBE_FREQUENCY", _positive_duration_s, 0.2, 0.0),
             held_requests_max=reading.parsed("KNUV_HELD_REQUESTS_MAX", _count, _HELD_REQUESTS_MAX, 0),
             is_strict=reading.choice("KNUV_STRICT_COMPAT", ("0", "1")) == "1",
+            held_bytes_max=reading.parsed("KNUV_HELD_BYTES_MAX", _count, _HELD_BYTES_MAX, 0),
             drain_s=reading.parsed("KNUV_DRAIN_SECONDS", _seconds, _DRAIN_S, 0.0),
             bind_address=environ.get("KNUV_BIND_ADDRESS") or None,
             resolves_by_endpoints=reading.choice("KNUV_SERVICE_RESOLUTION", ("dns", "endpoints")) == "endpoints",

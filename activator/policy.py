@@ -5,8 +5,8 @@
               RevisionKey -> unknown                   404
               RevisionKey -> ActiveRevision            counted in; the first one is reported at once
                  throttler: a target                   forwarded
-                            waits                      held, body unread
-                            refused                    503
+                            waits                      held, its body unread beyond the first bytes
+                            refused                    503, also later, when what waits holds too many bytes
     unreached (`ActiveRevision`)                       another target, or held again
     ended   counted out; the place goes to the request that waits longest, which is forwarded
 
@@ -14,25 +14,16 @@ Source: spec activator.md 5 to 8.
 """
 
 from collections.abc import Callable
-from typing import Final
 
+from activator.active_revision import QUEUE_FULL, ActiveRevision
 from activator.classification import Classifier, KubeletProbe, not_found
 from activator.load_balancing import Target
 from activator.loads import Loads, RevisionKey
-from activator.revisions import ActiveRevision
 from activator.throttler import Verdict
 from proxies.exchange import Exchange, Outcome
 from proxies.messages import Answer
 
 __all__ = ["ActivatorPolicy"]
-
-_RETRY_AFTER_S: Final = b"1"
-_QUEUE_FULL: Final = Answer(
-    503,
-    b"pending request queue full\n",
-    content_type=b"text/plain; charset=utf-8",
-    fields=((b"X-Content-Type-Options", b"nosniff"), (b"Retry-After", _RETRY_AFTER_S)),
-)
 
 
 class ActivatorPolicy:
@@ -74,8 +65,10 @@ class ActivatorPolicy:
         place = revision.throttler.admit(exchange)
         if isinstance(place, Target):
             revision.forward(exchange, place)
-        elif place is Verdict.REFUSED:
-            exchange.answer(_QUEUE_FULL)
+        elif place is Verdict.WAITS:
+            revision.hold(exchange)
+        else:
+            exchange.answer(QUEUE_FULL)
 
     def cancelled(self, exchange: Exchange) -> None:
         """A held request's client left, or its time is up. `ended` follows and takes it out of the throttler."""
@@ -89,7 +82,7 @@ class ActivatorPolicy:
         outcome = exchange.outcome
         if outcome is not Outcome.COMPLETE:
             if outcome is Outcome.ANSWERED:
-                # Refused: it was never inside the throttler.
+                # Refused: it is not inside the throttler.
                 return
             if outcome is Outcome.UNREACHABLE:
                 revision.failed(exchange)

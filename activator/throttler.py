@@ -148,15 +148,34 @@ class ThrottlerMisuse(RuntimeError):
 class Throttler(Generic[R]):
     """The requests of one revision. Every request that was not refused leaves exactly once."""
 
-    __slots__ = ("_known", "_policy", "_running", "_targets", "_waiting", "snapshot", "waiting_max")
+    __slots__ = (
+        "_known",
+        "_policy",
+        "_running",
+        "_targets",
+        "_waiting",
+        "bytes_max",
+        "snapshot",
+        "waiting_bytes",
+        "waiting_max",
+    )
 
-    def __init__(self, snapshot: Snapshot, *, waiting_max: int, policy: Policy | None = None) -> None:
-        """`waiting_max`: requests that wait at most. `policy`: by default the one of the container concurrency."""
+    def __init__(
+        self, snapshot: Snapshot, *, waiting_max: int, bytes_max: int = UNLIMITED, policy: Policy | None = None
+    ) -> None:
+        """`waiting_max`: requests that wait at most. `bytes_max`: bytes that they may hold together.
+
+        `policy`: by default the one of the container concurrency.
+        """
         self.snapshot = snapshot
         self.waiting_max = waiting_max
+        self.bytes_max = bytes_max
+        self.waiting_bytes = 0
+        """Bytes that waiting requests hold."""
         self._policy = policy or policy_for(snapshot.container_concurrency)
         # Ordered, as its first one is taken in O(1), however many left before it.
-        self._waiting: OrderedDict[R, None] = OrderedDict()
+        # With the bytes that each holds.
+        self._waiting: OrderedDict[R, int] = OrderedDict()
         self._running: dict[R, Target] = {}
         self._targets: tuple[Target, ...] = ()
         # Assigned targets, and those that left with requests still running on them.
@@ -188,8 +207,14 @@ class Throttler(Generic[R]):
                 return target
         if len(self._waiting) >= self.waiting_max:
             return Verdict.REFUSED
-        self._waiting[request] = None
+        self._waiting[request] = 0
         return Verdict.WAITS
+
+    def hold(self, request: R, size: int) -> bool:
+        """`request`, which waits, holds `size` bytes more. False: all together hold too many; let it leave."""
+        self._waiting[request] += size
+        self.waiting_bytes += size
+        return self.waiting_bytes <= self.bytes_max
 
     def leave(self, request: R) -> Passed[R] | None:
         """End `request`, running or waiting; return the one that has its place from here on, if one waited for it.
@@ -200,7 +225,7 @@ class Throttler(Generic[R]):
         if target is None:
             if request not in self._waiting:
                 raise ThrottlerMisuse(f"{request!r} left but was not inside")
-            del self._waiting[request]
+            self.waiting_bytes -= self._waiting.pop(request)
             return None
         target.in_flight -= 1
         if target.in_flight >= target.capacity:
@@ -222,7 +247,7 @@ class Throttler(Generic[R]):
             del self._known[target.address]
         picked = self._policy.pick(self._targets)
         if picked is None:
-            self._waiting[request] = None
+            self._waiting[request] = 0
             self._waiting.move_to_end(request, last=False)
             return None
         picked.in_flight += 1
@@ -257,7 +282,8 @@ class Throttler(Generic[R]):
         return passed
 
     def _pass(self, target: Target) -> Passed[R]:
-        request, _ = self._waiting.popitem(last=False)
+        request, size = self._waiting.popitem(last=False)
+        self.waiting_bytes -= size
         target.in_flight += 1
         self._running[request] = target
         return Passed(request, target)
@@ -271,6 +297,7 @@ class Throttler(Generic[R]):
         for address, target in self._known.items():
             assert target.in_flight == counts.get(address, 0), f"{target} has {counts.get(address, 0)} requests"
             assert target.in_flight or target in self._targets, f"{target} is kept for nothing"
+        assert self.waiting_bytes == sum(self._waiting.values()), "bytes are held by nobody"
         if self._waiting:
             assert all(t.in_flight >= t.capacity for t in self._targets), "a request waits beside a free slot"
 

@@ -147,6 +147,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         else:
             self._buffer += data
             self._pause_reading()
+            exchange.read_ahead(len(data))
 
     def eof_received(self) -> bool:
         return self._exchange is not None and self._exchange.client_eof()
@@ -421,7 +422,9 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         if not is_done:
             exchange.hold_body()
         elif self._buffer and self._exchange is not None:
-            self._pause_reading()  # the next request is here already: what follows it can wait outside
+            exchange.read_ahead(len(self._buffer))
+            if self._exchange is not None:
+                self._pause_reading()  # the next request is here already: what follows it can wait outside
         return exchange
 
     def _scan(self, body: BodyReader, data: bytes) -> tuple[bytes, bool]:

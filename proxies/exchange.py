@@ -215,6 +215,7 @@ class Exchange:
         "edits",
         "failures",
         "forwarded_s",
+        "held_more",
         "outcome",
         "peer",
         "request",
@@ -266,6 +267,8 @@ class Exchange:
         """How the head is edited; None before `forward`."""
         self.failures = 0
         """Attempts to send it that failed, of which the client knows nothing."""
+        self.held_more: Callable[[Exchange, int], None] | None = None
+        """Told, while the exchange is held, of so many bytes more that wait with it; may answer it."""
         self.unreached: Callable[[Exchange, str], bool] | None = None
         """Asked, with the reason, before a 502 because the target was not reached and nothing of the request was lost.
 
@@ -333,6 +336,11 @@ class Exchange:
         return self._phase is _TUNNEL
 
     @property
+    def pending_bytes(self) -> int:
+        """Bytes of the request's body that wait to be sent on."""
+        return len(self._pending)
+
+    @property
     def request_bytes(self) -> int:
         """Bytes of the request's body that were received, without their framing."""
         return 0 if self.request_body is None else self.request_body.size
@@ -363,6 +371,12 @@ class Exchange:
             return
         self._pending += data
         self.hold_body()
+        self.read_ahead(len(data))
+
+    def read_ahead(self, size: int) -> None:
+        """So many bytes were read that nobody can take yet: of the body, or of requests behind this one."""
+        if self.held_more is not None and self._phase is _HELD:
+            self.held_more(self, size)
 
     def wait(self) -> None:
         """The policy neither answered nor forwarded it: its timers must run without."""

@@ -26,7 +26,8 @@ def test_defaults_are_those_of_the_original(environ: dict[str, str]) -> None:
     config = Config.from_env(environ)
     assert (config.probe_timeout_s, config.probe_frequency_s) == (0.3, 0.2)
     assert (config.idle_connections_max, config.idle_connections_per_pod_max) == (1000, 100)
-    assert (config.drain_s, config.held_requests_max, config.is_strict) == (45.0, 10_000, False)
+    assert (config.drain_s, config.is_strict) == (45.0, False)
+    assert (config.held_requests_max, config.held_bytes_max) == (10_000, 64 * 1024 * 1024)
     assert (config.cluster_domain, config.bind_address, config.resolves_by_endpoints) == ("cluster.local", None, False)
 
 
@@ -39,13 +40,15 @@ def test_everything_can_be_set(environ: dict[str, str]) -> None:
             "MAX_IDLE_PROXY_CONNS": "0x10",
             "KNUV_DRAIN_SECONDS": "0.5",
             "KNUV_HELD_REQUESTS_MAX": "0",
+            "KNUV_HELD_BYTES_MAX": "4096",
             "KNUV_SERVICE_RESOLUTION": "endpoints",
             "KNUV_BIND_ADDRESS": "127.0.0.9",
             "KNUV_STRICT_COMPAT": "1",
         }
     )
     assert (config.probe_timeout_s, config.probe_frequency_s, config.idle_connections_max) == (1.0, 0.05, 16)
-    assert (config.drain_s, config.held_requests_max, config.is_strict) == (0.5, 0, True)
+    assert (config.drain_s, config.is_strict) == (0.5, True)
+    assert (config.held_requests_max, config.held_bytes_max) == (0, 4096)
     assert (config.resolves_by_endpoints, config.bind_address) == (True, "127.0.0.9")
 
 

@@ -54,6 +54,21 @@ def test_beyond_the_bound_a_request_is_refused_and_has_no_place_to_leave() -> No
     assert inside.admit("d") is Verdict.WAITS
 
 
+def test_what_waits_holds_bytes_until_it_runs_or_leaves() -> None:
+    inside = Throttler[str](Snapshot(container_concurrency=1), waiting_max=10, bytes_max=100)
+    for name in "abc":
+        inside.admit(name)
+    assert inside.hold("a", 60)
+    assert inside.hold("b", 40), "as many as may be held"
+    assert not inside.hold("c", 1)
+    assert inside.leave("c") is None
+    assert inside.waiting_bytes == 100
+    inside.update(replace(inside.snapshot, pods=("p:1",)))
+    assert inside.waiting_bytes == 40
+    inside.leave("b")
+    assert inside.waiting_bytes == 0
+
+
 def test_a_waiting_request_that_leaves_is_passed_over() -> None:
     inside = throttler(1, "p:1")
     for name in "abc":
@@ -165,6 +180,13 @@ class ThrottlerMachine(RuleBasedStateMachine):
         if passed is not None:
             assert passed.target.address == freed
             self.take_first(passed)
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data(), size=st.integers(1, 100))
+    def read_more(self, data: st.DataObject, size: int) -> None:
+        before = self.throttler.waiting_bytes
+        assert self.throttler.hold(data.draw(st.sampled_from(self.waiting)), size)
+        assert self.throttler.waiting_bytes == before + size
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())

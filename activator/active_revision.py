@@ -1,0 +1,188 @@
+"""One revision that requests may name: who of its requests runs and who waits, its time limits, its ways to pods.
+
+The throttler decides, this acts: it forwards what may run, accounts for what is held, closes what leads to pods that
+left, and finds another way for a request that could not be sent.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from activator.endpoints import split_address
+from activator.load_balancing import Target
+from activator.loads import RevisionKey
+from activator.stat_reporter import Push
+from activator.throttler import Snapshot, Throttler
+from kube.models.serving import Revision
+from proxies import headers
+from proxies.exchange import Exchange
+from proxies.headers import HeadEdits, HostRule
+from proxies.logs import Logger
+from proxies.messages import Answer
+from proxies.timeouts import TimeoutLimits
+from proxies.upstream import Endpoint, Pool
+
+__all__ = ["QUEUE_FULL", "ActiveRevision"]
+
+QUEUE_FULL: Final = Answer(
+    503,
+    b"pending request queue full\n",
+    content_type=b"text/plain; charset=utf-8",
+    fields=((b"X-Content-Type-Options", b"nosniff"), (b"Retry-After", b"1")),
+)
+
+_TIMEOUT_S: Final = 300.0
+"""Knative's default of `timeoutSeconds`, for a Revision that defaulting never saw."""
+_TIMEOUT_TEXT: Final = b"activator request timeout"
+_REMOVED: Final = (headers.REVISION, headers.NAMESPACE, headers.PROBE_HASH)
+_HELD_REQUEST_BYTES: Final = 1024
+_HELD_LINE_BYTES: Final = 64
+"""What a held request and each of its header lines take beside their own bytes, roughly."""
+
+
+class _Route:
+    """The way to one pod: its connections, and how heads are edited on it."""
+
+    __slots__ = ("edits", "endpoint")
+
+    def __init__(self, endpoint: Endpoint, edits: HeadEdits) -> None:
+        self.endpoint = endpoint
+        self.edits = edits
+
+
+class ActiveRevision:
+    """One revision that requests may name."""
+
+    __slots__ = (
+        "_held_more",
+        "_log",
+        "_passthrough_host",
+        "_pool",
+        "_routes",
+        "_suspect",
+        "_unreached",
+        "first_push",
+        "key",
+        "limits",
+        "throttler",
+        "uid",
+    )
+
+    def __init__(
+        self,
+        revision: Revision,
+        *,
+        pool: Pool,
+        held_max: int,
+        held_bytes_max: int,
+        passthrough_host: bytes,
+        suspect: Callable[[str, str], None],
+        retries: bool,
+        log: Logger,
+    ) -> None:
+        """`passthrough_host`: `Host` of every request, where a mesh passes them on to single pods; else empty.
+
+        `suspect`: told of an address to which a request could not be sent, and why. `retries`: it then goes elsewhere.
+        """
+        namespace, name = revision.key
+        self.key = RevisionKey(namespace.encode(), name.encode())
+        self.uid = revision.metadata.uid
+        self.limits = TimeoutLimits(
+            max_duration_s=revision.timeout_s or _TIMEOUT_S,
+            response_start_s=revision.response_start_timeout_s,
+            idle_s=revision.idle_timeout_s,
+            text=_TIMEOUT_TEXT,
+        )
+        self.first_push: Push | None = None
+        """The message about the first request, the last time that there was one."""
+        snapshot = Snapshot(container_concurrency=revision.container_concurrency)
+        self.throttler: Throttler[Exchange] = Throttler(snapshot, waiting_max=held_max, bytes_max=held_bytes_max)
+        self._pool = pool
+        self._passthrough_host = passthrough_host
+        self._routes: dict[str, _Route] = {}
+        self._suspect = suspect
+        # Bound once, not for each request.
+        self._held_more = self._hold_more
+        self._unreached = self._send_elsewhere if retries else None
+        self._log = log
+
+    def forward(self, exchange: Exchange, target: Target) -> None:
+        """Send an exchange that has a place on `target` there."""
+        route = self._routes.get(target.address) or self._open(target.address)
+        exchange.unreached = self._unreached
+        exchange.forward(route.endpoint, route.edits)
+
+    def hold(self, exchange: Exchange) -> None:
+        """An exchange waits: account for what it holds, from here on with all that is read of it."""
+        exchange.held_more = self._held_more
+        request = exchange.request
+        lines = sum(2 * len(field.line) + _HELD_LINE_BYTES for field in request.fields)
+        self._hold_more(exchange, _HELD_REQUEST_BYTES + len(request.target) + lines + exchange.pending_bytes)
+
+    def failed(self, exchange: Exchange) -> None:
+        """An exchange ended with 502: its pod broke off before it responded, or could not be reached."""
+        target = self.throttler.target_of(exchange)
+        if target is not None:
+            self._suspect(target.address, "broke off before its response")
+
+    def _send_elsewhere(self, exchange: Exchange, reason: str) -> bool:
+        """An exchange could not be sent to its target: find it another, or let it wait until there is one."""
+        target = self.throttler.target_of(exchange)
+        assert target is not None, "what was forwarded has a target"
+        self._suspect(target.address, reason)
+        other = self.throttler.requeue(exchange)
+        if other is not None:
+            self.forward(exchange, other)
+        else:
+            self.hold(exchange)
+        return True
+
+    def _hold_more(self, exchange: Exchange, size: int) -> None:
+        if not self.throttler.hold(exchange, size):
+            self.throttler.leave(exchange)
+            exchange.answer(QUEUE_FULL)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Replace the throttler's snapshot and send on what may run."""
+        throttler = self.throttler
+        if snapshot == throttler.snapshot:
+            return
+        had_capacity = throttler.snapshot.capacity > 0
+        changed_at = time.time()
+        passed = throttler.update(snapshot)
+        for request, target in passed:
+            self.forward(request, target)
+        targets = {target.address for target in throttler.targets}
+        for address in self._routes.keys() - targets:
+            self._routes.pop(address).endpoint.close()
+        if passed and not had_capacity:
+            first = passed[0].request
+            self._log.info(
+                "cold_start_released",
+                namespace=self.key.namespace.decode(),
+                revision=self.key.name.decode(),
+                first_arrived=round(changed_at - (first.clock() - first.arrived_s), 6),
+                stat_sent=self.first_push.sent_at if self.first_push is not None else None,
+                capacity_at=changed_at,
+                released=len(passed),
+            )
+
+    def retire(self) -> None:
+        """The revision was deleted: keep no connections. Requests inside go on; who waits may use what frees up."""
+        for route in self._routes.values():
+            route.endpoint.close()
+
+    def _open(self, address: str) -> _Route:
+        edits = {b"K-Proxy-Request": b"activator"}
+        if self._passthrough_host:
+            edits[b"K-Passthrough-Lb"] = b"true"
+        route = self._routes[address] = _Route(
+            self._pool.endpoint(*split_address(address)),
+            HeadEdits(
+                remove=_REMOVED,
+                set=edits,
+                host=self._passthrough_host or address.encode(),
+                host_rule=HostRule.SAVE,
+            ),
+        )
+        return route
