@@ -6,7 +6,7 @@ Source: knative/serving `pkg/reconciler/autoscaling/resources`, `pkg/reconciler/
 
 from autoscaler.collector import MetricSpec as CollectedMetric
 from autoscaler.envelope import NotOwned
-from autoscaler.scraper import NoStatReceived, ScrapeError
+from autoscaler.scraper import NoEndpoints, NoStatReceived, ScrapeError
 from kube.autoscaling import annotations as keys
 from kube.client import Client
 from kube.conditions import ConditionSet
@@ -61,6 +61,8 @@ class OwnedObjects:
         conditions = _METRIC_CONDITIONS.manage(metric.status.conditions, now_s)
         if error is None:
             conditions.mark_true("Ready")
+        elif isinstance(error, NoEndpoints):
+            conditions.mark_unknown("Ready", "NoEndpoints", str(error))
         elif isinstance(error, NoStatReceived):
             conditions.mark_false("Ready", "DidNotReceiveStat", str(error))
         else:

@@ -13,7 +13,7 @@ from typing import Final
 from autoscaler.http_client import Address, Answer, HttpClient, NoAnswer, get_request
 from autoscaler.plausibility import is_plausible
 from autoscaler.prometheus_text import GaugeError, read_gauge
-from autoscaler.scraper import FetchError
+from autoscaler.scraper import FetchError, NoEndpoints
 from kube.autoscaling.metric_url import MetricUrl
 from kube.errors import ApiError, ApiUnreachable
 from kube.resolve import Resolver
@@ -81,9 +81,9 @@ class ScrapeClient:
         try:
             addresses = await self._resolver.resolve(f"{host}.svc.{self._cluster_domain}", METRICS_PORT)
         except (ApiError, ApiUnreachable) as error:
-            raise FetchError(f"{host}: {error}") from error
+            raise NoEndpoints(f"failed to get endpoints of {host}: {error}") from error
         if not addresses:
-            raise FetchError(f"{host}: no endpoints")
+            raise NoEndpoints(f"failed to get endpoints of {host}: there are none")
         request = get_request(f"{host}:{METRICS_PORT}", _PATH, {"Accept": ACCEPT, "Connection": "close"})
         answer = await self._get(random.choice(addresses), request, _BODY_BYTES_MAX, keep=False)
         return read_answer(answer.head.status, answer.head.get(b"content-type").decode("latin-1"), answer.body)

@@ -29,6 +29,7 @@ __all__ = [
     "DirectScrapingNotAvailable",
     "FetchError",
     "MeshMode",
+    "NoEndpoints",
     "NoStatReceived",
     "PodsExhausted",
     "ScrapeError",
@@ -61,6 +62,10 @@ class PodsExhausted(ScrapeError):
 
 class DirectScrapingNotAvailable(ScrapeError):
     """No pod can be addressed directly: there seems to be a mesh."""
+
+
+class NoEndpoints(FetchError):
+    """Nothing is known of who stands behind the Service, or nobody does. Asking again at once would not help."""
 
 
 class NoStatReceived(ScrapeError):
@@ -152,7 +157,7 @@ class Scraper:
                     return
             workers_left -= 1
             if workers_left < enough:
-                raise PodsExhausted(f"{len(stats)} of {count} pods answered; the last failure: {failures[-1]}")
+                raise PodsExhausted(f"too few of {count} pods answered; the last failure: {failures[-1]}")
 
         try:
             await _run_all([worker() for _ in range(count)], lambda: len(stats) >= enough)
@@ -182,6 +187,8 @@ class Scraper:
             for tries in itertools.count(1):
                 try:
                     stat = await next_stat()
+                except NoEndpoints:
+                    raise
                 except ScrapeError:
                     if tries >= _SERVICE_TRIES:
                         raise

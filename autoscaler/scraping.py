@@ -57,6 +57,8 @@ class Scraping:
         self._is_strict = is_strict
         self._on_error_change = on_error_change
         self._log = log
+        self.on_look: Callable[[RevisionKey, float], None] | None = None
+        """Told how many seconds it took to ask a revision's pods, where somebody measures that."""
         self._random = random.Random()
         self._scrapers: dict[RevisionKey, tuple[ScrapeTarget, Scraper]] = {}
         self._gauges: dict[RevisionKey, tuple[MetricUrl, Scraper]] = {}
@@ -144,7 +146,17 @@ class Scraping:
 
     async def _look(self, revision: Revision, scraper: Scraper) -> Stat | None:
         window_s = revision.collection.spec.stable_window_s
-        return await scraper.scrape(self._ready_pods(revision.key), self._clock(), window_s)
+        began_s = self._clock()
+        stat: Stat | None = None
+        has_failed = True
+        try:
+            stat = await scraper.scrape(self._ready_pods(revision.key), began_s, window_s)
+            has_failed = False
+        finally:
+            # A look that found nobody to ask is none.
+            if self.on_look is not None and (has_failed or stat is not None):
+                self.on_look(revision.key, self._clock() - began_s)
+        return stat
 
     def _stats_scraper(self, target: ScrapeTarget) -> Scraper:
         return Scraper(
@@ -174,15 +186,15 @@ class Scraping:
 
     def _note(self, key: RevisionKey, error: ScrapeError | None) -> None:
         before = self._errors.get(key)
-        if (type(before), str(before)) == (type(error), str(error)):
-            return
-        if error is None:
-            self._errors.pop(key, None)
-            self._log.info("scrape_recovered", namespace=key[0], revision=key[1])
-        else:
+        if error is not None:
             self._errors[key] = error
-            if before is None:
-                self._log.warning("scrape_failed", namespace=key[0], revision=key[1], error=str(error))
+        if type(before) is type(error):
+            return  # also when it is another pod's turn to fail: whoever is told writes it down each time
+        if error is None:
+            del self._errors[key]
+            self._log.info("scrape_recovered", namespace=key[0], revision=key[1])
+        elif before is None:
+            self._log.warning("scrape_failed", namespace=key[0], revision=key[1], error=str(error))
         self._on_error_change(key)
 
 

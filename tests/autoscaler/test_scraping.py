@@ -40,7 +40,7 @@ class Pods(ScrapeClient):
 
     async def fetch_pod(self, target: ScrapeTarget, address: str) -> Stat:
         if int(address.rpartition(".")[2]) in self.silent:
-            raise FetchError("connection refused")
+            raise FetchError(f"{address}: connection refused")
         stat = Stat("pod", self.concurrency, request_count=self.concurrency)
         return read_answer(200, ACCEPT, encode_stat(stat))
 
@@ -168,10 +168,10 @@ async def test_an_autoscaler_that_stood_still_does_not_shrink_anything() -> None
 
 
 async def test_errors_are_told_once_and_so_is_their_end() -> None:
-    scaler = await Autoscaler().steady(1)
+    scaler = await Autoscaler().steady(4)
     assert scaler.poked == []
-    scaler.pods.silent = {0}
-    await scaler.run(5)
+    scaler.pods.silent = {0, 1, 2, 3}  # each time another one of them fails last
+    await scaler.run(20)
     error = scaler.scraping.error(KEY)
     assert error is not None
     assert "connection refused" in str(error)
