@@ -7,7 +7,7 @@ with a delay lies on it.
 
 import asyncio
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autoscaler.activator_probe import ActivatorProber
 from autoscaler.clock import SteadyClock
@@ -39,10 +39,14 @@ from kube.models.meta import Resource
 from kube.models.networking import ServerlessService
 from kube.reconcile import Loop
 from kube.resolve import Resolver
+from kube.telemetry import Exporter, MetricsExport, resource_attributes
 from proxies.environment import ConfigError
 from proxies.gotext import parse_bool
 from proxies.logs import Logger
 from proxies.wire.stat import StatMessage
+
+if TYPE_CHECKING:
+    from autoscaler.metrics import RevisionMetrics
 
 __all__ = ["App"]
 
@@ -93,6 +97,8 @@ class App:
         self._scraping: Scraping | None = None
         self._reconciler: Reconciler | None = None
         self._hpa_reconciler: HpaReconciler | None = None
+        self._revision_metrics: RevisionMetrics | None = None
+        self._exporter: Exporter | None = None
         self._ticker: Ticker | None = None
         self._garbage = GarbageKeeper()
 
@@ -116,6 +122,7 @@ class App:
             raise ConfigError(self._settings.problems)
         await self._events.start()
         await self._start_scraping()
+        await self._start_metrics()
         self._follow()
         informers = (self._autoscalers, self._services, self._metrics, self._deployments, self._pod_informer)
         await asyncio.gather(*(informer.start() for informer in informers), self._ownership.follow())
@@ -155,6 +162,8 @@ class App:
         ):
             await informer.stop()
         await self._events.stop()
+        if self._exporter is not None:
+            await self._exporter.stop()
         await self._config_maps.stop()
         await self._prober.close()
         if self._scrape_client is not None:
@@ -226,6 +235,38 @@ class App:
             again_after=self._loop.add_after,
             log=self._log,
         )
+
+    async def _start_metrics(self) -> None:
+        """Export metrics if that is asked for; until then nothing of it is loaded."""
+        name = self.config.observability_config_map
+        config_map = self._config_maps.get(self.config.system_namespace, name)
+        variables = self.config.telemetry
+        export = MetricsExport.read(config_map.data if config_map is not None else {}, variables, config_map=name)
+        if export.missing_protocol:
+            self._log.warning("metrics_off", protocol=export.missing_protocol, expected="prometheus or http/protobuf")
+        if not export.is_on:
+            return
+        from autoscaler.metrics import RevisionMetrics
+        from proxies.metrics.instruments import Registry
+        from proxies.metrics.process import add_runtime_metrics
+
+        registry = Registry(
+            resource_attributes(
+                "autoscaler",
+                namespace=self.config.system_namespace,
+                pod_name=self.config.pod_name,
+                variables=variables,
+            )
+        )
+        self._revision_metrics = RevisionMetrics(
+            registry, scalers=self._scalers, autoscalers=self._autoscalers, pods=self._pods.counts
+        )
+        add_runtime_metrics(registry)
+        assert self._scraping is not None
+        self._scraping.on_look = self._revision_metrics.scraped
+        exporter = export.exporter(registry, bind_address=self.config.bind_address or "", log=self._log)
+        await exporter.start()
+        self._exporter = exporter
 
     def _mesh_settings(self, data: dict[str, str]) -> tuple[MeshMode, bool]:
         try:

@@ -2,10 +2,11 @@
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autoscaler.buckets import StatefulSet
 from kube.config import ApiConfig
+from kube.telemetry import CONFIG_MAP, telemetry_variables
 from proxies.environment import Environment
 
 __all__ = ["Config"]
@@ -39,6 +40,10 @@ class Config:
 
     election_config_map: str = "config-leader-election"
     """The ConfigMap about buckets and their Leases. `CONFIG_LEADERELECTION_NAME`."""
+    observability_config_map: str = CONFIG_MAP
+    """The ConfigMap about metrics. `CONFIG_OBSERVABILITY_NAME`."""
+    telemetry: Mapping[str, str] = field(default_factory=dict)
+    """What overrides it: `METRICS_PROMETHEUS_*`, `OTEL_*`."""
     stateful_set: StatefulSet | None = None
     """Buckets by ordinal instead of by Lease, when `STATEFUL_CONTROLLER_ORDINAL` (a pod's name) and
     `STATEFUL_SERVICE_NAME` are set; with `STATEFUL_SERVICE_PORT` (80) and `STATEFUL_SERVICE_PROTOCOL` (http or ws)."""
@@ -63,6 +68,8 @@ class Config:
             resolves_by_endpoints=reading.choice("KNUV_SERVICE_RESOLUTION", ("dns", "endpoints")) == "endpoints",
             strict_compat=reading.boolean("KNUV_STRICT_COMPAT", False),
             election_config_map=environ.get("CONFIG_LEADERELECTION_NAME") or "config-leader-election",
+            observability_config_map=environ.get("CONFIG_OBSERVABILITY_NAME") or CONFIG_MAP,
+            telemetry=telemetry_variables(environ),
             stateful_set=_stateful_set(reading, environ),
         )
         reading.finish()

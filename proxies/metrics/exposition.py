@@ -30,6 +30,8 @@ _UNIT_SUFFIXES: Final[Mapping[str, str]] = {
     "%": "_percent",
 }
 """Units in braces only explain, and add nothing."""
+_PER_SUFFIXES: Final[Mapping[str, str]] = {"s": "_per_second", "m": "_per_minute", "h": "_per_hour", "d": "_per_day"}
+"""Of what stands behind a slash."""
 _NOT_NAME: Final = re.compile(r"[^a-zA-Z0-9_]")
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
@@ -69,7 +71,8 @@ def metric_name(instrument: Instrument[Number] | Instrument[Distribution]) -> st
     if instrument.scope.is_plain:
         return instrument.name
     name = _NOT_NAME.sub("_", instrument.name)
-    suffix = _UNIT_SUFFIXES.get(instrument.unit, "")
+    unit, _, per = instrument.unit.partition("/")
+    suffix = _UNIT_SUFFIXES.get(unit, "") + _PER_SUFFIXES.get(per, "")
     if instrument.unit == "1" and instrument.kind is Kind.GAUGE:
         suffix = "_ratio"
     name = name.removesuffix("_total").removesuffix(suffix) + suffix

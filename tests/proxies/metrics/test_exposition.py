@@ -47,6 +47,8 @@ def test_a_histogram_has_cumulative_buckets_with_scope_and_attributes_as_labels(
         (Kind.GAUGE, "kn.serving.queue.depth", "{request}", "kn_serving_queue_depth"),
         (Kind.GAUGE, "process.memory.usage", "By", "process_memory_usage_bytes"),
         (Kind.GAUGE, "cache.use", "1", "cache_use_ratio"),
+        (Kind.GAUGE, "revision.rps", "{request}/s", "revision_rps_per_second"),
+        (Kind.GAUGE, "disk.written", "By/s", "disk_written_bytes_per_second"),
         (Kind.GAUGE, "plain-name", "", "plain_name"),
     ],
 )
