@@ -6,7 +6,8 @@ left, and finds another way for a request that could not be sent.
 
 import time
 from collections.abc import Callable
-from typing import Final
+from dataclasses import asdict
+from typing import Any, Final
 
 from activator.endpoints import split_address
 from activator.load_balancing import Target
@@ -166,6 +167,18 @@ class ActiveRevision:
                 capacity_at=changed_at,
                 released=len(passed),
             )
+
+    def state(self) -> dict[str, Any]:
+        """Return what is known, as what can be written as JSON."""
+        throttler = self.throttler
+        return {
+            **asdict(throttler.snapshot),
+            "capacity": throttler.snapshot.capacity,
+            "targets": {target.address: [target.in_flight, target.capacity] for target in throttler.targets},
+            "running": throttler.running,
+            "waiting": throttler.waiting,
+            "waiting_bytes": throttler.waiting_bytes,
+        }
 
     def retire(self) -> None:
         """The revision was deleted: keep no connections. Requests inside go on; who waits may use what frees up."""

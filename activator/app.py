@@ -8,9 +8,12 @@ but for the probe of a pod that does not listen yet.
 
 import asyncio
 import gc
+from typing import Any
 
 from activator.active_revision import ActiveRevision
+from activator.audit import Audit
 from activator.config import PORTS, Config
+from activator.debug_server import DebugServer
 from activator.loads import FIRST_CONCURRENCY, FIRST_COUNT, Load, Loads
 from activator.network_config import NAME, NetworkConfig
 from activator.pod_states import ProbeSettings
@@ -56,6 +59,8 @@ class App:
         self._server: Server | None = None
         self._pool: Pool | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
+        self._audit: Audit | None = None
+        self._debug: DebugServer | None = None
 
     async def start(self) -> None:
         """Learn what exists, then listen: whoever can connect meets someone who knows the revisions."""
@@ -91,6 +96,12 @@ class App:
         self._reporter = StatReporter(resolver, host, self._log)
         self._reporter.start()
         self._tick_timer = loop.call_later(_REPORT_S, self._tick)
+        self._audit = Audit(self._revisions, self._log, period_s=config.audit_s)
+        self._audit.start()
+        if config.debug_address is not None:
+            self._debug = DebugServer(loop, self._state)
+            port = await self._debug.start(*config.debug_address)
+            self._log.info("debug_listening", host=config.debug_address[0], port=port)
         policy = ActivatorPolicy(
             self._revisions.by_key,
             self._loads,
@@ -117,6 +128,10 @@ class App:
             await self._server.stop(tunnel_grace_s=0.0)
         if self._tick_timer is not None:
             self._tick_timer.cancel()
+        if self._debug is not None:
+            await self._debug.stop()
+        if self._audit is not None:
+            await self._audit.stop()
         if self._reporter is not None:
             await self._reporter.stop()
         if self._revisions is not None:
@@ -146,6 +161,18 @@ class App:
         if self._reporter is None or not self._reporter.is_connected:
             return _NOT_CONNECTED
         return _HEALTHY
+
+    def _state(self) -> dict[str, Any]:
+        assert self._revisions is not None
+        assert self._reporter is not None
+        assert self._audit is not None
+        return {
+            "pod": self.config.pod_name,
+            "draining": self._is_draining,
+            "autoscaler_connected": self._reporter.is_connected,
+            "audit": {"runs": self._audit.runs, "differences": self._audit.differences},
+            "revisions": self._revisions.state(),
+        }
 
     def _report_first(self, revision: ActiveRevision) -> None:
         assert self._reporter is not None

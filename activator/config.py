@@ -14,6 +14,7 @@ PORTS = (8012, 8013)
 
 _DRAIN_S = 45.0
 """`knative.dev/pkg/network`: long enough for every ingress to have heard that we leave."""
+AUDIT_S = 30.0
 _HELD_REQUESTS_MAX = 10_000
 _HELD_BYTES_MAX = 64 * 1024 * 1024
 
@@ -46,6 +47,10 @@ class Config:
     """As the original where it fails requests: what cannot be sent to its pod is 502. `KNUV_STRICT_COMPAT=1`."""
     held_bytes_max: int = _HELD_BYTES_MAX
     """Bytes that these hold together at most; beyond it 503. `KNUV_HELD_BYTES_MAX`."""
+    audit_s: float = AUDIT_S
+    """From one audit of what is known to the next; 0: none. `KNUV_AUDIT_SECONDS`."""
+    debug_address: tuple[str, int] | None = None
+    """Where GET /debug/state answers; None: nowhere. Loopback only. `KNUV_DEBUG_ADDRESS` (host:port)."""
     drain_s: float = _DRAIN_S
     """After SIGTERM requests are served for this long while the kubelet's probe fails. `KNUV_DRAIN_SECONDS`."""
     bind_address: str | None = None
@@ -68,8 +73,14 @@ class Config:
             probe_timeout_s=reading.parsed("PROBE_TIMEOUT", _positive_duration_s, 0.3, 0.0),
             probe_frequency_s=reading.parsed("PROBE_FREQUENCY", _positive_duration_s, 0.2, 0.0),
             held_requests_max=reading.parsed("KNUV_HELD_REQUESTS_MAX", _count, _HELD_REQUESTS_MAX, 0),
-            is_strict=reading.choice("KNUV_STRICT_COMPAT", ("0", "1")) == "1",
+            is_strict=reading.boolean("KNUV_STRICT_COMPAT", False),
             held_bytes_max=reading.parsed("KNUV_HELD_BYTES_MAX", _count, _HELD_BYTES_MAX, 0),
+            audit_s=reading.parsed("KNUV_AUDIT_SECONDS", _seconds, AUDIT_S, 0.0),
+            debug_address=(
+                reading.parsed("KNUV_DEBUG_ADDRESS", _loopback, None, ("", 0))
+                if environ.get("KNUV_DEBUG_ADDRESS")
+                else None
+            ),
             drain_s=reading.parsed("KNUV_DRAIN_SECONDS", _seconds, _DRAIN_S, 0.0),
             bind_address=environ.get("KNUV_BIND_ADDRESS") or None,
             resolves_by_endpoints=reading.choice("KNUV_SERVICE_RESOLUTION", ("dns", "endpoints")) == "endpoints",
@@ -83,6 +94,15 @@ def _count(text: str) -> int:
     if value < 0:
         raise ValueError("expected 0 or more")
     return value
+
+
+def _loopback(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not (host == "localhost" or host.startswith("127.") or host == "[::1]"):
+        raise ValueError("expected host:port with a loopback host")
+    if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
+        raise ValueError("expected a port from 0 to 65535")
+    return host.strip("[]"), int(port)
 
 
 def _positive_duration_s(text: str) -> float:

@@ -105,6 +105,16 @@ class PodProber:
         if watch.published != Backends():
             self._publish(key, Backends())
 
+    def backends(self, key: Key) -> Backends:
+        """Return where requests of the revision may go."""
+        watch = self._watches.get(key)
+        return Backends() if watch is None else watch.states.backends
+
+    def unsettled(self, key: Key) -> list[str]:
+        """Return the addresses of the revision that are being probed."""
+        watch = self._watches.get(key)
+        return [] if watch is None else watch.states.unsettled
+
     def close(self) -> None:
         """Stop probing."""
         for watch in self._watches.values():

@@ -129,6 +129,11 @@ class PodStates:
             return Backends(cluster_address=self._cluster_address, ready_count=len(self._addresses.ready))
         return Backends(pods=tuple(sorted(self._healthy)))
 
+    @property
+    def unsettled(self) -> list[str]:
+        """The pods that are looked for, in the order of their texts."""
+        return sorted(self._unsettled)
+
     def observe(self, addresses: Addresses, cluster_address: str, now_s: float) -> None:
         """Kubernetes lists these addresses; `cluster_address` is the private Service's, empty when it has none."""
         self._cluster_address = cluster_address

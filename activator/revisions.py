@@ -7,7 +7,7 @@ does not matter. What follows from them goes into one snapshot, which replaces t
 import asyncio
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from activator.active_revision import ActiveRevision
 from activator.endpoints import (
@@ -37,6 +37,8 @@ _SERVICE_TYPE: Final = "networking.internal.knative.dev/serviceType"
 _PRIVATE: Final = f"serving.knative.dev/revisionUID,{_SERVICE_TYPE}=Private"
 _PUBLIC: Final = f"{_SERVICE_TYPE}=Public"
 _BY_REVISION: Final = "revision"
+_AUDITED_PER_TURN: Final = 50
+"""Revisions that are audited before others have a turn: about a millisecond."""
 
 
 class Revisions:
@@ -123,6 +125,43 @@ class Revisions:
             passthrough_host=_passthrough_host(revision),
         )
         self._prober.observe((namespace, name), observation)
+
+    async def audit(self) -> list[str]:
+        """Compare everything with fresh lists and with the probes, repair and name what differs. Raises as lists do."""
+        differences = []
+        for informer in (self._revisions, self._private, self._public, self._services):
+            kind = informer.kind.RESOURCE.kind
+            differences += [
+                f"{kind} {namespace}/{name} was not as listed" for namespace, name in await informer.audit()
+            ]
+        keys = {revision.key for revision in self._revisions.list()}
+        keys.update((key.namespace.decode(), key.name.decode()) for key in self.by_key)
+        for index, key in enumerate(sorted(keys)):
+            if self._repair(*key):
+                differences.append(f"the snapshot of {key[0]}/{key[1]} did not follow from its objects and probes")
+            if index % _AUDITED_PER_TURN == 0:
+                await asyncio.sleep(0)
+        return differences
+
+    def _repair(self, namespace: str, name: str) -> bool:
+        """Let everything about a revision follow anew; whether something changed thereby."""
+        key = RevisionKey(namespace.encode(), name.encode())
+        before = self.by_key.get(key)
+        snapshot = before.throttler.snapshot if before is not None else None
+        self.refresh(namespace, name)
+        self._publish((namespace, name), self._prober.backends((namespace, name)))
+        after = self.by_key.get(key)
+        return before is not after or (after is not None and after.throttler.snapshot != snapshot)
+
+    def state(self) -> dict[str, Any]:
+        """Return what is known of every revision, as what can be written as JSON."""
+        return {
+            f"{key.namespace.decode()}/{key.name.decode()}": {
+                **active.state(),
+                "unsettled": self._prober.unsettled((key.namespace.decode(), key.name.decode())),
+            }
+            for key, active in self.by_key.items()
+        }
 
     def _create(self, revision: Revision) -> ActiveRevision:
         return ActiveRevision(

@@ -27,6 +27,8 @@ Key = tuple[str, str]
 
 _BACKOFF_FIRST_S = 0.05
 _BACKOFF_MAX_S = 10.0
+_AUDIT_PAGE_SIZE = 100
+"""An audit is in no hurry: small pages keep the loop free."""
 
 
 class Informer(Generic[R]):
@@ -47,7 +49,7 @@ class Informer(Generic[R]):
         log: Logger | None = None,
     ) -> None:
         self._client = client
-        self._kind = kind
+        self.kind = kind
         self._namespace = namespace
         self._label_selector = label_selector
         self._field_selector = field_selector
@@ -78,7 +80,7 @@ class Informer(Generic[R]):
         """Begin to list and watch; return when the first list is complete."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(
-                self._run(), name=f"informer {self._kind.RESOURCE.plural}"
+                self._run(), name=f"informer {self.kind.RESOURCE.plural}"
             )
         await self._synced.wait()
 
@@ -111,6 +113,44 @@ class Informer(Generic[R]):
         if held is None or _version(held) < _version(obj):
             self._put(obj)
 
+    async def audit(self, *, settle_s: float = 1.0) -> builtins.list[Key]:
+        """List anew, repair what the copy has wrong, return its keys; nothing when every event has arrived.
+
+        An event may be on its way: only what two lists, `settle_s` apart, say alike counts. Raises as `Client.list`.
+        """
+        first = await self._listed()
+        if not self._differences(first):
+            return []
+        await asyncio.sleep(settle_s)
+        second = await self._listed()
+        wrong = []
+        for key in self._differences(first) & self._differences(second):
+            before, obj = first.get(key), second.get(key)
+            if obj is None:
+                self._remove(key)
+            elif before is not None and _version(before) == _version(obj):
+                self._put(obj)
+            else:
+                continue  # it changes as we look
+            wrong.append(key)
+        return wrong
+
+    def _differences(self, listed: dict[Key, R]) -> set[Key]:
+        """Keys of what the copy lacks, has in an older version, or has though it is not listed."""
+        objects = self._objects
+        older = {key for key, obj in listed.items() if key not in objects or _version(objects[key]) < _version(obj)}
+        return older | (objects.keys() - listed.keys())
+
+    async def _listed(self) -> dict[Key, R]:
+        page = await self._client.list(
+            self.kind,
+            self._namespace,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
+            page_size=_AUDIT_PAGE_SIZE,
+        )
+        return {obj.key: obj for obj in page.items}
+
     # The task.
 
     async def _run(self) -> None:
@@ -126,7 +166,7 @@ class Informer(Generic[R]):
                 continue
             except (ApiError, ApiUnreachable) as error:
                 if self.is_current or not self._synced.is_set():
-                    self._log.warning("watch_lost", kind=self._kind.RESOURCE.kind, error=str(error), retry_s=backoff_s)
+                    self._log.warning("watch_lost", kind=self.kind.RESOURCE.kind, error=str(error), retry_s=backoff_s)
                 self.is_current = False
                 # After a lost server the version may belong to another history: list, and compare.
                 self._version = ""
@@ -135,7 +175,7 @@ class Informer(Generic[R]):
 
     async def _list(self) -> None:
         page = await self._client.list(
-            self._kind,
+            self.kind,
             self._namespace,
             label_selector=self._label_selector,
             field_selector=self._field_selector,
@@ -154,7 +194,7 @@ class Informer(Generic[R]):
 
     async def _watch(self) -> None:
         events = self._client.watch(
-            self._kind,
+            self.kind,
             self._namespace,
             resource_version=self._version,
             label_selector=self._label_selector,
@@ -202,7 +242,7 @@ class Informer(Generic[R]):
             try:
                 callback(old, new)
             except Exception as error:  # noqa: BLE001 - one reader's bug must not stop the others
-                self._log.exception("informer_callback_failed", error, kind=self._kind.RESOURCE.kind)
+                self._log.exception("informer_callback_failed", error, kind=self.kind.RESOURCE.kind)
 
 
 def _version(obj: Resource) -> int:

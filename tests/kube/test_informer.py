@@ -196,3 +196,52 @@ async def test_a_version_that_is_too_old_is_answered_by_listing_again(api: Runni
         assert (await seen.wait(3))[2] == (None, "3")
         await informer.stop()
         assert client.watches == 2
+
+
+class Deaf(Client):
+    """A client whose watches never say anything."""
+
+    async def watch(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
+        await asyncio.Event().wait()
+        yield
+
+
+async def test_an_audit_repairs_what_a_watch_did_not_say(api: RunningApiServer) -> None:
+    async with Deaf(api.config) as client:
+        await client.create(config_map("changes", k="1"))
+        await client.create(config_map("vanishes", k="2"))
+        informer = Informer(client, ConfigMap, namespace="default")
+        seen = Seen(informer)
+        await informer.start()
+        assert await informer.audit(settle_s=0) == []
+        await client.create(config_map("comes", k="3"))
+        await client.patch(ConfigMap, "changes", "default", {"data": {"k": "4"}})
+        await client.delete(ConfigMap, "vanishes", "default")
+        wrong = await informer.audit(settle_s=0)
+        assert sorted(name for _, name in wrong) == ["changes", "comes", "vanishes"]
+        assert sorted(seen.changes[2:], key=str) == [("1", "4"), ("2", None), (None, "3")]
+        assert await informer.audit(settle_s=0) == []
+        await informer.stop()
+
+
+async def test_an_audit_leaves_alone_what_changes_as_it_looks(api: RunningApiServer) -> None:
+    async with Deaf(api.config) as client:
+        await client.create(config_map("a", k="1"))
+        informer = Informer(client, ConfigMap, namespace="default")
+        await informer.start()
+        await client.patch(ConfigMap, "a", "default", {"data": {"k": "2"}})
+        lists = 0
+        listed = client.list
+
+        async def list_and_change(*args: Any, **options: Any) -> Any:
+            nonlocal lists
+            page = await listed(*args, **options)
+            lists += 1
+            if lists == 1:
+                await client.patch(ConfigMap, "a", "default", {"data": {"k": "3"}})
+            return page
+
+        client.list = list_and_change  # type: ignore[method-assign]
+        assert await informer.audit(settle_s=0) == []
+        assert await informer.audit(settle_s=0) == [("default", "a")]
+        await informer.stop()
