@@ -13,8 +13,9 @@ from dataclasses import replace
 from autoscaler.activator_probe import ActivatorProber, ProbeTarget
 from autoscaler.activators import ACTIVATORS_MIN, activator_count
 from autoscaler.activity import next_activity
+from autoscaler.ages import Ages
 from autoscaler.cluster_settings import ClusterSettings
-from autoscaler.envelope import CONDITIONS, Envelope, StepFailed
+from autoscaler.envelope import Envelope, StepFailed
 from autoscaler.multiscaler import UNKNOWN_SCALE, MultiScaler, Revision, RevisionKey
 from autoscaler.owned import PROXY, SERVE, OwnedObjects, is_service_ready
 from autoscaler.pods import PodCounts
@@ -90,6 +91,7 @@ class Reconciler:
         self._log = log
         self._applied: dict[RevisionKey, tuple[str, int]] = {}
         """Per revision the Deployment's version that was patched last, and to what."""
+        self._ages = Ages()
 
     async def reconcile(self, key: RevisionKey) -> float | None:
         """Bring one PodAutoscaler's surroundings up to date; seconds after which to look again, or None."""
@@ -108,6 +110,7 @@ class Reconciler:
         self._scalers.delete(key)
         self._scraping.forget(key)
         self._applied.pop(key, None)
+        self._ages.forget(key)
 
     def _is_ours(self, autoscaler: PodAutoscaler) -> bool:
         return autoscaler_class(autoscaler.metadata.annotations, self._settings.autoscaler) == KPA_CLASS
@@ -159,7 +162,7 @@ class Reconciler:
         conditions: Conditions,
     ) -> Plan | None:
         """Apply the decider's wish as far as it may be; the plan, or None when there is nothing to scale yet."""
-        situation = _situation(revision.desired, conditions, service, time.time())
+        situation = _situation(revision, conditions, service, self._ages)
         plan = plan_scale(situation, settings, self._settings.progress_deadline_s)
         if plan.needs_probe:
             target = self._probe_target(autoscaler)
@@ -254,16 +257,16 @@ class Reconciler:
         return service
 
 
-def _situation(desired: int, conditions: Conditions, service: ServerlessService, now_s: float) -> Situation:
+def _situation(revision: Revision, conditions: Conditions, service: ServerlessService, ages: Ages) -> Situation:
     active = conditions.status("Active")
-    proxied = CONDITIONS.manage(service.status.conditions, now_s)
+    proxied = next((c for c in service.status.conditions if c.type == "ActivatorEndpointsPopulated"), None)
     return Situation(
-        desired=desired,
+        desired=revision.desired,
         active=active,
-        active_status_for_s=conditions.in_status_for_s("Active", active, now_s),
+        active_status_for_s=ages.in_status_s(revision.key, conditions.get("Active"), active),
         is_initialized=conditions.is_true("ScaleTargetInitialized"),
         is_proxied=service.spec.mode == PROXY,
-        proxied_for_s=max(0.0, proxied.in_status_for_s("ActivatorEndpointsPopulated", "True", now_s)),
+        proxied_for_s=max(0.0, ages.in_status_s(revision.key, proxied, "True")),
     )
 
 

@@ -7,7 +7,7 @@ condition, are those of spec control-plane.md 2.1.
 from dataclasses import dataclass
 
 from kube.models.meta import Condition
-from kube.timestamps import format_time, parse_time_s
+from kube.timestamps import format_time
 
 __all__ = ["ConditionSet", "Conditions"]
 
@@ -48,13 +48,6 @@ class Conditions:
     def is_false(self, type_: str) -> bool:
         """Whether the condition is False."""
         return self.status(type_) == "False"
-
-    def in_status_for_s(self, type_: str, status: str, now_s: float) -> float:
-        """Seconds since the condition took `status`; -1 when it has another."""
-        condition = self._by_type.get(type_)
-        if condition is None or condition.status != status or condition.last_transition_time is None:
-            return -1.0
-        return now_s - parse_time_s(condition.last_transition_time)
 
     def initialise(self) -> None:
         """Add what is missing: Unknown, or True for a new dependent of something that is already happy."""

@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from autoscaler.clock import SteadyClock
 from autoscaler.multiscaler import PHASE_S, PHASES, MultiScaler, RevisionKey
 from autoscaler.pods import ReadyPod
 from autoscaler.scrape_client import ACCEPT, ScrapeClient, ScrapeTarget, read_answer
@@ -55,8 +56,9 @@ class Autoscaler:
 
     def __init__(self, *, is_strict: bool = False, **annotations: str) -> None:
         self.pods = Pods()
-        self.now_s = T0
         self.phase = 0
+        self.wall_s = T0
+        self.clock = SteadyClock(wall=lambda: self.wall_s, steady=lambda: self.phase * PHASE_S)
         self.load = 0.0
         self.poked: list[RevisionKey] = []
         self.lines: list[bytes] = []
@@ -65,7 +67,7 @@ class Autoscaler:
             self.pods,
             self.scalers,
             ready_pods=self.pods.ready,
-            clock=lambda: self.now_s,
+            clock=self.clock,
             mode=MeshMode.AUTO,
             passthrough=False,
             is_strict=is_strict,
@@ -80,20 +82,19 @@ class Autoscaler:
             metrics_service="hello-00001-private",
             config=AutoscalerConfig(),
         )
-        self.scalers.put(KEY, settings.decider, settings.metric, self.now_s, self.phase, settings.metric_url)
+        self.scalers.put(KEY, settings.decider, settings.metric, self.clock(), self.phase, settings.metric_url)
 
     async def run(self, seconds: float) -> list[int]:
         """What was wanted after each decision."""
         wanted = []
         for _ in range(round(seconds / PHASE_S)):
             self.phase += 1
-            self.now_s = T0 + self.phase * PHASE_S
             self.pods.concurrency = self.load / max(1, self.pods.count)
-            for outcome in self.scalers.decide_phase(self.phase, self.now_s):
+            for outcome in self.scalers.decide_phase(self.phase, self.clock()):
                 wanted.append(outcome.decision.desired)
                 self.pods.count = outcome.decision.desired
             if self.scalers.count_in_phase(self.phase + 20) or self.scalers.count_in_phase(self.phase + 120):
-                self.scraping.start_phase(self.phase, self.now_s)
+                self.scraping.start_phase(self.phase, self.clock())
                 for _ in range(6):  # a scrape is a task with a task for each pod
                     await asyncio.sleep(0)
         return wanted
@@ -114,7 +115,7 @@ async def test_a_revision_is_scraped_every_second() -> None:
     await scaler.run(20)
     revision = scaler.scalers.get(KEY)
     assert revision is not None
-    assert revision.collection.load("rps", scaler.now_s) == (30.0, 30.0, 1.0)
+    assert revision.collection.load("rps", scaler.clock()) == (30.0, 30.0, 1.0)
 
 
 @pytest.mark.parametrize("silent_s", [5, 20, 45, 90, 600])
@@ -165,6 +166,32 @@ async def test_an_autoscaler_that_stood_still_does_not_shrink_anything() -> None
     scaler.phase += 40 * PHASES // 2  # forty seconds in which the process did not run
     wanted = await scaler.run(120)
     assert set(wanted) == {4}
+
+
+@pytest.mark.parametrize("step_s", [3600.0, -3600.0, 30.0, -30.0])
+async def test_a_wall_clock_that_is_set_changes_no_scale(step_s: float) -> None:
+    scaler = await Autoscaler().steady(4)
+    scaler.wall_s += step_s
+    assert set(await scaler.run(90)) == {4}
+    scaler.load = 0.0
+    await scaler.run(90)
+    assert scaler.pods.count == 0
+
+
+async def test_scrapes_that_follow_each_other_after_a_stall_are_not_twice_the_load() -> None:
+    scaler = await Autoscaler().steady(4)
+    for second in range(5):
+        # Nothing runs for most of a second, then what was due is done at once.
+        for phase in range(scaler.phase + 1, scaler.phase + PHASES // 2 + 1):
+            scaler.scraping.start_phase(phase, scaler.clock() + (phase - scaler.phase) * PHASE_S)
+        scaler.phase += PHASES // 2
+        for _ in range(6):
+            await asyncio.sleep(0)
+        revision = scaler.scalers.get(KEY)
+        assert revision is not None
+        load = revision.collection.load("concurrency", scaler.clock())
+        assert load is not None
+        assert load.panic == pytest.approx(scaler.load), second
 
 
 async def test_errors_are_told_once_and_so_is_their_end() -> None:
@@ -224,7 +251,7 @@ async def test_a_first_request_starts_one_pod_whose_gauge_takes_over() -> None:
     scaler = queue_worker()
     await scaler.run(90)
     assert scaler.pods.count == 0
-    outcome = scaler.scalers.record(KEY, Stat("activator", 1, request_count=1), scaler.now_s)
+    outcome = scaler.scalers.record(KEY, Stat("activator", 1, request_count=1), scaler.clock())
     assert outcome is not None
     assert outcome.decision.desired == 1
     scaler.pods.count, scaler.pods.gauge, scaler.load = 1, 50.0, 1.0

@@ -66,8 +66,6 @@ def test_the_transition_time_moves_only_with_a_change() -> None:
     condition = same.get("ResourcesAvailable")
     assert condition is not None
     assert condition.last_transition_time == "1970-01-01T00:16:40Z"
-    assert same.in_status_for_s("ResourcesAvailable", "Unknown", 1600.0) == 600.0
-    assert same.in_status_for_s("ResourcesAvailable", "True", 1600.0) == -1.0
 
 
 def test_a_new_dependent_of_something_ready_starts_true() -> None:
