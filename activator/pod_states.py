@@ -27,10 +27,13 @@ from activator.endpoints import Addresses
 __all__ = ["Backends", "MeshMode", "PodStates", "ProbeOutcome", "ProbeSettings"]
 
 _REFUSED_FIRST_S: Final = 0.005
-_REFUSED_WAITED_RATIO: Final = 0.05
+_WAITED_RATIO: Final = 0.05
+_GAP_MAX_S: Final = 1.0
 """A pod that refuses has not opened its port yet. The next probe comes after 5 ms, times the pods of the revision that
 are unsettled, plus a twentieth of the time waited so far: found hardly late, with about 50 probes in the first
-second."""
+second, and one a second for an address that is dead. Other pods are probed at the frequency, and at last as rarely."""
+_TIMEOUT_MAX_S: Final = 1.0
+"""Of a probe that got no answer the next one may take twice as long, up to this: a network may be slow."""
 
 
 class MeshMode(Enum):
@@ -83,7 +86,7 @@ class Backends:
 
 
 class _Pod:
-    __slots__ = ("due_s", "is_probed", "outcome", "since_s", "started_s")
+    __slots__ = ("due_s", "is_probed", "outcome", "silences", "since_s", "started_s")
 
     def __init__(self, now_s: float) -> None:
         self.since_s = now_s
@@ -92,6 +95,8 @@ class _Pod:
         self.started_s = now_s
         self.is_probed = False
         self.outcome: ProbeOutcome | None = None
+        self.silences = 0
+        """Probes without an answer, one after another."""
 
 
 class PodStates:
@@ -171,12 +176,24 @@ class PodStates:
             del self._unsettled[address]
             self._healthy.add(address)
             return
+        pod.silences = pod.silences + 1 if outcome is ProbeOutcome.SILENT else 0
         frequency_s = self._settings.frequency_s
+        waited_s = _WAITED_RATIO * (now_s - pod.since_s)
         if outcome is ProbeOutcome.REFUSED:
-            gap_s = _REFUSED_FIRST_S * len(self._unsettled) + _REFUSED_WAITED_RATIO * (now_s - pod.since_s)
-            pod.due_s = now_s + min(gap_s, frequency_s)
+            gap_s = _REFUSED_FIRST_S * len(self._unsettled) + waited_s
+            pod.due_s = now_s + min(gap_s, max(_GAP_MAX_S, frequency_s))
         else:
-            pod.due_s = max(now_s, pod.started_s + frequency_s)
+            pod.due_s = max(now_s, pod.started_s + max(frequency_s, min(waited_s, _GAP_MAX_S)))
+
+    def timeout_s(self, address: str, first_s: float) -> float:
+        """Return how long a probe of `address` may take, where a first one may take `first_s`."""
+        pod = self._unsettled.get(address)
+        return first_s if pod is None else min(first_s * 2**pod.silences, max(first_s, _TIMEOUT_MAX_S))
+
+    def is_repeated(self, address: str) -> bool:
+        """Whether `address` has been probed before."""
+        pod = self._unsettled.get(address)
+        return pod is not None and pod.outcome is not None
 
     def suspect(self, address: str, now_s: float) -> bool:
         """A request could not be sent to `address`: it takes none before it has passed a probe again.

@@ -180,6 +180,16 @@ class Revisions:
         active = self.by_key.get(RevisionKey(key[0].encode(), key[1].encode()))
         if active is None:
             return
+        snapshot = active.throttler.snapshot
+        if (backends.pods, backends.cluster_address) != (snapshot.pods, snapshot.cluster_address):
+            self._log.info(
+                "backends_changed",
+                namespace=key[0],
+                revision=key[1],
+                pods=len(backends.pods),
+                unsettled=len(self._prober.unsettled(key)),
+                cluster_address=backends.cluster_address,
+            )
         active.update(
             replace(
                 active.throttler.snapshot,

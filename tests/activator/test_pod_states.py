@@ -83,15 +83,40 @@ def test_refused_probes_come_again_soon_and_then_less_often() -> None:
     states = pod_states()
     states.observe(addresses(not_ready=(A,)), "", 0.0)
     now_s, gaps_s = 0.0, []
-    while now_s < 5.0:
+    while now_s < 30.0:
         probe(states, A, ProbeOutcome.REFUSED, now_s)
         assert states.next_s is not None
         gaps_s.append(states.next_s - now_s)
         now_s = states.next_s
     assert gaps_s[0] == pytest.approx(0.005)
     assert gaps_s == sorted(gaps_s)
-    assert gaps_s[-1] == pytest.approx(0.2)
-    assert len(gaps_s) < 100
+    assert gaps_s[-1] == pytest.approx(1.0)
+    assert len(gaps_s) < 150
+
+
+def test_other_pods_are_probed_at_the_frequency_and_at_last_as_rarely() -> None:
+    states = pod_states()
+    states.observe(addresses(not_ready=(A,)), "", 0.0)
+    now_s, gaps_s = 0.0, []
+    while now_s < 30.0:
+        probe(states, A, ProbeOutcome.MAYBE_MESH, now_s)
+        assert states.next_s is not None
+        gaps_s.append(states.next_s - now_s)
+        now_s = states.next_s
+    assert gaps_s[:20] == pytest.approx([0.2] * 20)
+    assert gaps_s[-1] == pytest.approx(1.0)
+
+
+def test_a_probe_without_an_answer_gives_the_next_one_more_time() -> None:
+    states = pod_states()
+    states.observe(addresses(not_ready=(A,)), "", 0.0)
+    assert (states.timeout_s(A, 0.3), states.is_repeated(A)) == (0.3, False)
+    for now_s, timeout_s in ((0.0, 0.6), (1.0, 1.0), (2.0, 1.0)):
+        probe(states, A, ProbeOutcome.SILENT, now_s)
+        assert (states.timeout_s(A, 0.3), states.is_repeated(A)) == (timeout_s, True)
+    assert states.timeout_s(A, 3.0) == 3.0, "what was configured is the least"
+    probe(states, A, ProbeOutcome.REFUSED, 3.0)
+    assert states.timeout_s(A, 0.3) == 0.3
 
 
 def test_many_pods_that_refuse_are_probed_less_often_each() -> None:
@@ -108,7 +133,7 @@ def test_another_set_of_addresses_begins_the_back_off_anew() -> None:
     states = pod_states()
     states.observe(addresses(not_ready=(A,)), "", 0.0)
     probe(states, A, ProbeOutcome.REFUSED, 5.0)
-    assert states.next_s == pytest.approx(5.2)
+    assert states.next_s == pytest.approx(5.255)
     states.observe(addresses(not_ready=(A, B)), "", 5.01)
     assert sorted(states.take_due(5.01)) == [A, B]
 

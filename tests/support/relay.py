@@ -1,4 +1,4 @@
-"""A TCP relay that can fall silent: what a network partition looks like from both sides."""
+"""A TCP relay that can fall silent, or be slow: what a partition or a long way looks like from both sides."""
 
 import asyncio
 import contextlib
@@ -9,9 +9,11 @@ __all__ = ["Relay", "running_relay"]
 
 
 class Relay:
-    """Passes bytes between its clients and one address. While `is_silent`, connections stay open and nothing moves."""
+    """Passes bytes between its clients and one address, each after `delay_s`; once silent, nothing moves any more."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, host: str = "127.0.0.1", *, delay_s: float = 0.0) -> None:
+        self._host = host
+        self._delay_s = delay_s
         self._target = port
         self._flows = asyncio.Event()
         self._flows.set()
@@ -52,7 +54,7 @@ class Relay:
         self._tasks.add(task)
         try:
             await self._flows.wait()
-            their_reader, their_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            their_reader, their_writer = await asyncio.open_connection(self._host, self._target)
             with contextlib.closing(their_writer):
                 await asyncio.gather(self._pump(reader, their_writer), self._pump(their_reader, writer))
         except (OSError, asyncio.CancelledError):
@@ -64,15 +66,17 @@ class Relay:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(1 << 16):
             await self._flows.wait()
+            if self._delay_s:
+                await asyncio.sleep(self._delay_s)
             writer.write(data)
             await writer.drain()
         writer.close()
 
 
 @asynccontextmanager
-async def running_relay(port: int) -> AsyncIterator[Relay]:
-    """A relay to 127.0.0.1:`port`."""
-    relay = Relay(port)
+async def running_relay(port: int, host: str = "127.0.0.1", *, delay_s: float = 0.0) -> AsyncIterator[Relay]:
+    """A relay to `host`:`port`."""
+    relay = Relay(port, host, delay_s=delay_s)
     await relay.start()
     try:
         yield relay

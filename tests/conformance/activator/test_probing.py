@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tests.conformance.activator.world import SOON_S, Pod, World, activator, surroundings
+from tests.support.relay import running_relay
 
 
 def intervals(pod: Pod) -> list[float]:
@@ -187,3 +188,26 @@ async def test_a_pod_that_does_not_listen_yet_is_found_soon_after_it_does() -> N
         await pod.start()
         assert (await waiting).body == b"pod-10"
         assert time.monotonic() - began < SOON_S
+
+
+@pytest.mark.parametrize("round_trip_s", [0.07, 0.2])
+async def test_pods_that_are_far_away_are_found_and_used(round_trip_s: float) -> None:
+    async with activator() as world:
+        pod = await world.pod(10)
+        # A relay cannot delay a connect, so the bytes are late by that as well.
+        async with running_relay(pod.port, pod.host, delay_s=round_trip_s) as relay:
+            await world.endpoints(not_ready=[Pod("127.0.0.1", "far", port=relay.port)])
+            assert (await world.get()).body == b"pod-10"
+            assert len(pod.probes) <= 3
+
+
+async def test_a_change_of_pods_is_one_line() -> None:
+    async with activator() as world:
+        pod, deaf = await world.pod(10), await world.pod(11, listens=False)
+        await world.endpoints(not_ready=[pod, deaf])
+        line = await world.logged("backends_changed")
+        assert (line["namespace"], line["revision"], line["pods"], line["unsettled"]) == ("ns", "rev", 1, 1)
+        await world.endpoints()
+        assert (await world.logged("backends_changed", 2))["pods"] == 0
+        await world.end()
+        assert [line["message"] for line in world.log].count("backends_changed") == 2
