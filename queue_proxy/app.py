@@ -23,6 +23,7 @@ from queue_proxy.timeout_log import TimeoutLog
 
 if TYPE_CHECKING:
     from queue_proxy.metrics import Metrics
+    from queue_proxy.traces import Traces
 
 __all__ = ["App"]
 
@@ -67,6 +68,7 @@ class App:
         self._timeout_log = TimeoutLog(loop, self._logger)
         breaker = Breaker[Exchange](queue_depth=config.queue_depth, concurrency=limit) if limit > 0 else None
         self._metrics = self._metrics_if_on()
+        self._traces = self._traces_if_on()
         self._policy = QueuePolicy(
             target=self._pool.endpoint(config.user_socket or _USER_HOST, _port(config.user_port)),
             limits=TimeoutLimits(
@@ -79,12 +81,14 @@ class App:
             drain=self._drain,
             readiness=self._readiness,
             timed_out=self._timeout_log.add,
-            telemetry=combined(*(() if self._metrics is None else (self._metrics.requests,))),
+            telemetry=combined(*(() if self._metrics is None else (self._metrics.requests,)), tracer=self._traces),
+            tells_timing=config.server_timing,
         )
         self._waiters = DrainPolicy(self._wait_for_drain)
         self._main = Server(loop, self._policy, self._logger)
         self._admin = Server(loop, self._waiters, self._logger, is_side_port=True)
         self._stat = Server(loop, StatPolicy(self._snapshot), self._logger, is_side_port=True)
+        self._profiling = self._profiling_if_on()
         self._tick: asyncio.TimerHandle | None = None
         self._take_back: asyncio.TimerHandle | None = None
 
@@ -95,6 +99,8 @@ class App:
         await self._listen_on_sibling(host)
         await self._admin.listen(host, ADMIN_PORT)
         await self._stat.listen(host, STAT_PORT)
+        if self._profiling is not None:
+            await self._profiling.listen(host, self._config.observability.profiling_port)
         if self._metrics is not None:
             await self._metrics.start()
         self._logger.info("listening", at=time.time(), port=self._config.queue_serving_port)
@@ -119,8 +125,12 @@ class App:
         self._waiters.release()
         await self._admin.stop()
         await self._stat.stop()
+        if self._profiling is not None:
+            await self._profiling.stop()
         if self._metrics is not None:
             await self._metrics.stop()
+        if self._traces is not None:
+            await self._traces.stop()
         for handle in (self._tick, self._take_back):
             if handle is not None:
                 handle.cancel()
@@ -143,6 +153,45 @@ class App:
         from queue_proxy.metrics import Metrics
 
         return Metrics(self._loop, self._config, self._logger, lambda: self._policy.queue_depth)
+
+    def _traces_if_on(self) -> "Traces | None":
+        config = self._config
+        tracing = config.observability.tracing
+        if tracing.protocol is Protocol.GRPC:
+            self._logger.warning(
+                "traces_not_exported",
+                protocol=tracing.protocol.value,
+                endpoint=tracing.endpoint,
+                problem="OTLP over gRPC is not supported, so no traces are recorded",
+                remedy="set tracing-protocol in config-observability to http/protobuf",
+            )
+        if tracing.protocol in (Protocol.NONE, Protocol.GRPC):
+            return None
+        from queue_proxy.observability import resource_attributes
+        from queue_proxy.traces import Traces
+
+        return Traces(
+            self._loop,
+            tracing,
+            self._logger,
+            resource=resource_attributes(
+                config.observability,
+                namespace=config.serving_namespace,
+                service=config.serving_service,
+                configuration=config.serving_configuration,
+                revision=config.serving_revision,
+            ),
+            user_port=config.user_port,
+            has_breaker=config.container_concurrency > 0,
+        )
+
+    def _profiling_if_on(self) -> Server | None:
+        if not self._config.observability.profiling:
+            return None
+        from queue_proxy.profiling import HEAD_TIMEOUT_S, ProfilingPolicy
+
+        policy = ProfilingPolicy(self._loop)
+        return Server(self._loop, policy, self._logger, head_timeout_s=HEAD_TIMEOUT_S, is_side_port=True)
 
     async def _listen_on_sibling(self, host: str) -> None:
         """Nobody may count on this port, so a pod in which it is taken works without."""

@@ -93,11 +93,13 @@ class QueuePolicy:
         readiness: Readiness,
         timed_out: Callable[[Exchange, Timer], None],
         telemetry: Telemetry | None = None,
+        tells_timing: bool = False,
     ) -> None:
-        """`timed_out` hears of counted exchanges that a timer ended."""
+        """`timed_out` hears of counted exchanges that a timer ended. `tells_timing`: responses have `Server-Timing`."""
         self.queue_depth = 0
         """Exchanges inside the breaker, running and waiting, when one was admitted last."""
         self._timed_out = timed_out
+        self._tells_timing = tells_timing
         self._telemetry = telemetry
         self._target = target
         self._limits = limits
@@ -167,6 +169,8 @@ class QueuePolicy:
         exchange.context = _RUNNING
         if self._breaker is not None:
             self.queue_depth = self._breaker.in_flight
+        if self._tells_timing:
+            exchange.response_lines = _server_timing
         telemetry = self._telemetry
         exchange.forward(self._target, APP_EDITS if telemetry is None else telemetry.edits(exchange))
 
@@ -211,6 +215,13 @@ def _kind_of(request: RequestHead) -> RequestKind:
     if request.get(headers.KUBELET_PROBE):
         return RequestKind.KUBELET
     return RequestKind.PROXIED if request.get(headers.PROXY_REQUEST) == b"activator" else RequestKind.DIRECT
+
+
+def _server_timing(exchange: Exchange) -> bytes:
+    """What the request waited here, and what the app took to answer, in ms (W3C Server Timing)."""
+    queue_ms = (exchange.forwarded_s - exchange.arrived_s) * 1e3
+    app_ms = (exchange.responded_s - exchange.forwarded_s) * 1e3
+    return b"Server-Timing: queue;dur=%.1f, app;dur=%.1f\r\n" % (queue_ms, app_ms)
 
 
 def _network_answer(request: RequestHead) -> Answer:

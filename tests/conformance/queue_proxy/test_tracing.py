@@ -1,0 +1,196 @@
+"""Statements 95 and 96 about tracing (spec queue-proxy.md 18, 23), `Server-Timing` and the profiling port."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.support.http import App, Call, fetch, running_app
+from tests.support.otlp import ExportTraceServiceRequest, ExportTraceServiceResponse
+from tests.support.processes import eventually
+from tests.support.queue_proxy import QueueProxy, running_queue_proxy
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = "00f067aa0ba902b7"
+TRACEPARENT = f"traceparent: 00-{TRACE}-{PARENT}-01"
+
+
+class Collector:
+    """What a collector of traces has received."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self.paths: list[str] = []
+
+    async def take(self, call: Call) -> None:
+        body, _ = await call.body()
+        self.bodies.append(body)
+        self.paths.append(call.target)
+        await call.respond(
+            200, ExportTraceServiceResponse().SerializeToString(), "Content-Type: application/x-protobuf"
+        )
+
+    def spans(self) -> list[Any]:
+        messages = [ExportTraceServiceRequest.FromString(body) for body in self.bodies]
+        return [
+            span
+            for message in messages
+            for resource in message.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+
+@asynccontextmanager
+async def traced(sampling_rate: float = 1.0, **variables: str) -> AsyncIterator[tuple[QueueProxy, App, Collector]]:
+    collector = Collector()
+    async with running_app(collector.take) as receiver, running_app() as app:
+        config = {
+            "tracing": {
+                "protocol": "http/protobuf",
+                "endpoint": f"http://127.0.0.1:{receiver.port}",
+                "samplingRate": sampling_rate,
+            }
+        }
+        variables = {"CONTAINER_CONCURRENCY": "5", "OBSERVABILITY_CONFIG": json.dumps(config)} | variables
+        async with running_queue_proxy(app.port, **variables) as proxy:
+            yield proxy, app, collector
+
+
+async def test_95_without_tracing_a_traceparent_reaches_the_app_unchanged() -> None:
+    async with running_app() as app, running_queue_proxy(app.port) as proxy:
+        await proxy.fetch(headers=[TRACEPARENT, "tracestate: a=b", "baggage: k=v"])
+    assert app.calls[0].values("traceparent") == [TRACEPARENT.partition(" ")[2]]
+    assert app.calls[0].values("tracestate") == ["a=b"]
+
+
+@pytest.mark.parametrize("concurrency", ["5", "0"])
+async def test_96_one_request_gives_its_spans_in_one_trace(concurrency: str) -> None:
+    async with traced(CONTAINER_CONCURRENCY=concurrency) as (proxy, app, collector):
+        await proxy.fetch("/work?x=1", headers=[TRACEPARENT, "tracestate: a=b"])
+        await eventually(lambda: collector.bodies, timeout_s=10)
+        spans = {span.name: span for span in collector.spans()}
+    wait = [] if concurrency == "0" else ["kn.queueproxy.wait"]
+    chain = ["GET", "kn.queueproxy.proxy", *wait, "HTTP GET"]
+    assert list(spans) == chain
+    assert {span.trace_id.hex() for span in spans.values()} == {TRACE}
+    parents = [PARENT, *(spans[name].span_id.hex() for name in chain)]
+    assert [spans[name].parent_span_id.hex() for name in chain] == parents[:-1]
+    assert [spans[name].kind for name in chain] == [2, 1, *(1 for _ in wait), 3]
+    assert {span.trace_state for span in spans.values()} == {"a=b"}
+    begins = [spans[name].start_time_unix_nano for name in chain]
+    assert begins == sorted(begins)
+    assert all(span.end_time_unix_nano >= span.start_time_unix_nano for span in spans.values())
+    attributes = {each.key: each.value for each in spans["GET"].attributes}
+    assert attributes["http.response.status_code"].int_value == 200
+    assert attributes["kn.route.tag"].string_value == "kn:disabled"
+    assert attributes["url.path"].string_value == "/work"
+    # The app is the client span's child, and the state goes with it.
+    assert app.calls[0].values("traceparent") == [f"00-{TRACE}-{spans['HTTP GET'].span_id.hex()}-01"]
+    assert app.calls[0].values("tracestate") == ["a=b"]
+    assert collector.paths == ["/v1/traces"]
+
+
+async def test_probes_have_no_spans_and_what_waits_is_sent_at_the_end() -> None:
+    async with traced() as (proxy, _, collector):
+        await proxy.probe()
+        await proxy.fetch(headers=["K-Kubelet-Probe: x"])
+        await proxy.fetch("/only")
+        await proxy.fetch("/only")
+        await eventually(lambda: collector.bodies, timeout_s=10)
+        names = [span.name for span in collector.spans()]
+    assert names.count("GET") == 2
+
+
+@pytest.mark.parametrize(
+    ("rate", "variables", "flags", "sampled"),
+    [
+        (0.0, {}, "01", False),  # never, even with a sampled parent
+        (1.0, {}, "00", True),  # always, whatever the parent says
+        (0.5, {}, "01", True),
+        (0.5, {}, "00", False),
+        (0.0, {"OTEL_TRACES_SAMPLER": "parentbased_always_off"}, "01", True),
+        (1.0, {"OTEL_TRACES_SAMPLER": "always_off"}, "01", False),
+        (0.0, {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "1"}, "00", True),
+    ],
+)
+async def test_who_decides_about_sampling(rate: float, variables: dict[str, str], flags: str, sampled: bool) -> None:
+    async with traced(rate, **variables) as (proxy, app, _):
+        await proxy.fetch(headers=[f"traceparent: 00-{TRACE}-{PARENT}-{flags}"])
+    (value,) = app.calls[0].values("traceparent")
+    assert re.fullmatch(rf"00-{TRACE}-[0-9a-f]{{16}}-{'01' if sampled else '00'}", value)
+    assert PARENT not in value
+
+
+@pytest.mark.parametrize("value", ["", "nonsense", f"00-{'0' * 32}-{PARENT}-01", f"ff-{TRACE}-{PARENT}-01"])
+async def test_a_traceparent_that_says_nothing_begins_a_new_trace(value: str) -> None:
+    async with traced() as (proxy, app, _):
+        await proxy.fetch(headers=[f"traceparent: {value}", "tracestate: a=b"])
+    (sent,) = app.calls[0].values("traceparent")
+    assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-01", sent)
+    assert TRACE not in sent
+    assert app.calls[0].values("tracestate") == []
+
+
+async def test_an_app_that_cannot_be_reached_is_an_error_in_both_spans() -> None:
+    async with traced(USER_PORT="1") as (proxy, _, collector):
+        assert (await proxy.fetch()).status == 502
+        await eventually(lambda: collector.bodies, timeout_s=10)
+        spans = {span.name: span for span in collector.spans()}
+    assert (spans["GET"].status.code, spans["HTTP GET"].status.code) == (2, 2)
+    assert {each.key: each.value.string_value for each in spans["HTTP GET"].attributes}["error.type"] == "unreachable"
+
+
+async def test_grpc_is_accepted_and_told_to_record_nothing() -> None:
+    config = json.dumps({"tracing": {"protocol": "grpc", "endpoint": "http://collector:4317", "samplingRate": 1}})
+    async with running_app() as app, running_queue_proxy(app.port, OBSERVABILITY_CONFIG=config) as proxy:
+        await proxy.fetch(headers=[TRACEPARENT])
+        assert [each["message"] for each in proxy.events].count("traces_not_exported") == 1
+    assert app.calls[0].values("traceparent") == [TRACEPARENT.partition(" ")[2]]
+
+
+async def test_server_timing_tells_queue_and_app_apart() -> None:
+    async def slow(call: Call) -> None:
+        await asyncio.sleep(0.2)
+        await call.respond(200, b"done", "Server-Timing: db;dur=5")
+
+    variables = {"CONTAINER_CONCURRENCY": "1", "KNUV_SERVER_TIMING": "1"}
+    async with running_app(slow) as app, running_queue_proxy(app.port, **variables) as proxy:
+        responses = await asyncio.gather(proxy.fetch(), proxy.fetch())
+    told = [response.values("server-timing") for response in responses]
+    assert all(each[0] == "db;dur=5" for each in told)
+    figures = sorted(tuple(float(part) for part in re.findall(r"dur=([0-9.]+)", each[1])) for each in told)
+    assert figures[0][0] < 100 < 190 < figures[1][0] < 2000
+    assert all(190 < app_ms < 2000 for _, app_ms in figures)
+
+
+async def test_without_the_switch_there_is_no_server_timing() -> None:
+    async with running_app() as app, running_queue_proxy(app.port) as proxy:
+        assert (await proxy.fetch()).values("server-timing") == []
+
+
+async def test_the_profiling_port_shows_stacks_tasks_and_memory() -> None:
+    config = json.dumps({"runtime": {"profiling": "enabled"}})
+    async with running_queue_proxy(OBSERVABILITY_CONFIG=config, PROFILING_PORT="8009") as proxy:
+
+        async def get(page: str) -> tuple[int, str]:
+            response = await fetch(proxy.host, 8009, f"/debug/pprof/{page}")
+            return response.status, response.body.decode()
+
+        assert not proxy.accepts(8008)
+        assert "heap" in (await get(""))[1]
+        assert re.search(r"VmRSS: \d+ kB", (await get("heap"))[1])
+        assert "thread MainThread" in (await get("tasks"))[1]
+        profile, busy = await asyncio.gather(get("profile?seconds=1"), get("profile?seconds=1"))
+        statuses = {profile[0], busy[0]}
+        assert statuses == {200, 503}
+        taken = profile[1] if profile[0] == 200 else busy[1]
+        assert re.search(r"__main__\.py:main;.* \d+$", taken, re.MULTILINE)
+        assert (await get("profile?seconds=999"))[0] == 400
+        assert (await get("profile?seconds=x"))[0] == 400
+        assert (await get("cmdline"))[0] == 404
+        assert (await fetch(proxy.host, 8009, "/debug/pprof/", method="POST")).status == 405
