@@ -7,7 +7,7 @@ left, and finds another way for a request that could not be sent.
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from activator.endpoints import split_address
 from activator.load_balancing import Target
@@ -23,7 +23,7 @@ from proxies.messages import Answer
 from proxies.timeouts import TimeoutLimits
 from proxies.upstream import Endpoint, Pool
 
-__all__ = ["QUEUE_FULL", "ActiveRevision"]
+__all__ = ["QUEUE_FULL", "ActiveRevision", "ColdStart"]
 
 QUEUE_FULL: Final = Answer(
     503,
@@ -35,10 +35,22 @@ QUEUE_FULL: Final = Answer(
 _TIMEOUT_S: Final = 300.0
 """Knative's default of `timeoutSeconds`, for a Revision that defaulting never saw."""
 _TIMEOUT_TEXT: Final = b"activator request timeout"
+SERVICE_LABEL: Final = "serving.knative.dev/service"
+CONFIGURATION_LABEL: Final = "serving.knative.dev/configuration"
+COLD_START_HEADER: Final = "serving.knuv.dev/cold-start-header"
+"""Annotation of a Revision: `true` for a response header that says how long a request waited."""
 _REMOVED: Final = (headers.REVISION, headers.NAMESPACE, headers.PROBE_HASH)
 _HELD_REQUEST_BYTES: Final = 1024
 _HELD_LINE_BYTES: Final = 64
 """What a held request and each of its header lines take beside their own bytes, roughly."""
+
+
+class ColdStart(NamedTuple):
+    """What became of the first request of a cold start."""
+
+    phases_s: dict[str, float]
+    """Seconds: `report` until the autoscaler was told, `capacity` until there was a pod, `response` from there to the
+    first byte of its response, `total`: all of it."""
 
 
 class _Route:
@@ -59,9 +71,13 @@ class ActiveRevision:
         "_log",
         "_passthrough_host",
         "_pool",
+        "_reported_s",
         "_routes",
         "_suspect",
+        "_tells_clients",
         "_unreached",
+        "attributes",
+        "cold_started",
         "first_push",
         "key",
         "limits",
@@ -106,6 +122,18 @@ class ActiveRevision:
         self._held_more = self._hold_more
         self._unreached = self._send_elsewhere if retries else None
         self._log = log
+        labels = revision.metadata.labels
+        self.attributes = {
+            "kn.service.name": labels.get(SERVICE_LABEL, ""),
+            "kn.configuration.name": labels.get(CONFIGURATION_LABEL, ""),
+            "kn.revision.name": name,
+            "k8s.namespace.name": namespace,
+        }
+        """What metrics call it."""
+        self._tells_clients = revision.metadata.annotations.get(COLD_START_HEADER) == "true"
+        self.cold_started: Callable[[ColdStart], None] | None = None
+        """Told of each cold start."""
+        self._reported_s = 0.0
 
     def forward(self, exchange: Exchange, target: Target) -> None:
         """Send an exchange that has a place on `target` there."""
@@ -116,6 +144,8 @@ class ActiveRevision:
     def hold(self, exchange: Exchange) -> None:
         """An exchange waits: account for what it holds, from here on with all that is read of it."""
         exchange.held_more = self._held_more
+        if self._tells_clients and not self.throttler.snapshot.capacity:
+            exchange.response_lines = _cold_start_line
         request = exchange.request
         lines = sum(2 * len(field.line) + _HELD_LINE_BYTES for field in request.fields)
         self._hold_more(exchange, _HELD_REQUEST_BYTES + len(request.target) + lines + exchange.pending_bytes)
@@ -138,6 +168,15 @@ class ActiveRevision:
             self.hold(exchange)
         return True
 
+    def _first_response(self, exchange: Exchange) -> bytes:
+        """The first response of a cold start begins."""
+        if self.cold_started is not None:
+            phases_s = _phases_s(exchange)
+            if self._reported_s >= 0:
+                phases_s["report"] = self._reported_s
+            self.cold_started(ColdStart(phases_s))
+        return _cold_start_line(exchange) if self._tells_clients else b""
+
     def _hold_more(self, exchange: Exchange, size: int) -> None:
         if not self.throttler.hold(exchange, size):
             self.throttler.leave(exchange)
@@ -156,14 +195,18 @@ class ActiveRevision:
         targets = {target.address for target in throttler.targets}
         for address in self._routes.keys() - targets:
             self._routes.pop(address).endpoint.close()
-        if passed and not had_capacity:
+        if passed and not had_capacity and not passed[0].request.failures:
             first = passed[0].request
+            first.response_lines = self._first_response
+            arrived_at = changed_at - (first.clock() - first.arrived_s)
+            sent_at = self.first_push.sent_at if self.first_push is not None else None
+            self._reported_s = max(sent_at - arrived_at, 0.0) if sent_at is not None else -1.0
             self._log.info(
                 "cold_start_released",
                 namespace=self.key.namespace.decode(),
                 revision=self.key.name.decode(),
-                first_arrived=round(changed_at - (first.clock() - first.arrived_s), 6),
-                stat_sent=self.first_push.sent_at if self.first_push is not None else None,
+                first_arrived=round(arrived_at, 6),
+                stat_sent=sent_at,
                 capacity_at=changed_at,
                 released=len(passed),
             )
@@ -199,3 +242,17 @@ class ActiveRevision:
             ),
         )
         return route
+
+
+def _phases_s(exchange: Exchange) -> dict[str, float]:
+    return {
+        "total": exchange.responded_s - exchange.arrived_s,
+        "capacity": exchange.forwarded_s - exchange.arrived_s,
+        "response": exchange.responded_s - exchange.forwarded_s,
+    }
+
+
+def _cold_start_line(exchange: Exchange) -> bytes:
+    """How long a request waited, as in `Server-Timing` (milliseconds)."""
+    phases = ", ".join(f"{phase};dur={seconds * 1000:.1f}" for phase, seconds in _phases_s(exchange).items())
+    return b"x-knuv-cold-start: %s\r\n" % phases.encode()

@@ -1,9 +1,10 @@
 """What one activator is told at start."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kube.config import ApiConfig
+from kube.telemetry import CONFIG_MAP, telemetry_variables
 from proxies.environment import Environment
 from proxies.gotext import parse_duration_s, parse_int
 
@@ -51,6 +52,10 @@ class Config:
     """From one audit of what is known to the next; 0: none. `KNUV_AUDIT_SECONDS`."""
     debug_address: tuple[str, int] | None = None
     """Where GET /debug/state answers; None: nowhere. Loopback only. `KNUV_DEBUG_ADDRESS` (host:port)."""
+    observability_config_map: str = CONFIG_MAP
+    """The ConfigMap about metrics. `CONFIG_OBSERVABILITY_NAME`."""
+    telemetry: Mapping[str, str] = field(default_factory=dict)
+    """What overrides it: `METRICS_PROMETHEUS_*`, `OTEL_*`."""
     drain_s: float = _DRAIN_S
     """After SIGTERM requests are served for this long while the kubelet's probe fails. `KNUV_DRAIN_SECONDS`."""
     bind_address: str | None = None
@@ -81,6 +86,8 @@ class Config:
                 if environ.get("KNUV_DEBUG_ADDRESS")
                 else None
             ),
+            observability_config_map=reading.text("CONFIG_OBSERVABILITY_NAME", "") or CONFIG_MAP,
+            telemetry=telemetry_variables(environ),
             drain_s=reading.parsed("KNUV_DRAIN_SECONDS", _seconds, _DRAIN_S, 0.0),
             bind_address=environ.get("KNUV_BIND_ADDRESS") or None,
             resolves_by_endpoints=reading.choice("KNUV_SERVICE_RESOLUTION", ("dns", "endpoints")) == "endpoints",

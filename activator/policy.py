@@ -37,13 +37,18 @@ class ActivatorPolicy:
         cluster_domain: str,
         report_first: Callable[[ActiveRevision], None],
         health: Callable[[], Answer],
+        measure: Callable[[Exchange, ActiveRevision, float], None] | None = None,
     ) -> None:
-        """`report_first`: tell the autoscaler of a first request; `health`: the answer to the kubelet."""
+        """`report_first`: tell the autoscaler of a first request; `health`: the answer to the kubelet.
+
+        `measure`: told of each exchange of a revision that has ended, and when.
+        """
         self._revisions = revisions
         self._loads = loads
         self._classifier = Classifier(cluster_domain)
         self._report_first = report_first
         self._health = health
+        self._measure = measure
 
     def admit(self, exchange: Exchange) -> None:
         """A request is here."""
@@ -78,7 +83,10 @@ class ActivatorPolicy:
         revision = exchange.context
         if not isinstance(revision, ActiveRevision):
             return
-        self._loads.request_out(revision.key, exchange.clock())
+        now_s = exchange.clock()
+        self._loads.request_out(revision.key, now_s)
+        if self._measure is not None:
+            self._measure(exchange, revision, now_s)
         outcome = exchange.outcome
         if outcome is not Outcome.COMPLETE:
             if outcome is Outcome.ANSWERED:

@@ -5,11 +5,12 @@ does not matter. What follows from them goes into one snapshot, which replaces t
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from activator.active_revision import ActiveRevision
+from activator.active_revision import ActiveRevision, ColdStart
 from activator.endpoints import (
     activator_addresses,
     activators_changed,
@@ -64,6 +65,8 @@ class Revisions:
         """
         self.by_key: dict[RevisionKey, ActiveRevision] = {}
         """For the request path: one look-up."""
+        self.cold_started: Callable[[ColdStart], None] | None = None
+        """Told of each cold start; set before `start`."""
         self._pool = pool
         self._own_address = own_address
         self._passthrough = probe_settings.passthrough
@@ -164,7 +167,7 @@ class Revisions:
         }
 
     def _create(self, revision: Revision) -> ActiveRevision:
-        return ActiveRevision(
+        active = ActiveRevision(
             revision,
             pool=self._pool,
             held_max=self._held_max,
@@ -174,6 +177,8 @@ class Revisions:
             retries=self._retries,
             log=self._log,
         )
+        active.cold_started = self.cold_started
+        return active
 
     def _publish(self, key: tuple[str, str], backends: Backends) -> None:
         """The prober found other backends."""

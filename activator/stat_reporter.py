@@ -74,6 +74,8 @@ class StatReporter:
         self._lost = 0
         self._task: asyncio.Task[None] | None = None
         self.is_connected = False
+        self.losses = 0
+        """Connections that were lost."""
 
     def start(self) -> None:
         """Connect, and stay connected."""
@@ -146,6 +148,7 @@ class StatReporter:
                     pass
         finally:
             self.is_connected = False
+            self.losses += 1
             self._pushes.clear()
             sending.cancel()
             await asyncio.wait([sending])

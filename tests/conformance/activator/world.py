@@ -352,12 +352,21 @@ class World:
 
     # The cluster.
 
-    async def revision(self, name: str = "rev", namespace: str = "ns", *, cc: int = 0, **spec: Any) -> None:
+    async def revision(
+        self,
+        name: str = "rev",
+        namespace: str = "ns",
+        *,
+        cc: int = 0,
+        annotations: dict[str, str] | None = None,
+        **spec: Any,
+    ) -> None:
         """Create a Revision."""
         await self._namespace(namespace)
         container = {"name": "user-container", "image": "dev.local/app", "ports": [{"containerPort": 8080}]}
         fields = {"containerConcurrency": cc, "timeoutSeconds": 5, "containers": [container], **spec}
-        meta = ObjectMeta(name=name, namespace=namespace)
+        labels = {"serving.knative.dev/service": "svc", "serving.knative.dev/configuration": "conf"}
+        meta = ObjectMeta(name=name, namespace=namespace, labels=labels, annotations=annotations or {})
         await self.client.create(Revision(metadata=meta, spec=fields))
 
     async def endpoints(
@@ -478,8 +487,13 @@ class World:
 
 
 @asynccontextmanager
-async def surroundings(*, network: dict[str, str] | None = None, **environ: str) -> AsyncIterator[World]:
-    """Everything but the activator, which `World.start` starts. `network`: the data of config-network."""
+async def surroundings(
+    *, network: dict[str, str] | None = None, observability: dict[str, str] | None = None, **environ: str
+) -> AsyncIterator[World]:
+    """Everything but the activator, which `World.start` starts.
+
+    `network`, `observability`: the data of config-network and config-observability; None: they do not exist.
+    """
     subnet = f"127.{random.randint(1, 254)}.{random.randint(200, 239)}"
     async with AsyncExitStack() as stack:
         # ClusterIPs are addresses that pods of a test can have.
@@ -524,6 +538,9 @@ async def surroundings(*, network: dict[str, str] | None = None, **environ: str)
         )
         if network is not None:
             await client.create(ConfigMap(metadata=ObjectMeta(name="config-network", namespace=SYSTEM), data=network))
+        if observability is not None:
+            metadata = ObjectMeta(name="config-observability", namespace=SYSTEM)
+            await client.create(ConfigMap(metadata=metadata, data=observability))
         try:
             yield world
         finally:
