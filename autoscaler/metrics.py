@@ -12,21 +12,21 @@ from autoscaler.multiscaler import MultiScaler, Revision, RevisionKey
 from autoscaler.pods import PodCounts
 from kube.informer import Informer
 from kube.models.autoscaling import PodAutoscaler
-from proxies.metrics.instruments import Attributes, Distribution, Registry
+from proxies.metrics.instruments import Distribution, Number, Registry
 
 __all__ = ["RevisionMetrics"]
 
 _SCOPE = "knative.dev/serving/pkg/autoscaler"
-_REVISIONS_MAX = 50_000
-"""Series per gauge; beyond them one series says that there are more."""
+_CONFIGURATIONS_MAX = 20_000
+"""Series of the histogram; what is beyond them is counted together."""
 _SCRAPE_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 _CONCURRENCY, _RPS, _POD = "{concurrency}", "{request}/s", "{pod}"
 
 
 class _Row(NamedTuple):
-    """One revision at the time of a reading."""
+    """One revision at the time of a reading, and the series that stands for it in every gauge."""
 
-    attributes: Attributes
+    series: Number
     revision: Revision
     autoscaler: PodAutoscaler
     pods: PodCounts
@@ -52,9 +52,7 @@ class RevisionMetrics:
         scope = registry.scope(_SCOPE)
 
         def gauge(name: str, unit: str, description: str, value: Callable[[_Row], float | None]) -> None:
-            scope.gauge(name, unit=unit, description=description, series_max=_REVISIONS_MAX).observe(
-                lambda: self._observed(value)
-            )
+            scope.gauge(name, unit=unit, description=description).stream(lambda: self._series(value))
 
         gauge("kn.revision.pods.desired", "{item}", "Pods that the decider wants.", _desired)
         gauge(
@@ -83,7 +81,7 @@ class RevisionMetrics:
             _SCRAPE_BOUNDS,
             unit="s",
             description="How long it took to ask a revision's pods.",
-            series_max=_REVISIONS_MAX,
+            series_max=_CONFIGURATIONS_MAX,
         )
 
     def scraped(self, key: RevisionKey, duration_s: float) -> None:
@@ -101,17 +99,24 @@ class RevisionMetrics:
         series.record(duration_s)
 
     def _read(self) -> None:
-        self._rows = [
-            _Row(_attributes(autoscaler), revision, autoscaler, self._pods(revision.key))
-            for revision in self._scalers
-            if (autoscaler := self._autoscalers.get(*revision.key)) is not None
-        ]
+        known = {row.revision.key: row.series for row in self._rows}
+        rows = []
+        for revision in self._scalers:
+            autoscaler = self._autoscalers.get(*revision.key)
+            if autoscaler is not None:
+                attributes = _attributes(autoscaler)
+                series = known.get(revision.key)
+                if series is None or series.attributes != attributes:
+                    series = Number(attributes)
+                rows.append(_Row(series, revision, autoscaler, self._pods(revision.key)))
+        self._rows = rows
 
-    def _observed(self, value: Callable[[_Row], float | None]) -> Iterator[tuple[Attributes, float]]:
+    def _series(self, value: Callable[[_Row], float | None]) -> Iterator[Number]:
         for row in self._rows:
             found = value(row)
             if found is not None:
-                yield row.attributes, found
+                row.series.value = found
+                yield row.series
 
 
 def _attributes(autoscaler: PodAutoscaler) -> dict[str, str]:

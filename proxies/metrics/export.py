@@ -7,23 +7,33 @@ Source: opentelemetry-proto `collector/metrics/v1/metrics_service.proto`, `metri
 """
 
 import struct
+from collections.abc import Iterable
 from typing import Final
 
 from proxies.metrics.instruments import Attributes, Distribution, Instrument, Kind, Number, Registry, Scope
+from proxies.metrics.slices import Steps, finish
 from proxies.wire.protobuf import bytes_field, double_field, fixed64_field, text_field, varint_field
 
-__all__ = ["attribute_fields", "request"]
+__all__ = ["attribute_fields", "request", "steps"]
 
 _CUMULATIVE: Final = 2
+_STEP_SERIES: Final = 64
 
 
 def request(registry: Registry, *, started_unix_ns: int, now_unix_ns: int) -> bytes:
     """Return everything that `registry` knows as the body of a POST. Times are nanoseconds since 1970."""
+    return finish(steps(registry, started_unix_ns=started_unix_ns, now_unix_ns=now_unix_ns))
+
+
+def steps(registry: Registry, *, started_unix_ns: int, now_unix_ns: int) -> Steps[bytes]:
+    """Do the same in steps of some dozens of series."""
     registry.collect()
     times = fixed64_field(2, started_unix_ns) + fixed64_field(3, now_unix_ns)
-    scopes = (bytes_field(2, _scope_metrics(scope, times)) for scope in registry.scopes)
     resource = bytes_field(1, attribute_fields(1, registry.resource))
-    return bytes_field(1, resource + b"".join(scopes))
+    content = resource
+    for scope in registry.scopes:
+        content += bytes_field(2, (yield from _scope_metrics(scope, times)))
+    return bytes_field(1, content)
 
 
 def attribute_fields(number: int, attributes: Attributes) -> bytes:
@@ -42,25 +52,33 @@ def _any_value(value: str | int | float | bool) -> bytes:
     return varint_field(3, value) if isinstance(value, int) else double_field(4, value)
 
 
-def _scope_metrics(scope: Scope, times: bytes) -> bytes:
+def _scope_metrics(scope: Scope, times: bytes) -> Steps[bytes]:
     """`ScopeMetrics` {scope = 1 {name = 1, version = 2}, metrics = 2}."""
     about = text_field(1, scope.name) + (text_field(2, scope.version) if scope.version else b"")
-    metrics = (
-        bytes_field(2, _metric(instrument, times)) for instrument in scope.instruments if instrument.all_series()
-    )
+    metrics = []
+    for instrument in scope.instruments:
+        metric = yield from _metric(instrument, times)
+        if metric:
+            metrics.append(bytes_field(2, metric))
     return bytes_field(1, about) + b"".join(metrics)
 
 
-def _metric(instrument: Instrument[Number] | Instrument[Distribution], times: bytes) -> bytes:
-    """`Metric` {name = 1, description = 2, unit = 3, gauge = 5 | sum = 7 | histogram = 9}.
+def _metric(instrument: Instrument[Number] | Instrument[Distribution], times: bytes) -> Steps[bytes]:
+    """`Metric` {name = 1, description = 2, unit = 3, gauge = 5 | sum = 7 | histogram = 9}; empty without series.
 
     Each of the last three holds its points as field 1; sum and histogram have their temporality as field 2, and sum
     says as field 3 that it is monotonic.
     """
-    points = b"".join(
-        bytes_field(1, _distribution(series, times) if isinstance(series, Distribution) else _number(series, times))
-        for series in instrument.all_series()
-    )
+    encoded: list[bytes] = []
+    all_series: Iterable[Number | Distribution] = instrument.all_series()
+    for count, series in enumerate(all_series, start=1):
+        point = _distribution(series, times) if isinstance(series, Distribution) else _number(series, times)
+        encoded.append(bytes_field(1, point))
+        if count % _STEP_SERIES == 0:
+            yield
+    if not encoded:
+        return b""
+    points = b"".join(encoded)
     if instrument.kind is Kind.GAUGE:
         data = bytes_field(5, points)
     elif instrument.kind is Kind.COUNTER:
@@ -75,13 +93,17 @@ def _number(series: Number, times: bytes) -> bytes:
     """`NumberDataPoint` {start = 2, time = 3, as_double = 4 | as_int = 6, attributes = 7}."""
     value = series.value
     number = fixed64_field(6, value) if isinstance(value, int) else double_field(4, value)
-    return times + number + attribute_fields(7, series.attributes)
+    if not series.encoded:
+        series.encoded = attribute_fields(7, series.attributes)
+    return times + number + series.encoded
 
 
 def _distribution(series: Distribution, times: bytes) -> bytes:
     """`HistogramDataPoint` {start = 2, time = 3, count = 4, sum = 5, counts = 6, bounds = 7, attributes = 9,
     min = 11, max = 12}."""
     counts, bounds = series.counts, series.bounds
+    if not series.encoded:
+        series.encoded = attribute_fields(9, series.attributes)
     return b"".join(
         (
             times,
@@ -89,7 +111,7 @@ def _distribution(series: Distribution, times: bytes) -> bytes:
             double_field(5, series.total),
             bytes_field(6, struct.pack(f"<{len(counts)}Q", *counts)),
             bytes_field(7, struct.pack(f"<{len(bounds)}d", *bounds)),
-            attribute_fields(9, series.attributes),
+            series.encoded,
             double_field(11, series.least),
             double_field(12, series.most),
         )

@@ -9,13 +9,14 @@ queue-proxy.md 17.2.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import inf, isinf, isnan
 from typing import Final
 
 from proxies.metrics.instruments import Attributes, Distribution, Instrument, Kind, Number, Registry, Scope
+from proxies.metrics.slices import Steps, finish
 
-__all__ = ["CONTENT_TYPE", "metric_name", "render"]
+__all__ = ["CONTENT_TYPE", "metric_name", "render", "steps"]
 
 CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -32,26 +33,34 @@ _UNIT_SUFFIXES: Final[Mapping[str, str]] = {
 """Units in braces only explain, and add nothing."""
 _PER_SUFFIXES: Final[Mapping[str, str]] = {"s": "_per_second", "m": "_per_minute", "h": "_per_hour", "d": "_per_day"}
 """Of what stands behind a slash."""
+_STEP_SERIES: Final = 64
 _NOT_NAME: Final = re.compile(r"[^a-zA-Z0-9_]")
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 def render(registry: Registry) -> bytes:
     """Return everything that `registry` knows, families in alphabetical order."""
+    return finish(steps(registry))
+
+
+def steps(registry: Registry) -> Steps[bytes]:
+    """Do the same in steps of some dozens of series."""
     registry.collect()
     families: list[tuple[str, Instrument[Number] | Instrument[Distribution]]] = sorted(
-        (
-            (metric_name(instrument), instrument)
-            for scope in registry.scopes
-            for instrument in scope.instruments
-            if instrument.all_series()
-        ),
+        ((metric_name(instrument), instrument) for scope in registry.scopes for instrument in scope.instruments),
         key=lambda family: family[0],
     )
+    parts: list[bytes] = []
     lines: list[str] = []
     for name, instrument in families:
-        _head(lines, name, instrument.description, instrument.kind)
-        for series in instrument.all_series():
+        all_series: Iterable[Number | Distribution] = instrument.all_series()
+        for count, series in enumerate(all_series):
+            if count == 0:
+                _head(lines, name, instrument.description, instrument.kind)
+            elif count % _STEP_SERIES == 0:
+                parts.append(_text(lines))
+                lines.clear()
+                yield
             labels = series.labels
             if not labels:
                 labels = series.labels = _labels(series.attributes, instrument.scope)
@@ -62,8 +71,8 @@ def render(registry: Registry) -> bytes:
     if registry.resource:
         _head(lines, "target_info", "Target metadata", Kind.GAUGE)
         lines.append(f"target_info{_labels(registry.resource, None)} 1")
-    lines.append("")
-    return "\n".join(lines).encode()
+    parts.append(_text(lines))
+    return b"".join(parts)
 
 
 def metric_name(instrument: Instrument[Number] | Instrument[Distribution]) -> str:
@@ -77,6 +86,11 @@ def metric_name(instrument: Instrument[Number] | Instrument[Distribution]) -> st
         suffix = "_ratio"
     name = name.removesuffix("_total").removesuffix(suffix) + suffix
     return name + "_total" if instrument.kind is Kind.COUNTER else name
+
+
+def _text(lines: list[str]) -> bytes:
+    lines.append("")
+    return "\n".join(lines).encode()
 
 
 def _head(lines: list[str], name: str, description: str, kind: Kind) -> None:

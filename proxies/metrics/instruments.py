@@ -13,6 +13,10 @@ What lives elsewhere is not copied at each change but looked up when somebody wa
 
     scope.gauge("kn.revision.pods.count").observe(lambda: [({"kn.revision.name": "hello-1"}, 3)])
 
+and where that is told of ten thousand things, whoever knows them keeps one series of each and lends it to every gauge:
+
+    scope.gauge("kn.revision.pods.count").stream(lambda: (pods.with_value_of_now() for pods in revisions))
+
 `exposition.render(registry)` gives Prometheus' text, `export.request(registry, ...)` OTLP's message; both bring the
 registry up to date first. Names are OpenTelemetry's; the exporters translate them.
 
@@ -27,7 +31,7 @@ Source: OpenTelemetry "Metrics Data Model" and "Metrics SDK" (cardinality limits
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Final, Generic, TypeAlias, TypeVar
 
@@ -57,13 +61,14 @@ class Kind(Enum):
 class Number:
     """One series of a counter or gauge."""
 
-    __slots__ = ("attributes", "labels", "value")
+    __slots__ = ("attributes", "encoded", "labels", "value")
 
     def __init__(self, attributes: Attributes) -> None:
         self.attributes = attributes
         self.value: float = 0
         self.labels = ""
-        """The attributes as an exporter writes them; kept by it."""
+        self.encoded = b""
+        """The attributes as the exporters write them; kept by these."""
 
     def add(self, amount: float = 1) -> None:
         """Count; a counter's amounts are not negative."""
@@ -77,7 +82,7 @@ class Number:
 class Distribution:
     """One series of a histogram."""
 
-    __slots__ = ("_pending", "attributes", "bounds", "counts", "labels", "least", "most", "total")
+    __slots__ = ("_pending", "attributes", "bounds", "counts", "encoded", "labels", "least", "most", "total")
 
     def __init__(self, attributes: Attributes, bounds: Sequence[float]) -> None:
         self.attributes = attributes
@@ -90,7 +95,8 @@ class Distribution:
         self.most: float = 0
         """The smallest and the largest measurement; meaningless before the first."""
         self.labels = ""
-        """The attributes as an exporter writes them; kept by it."""
+        self.encoded = b""
+        """The attributes as the exporters write them; kept by these."""
         self._pending: list[float] = []
 
     @property
@@ -159,6 +165,7 @@ class Instrument(Generic[Series]):
         self._series: dict[object, Series] = {}
         self._series_max = series_max
         self._observe: Callable[[], Observations] | None = None
+        self._stream: Callable[[], Iterable[Series]] | None = None
 
     def series(self, attributes: Attributes | None = None) -> Series:
         """Return the series of `attributes`, a new one if need be; beyond the bound the one for overflow."""
@@ -179,9 +186,18 @@ class Instrument(Generic[Series]):
         assert self.kind is not Kind.HISTOGRAM, "measurements are recorded, not observed"
         self._observe = observe
 
-    def all_series(self) -> Collection[Series]:
+    def stream(self, series: Callable[[], Iterable[Series]]) -> None:
+        """Let the caller keep the series: whenever somebody reads them `series` yields each with its value of now.
+
+        One series is read before the next is asked for, and may then stand for another instrument of the same scope.
+        No bound applies here.
+        """
+        self._stream = series
+
+    def all_series(self) -> Iterable[Series]:
         """Return every series, in the order in which they came; complete after `Registry.collect`."""
-        return self._series.values()
+        # A copy, since reading may be interrupted by code that counts.
+        return tuple(self._series.values()) if self._stream is None else self._stream()
 
     def collect(self) -> None:
         """Bring the series up to date."""

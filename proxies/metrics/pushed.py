@@ -9,6 +9,7 @@ import time
 from proxies.logs import Logger
 from proxies.metrics import export
 from proxies.metrics.instruments import Registry
+from proxies.metrics.slices import Steps, finish, run_in_slices
 from proxies.otlp import Endpoint, Pusher
 
 __all__ = ["PeriodicPush"]
@@ -34,6 +35,8 @@ class PeriodicPush:
         self._started_unix_ns = time.time_ns()
         self._timer: asyncio.TimerHandle | None = None
 
+        self._is_encoding = False
+
     async def start(self) -> None:
         """Push from the end of the first interval on."""
         self._timer = self._loop.call_later(self._interval_s, self._push_again)
@@ -42,14 +45,21 @@ class PeriodicPush:
         """Push what is known at the end."""
         if self._timer is not None:
             self._timer.cancel()
-            self._push()
+            self._pusher.push(finish(self._steps()))
         await self._pusher.close()
 
     def _push_again(self) -> None:
         self._timer = self._loop.call_later(self._interval_s, self._push_again)
-        self._push()
+        if not self._is_encoding:
+            self._is_encoding = True
+            run_in_slices(self._loop, self._steps(), done=self._push, failed=self._encoded)
 
-    def _push(self) -> None:
-        self._pusher.push(
-            export.request(self._registry, started_unix_ns=self._started_unix_ns, now_unix_ns=time.time_ns())
-        )
+    def _steps(self) -> Steps[bytes]:
+        return export.steps(self._registry, started_unix_ns=self._started_unix_ns, now_unix_ns=time.time_ns())
+
+    def _push(self, body: bytes) -> None:
+        self._encoded()
+        self._pusher.push(body)
+
+    def _encoded(self) -> None:
+        self._is_encoding = False

@@ -12,6 +12,7 @@ from proxies.exchange import Exchange
 from proxies.messages import Answer
 from proxies.metrics import exposition
 from proxies.metrics.instruments import Registry
+from proxies.metrics.slices import run_in_slices
 from proxies.server import Server
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _HEAD_TIMEOUT_S: Final = 5.0
 _TLS: Final = "METRICS_PROMETHEUS_TLS_"
 
 _NOT_FOUND: Final = Answer.error(404, "404 page not found")
+_BROKEN: Final = Answer.error(500, "the metrics cannot be written; the log says why")
 _NOT_ALLOWED: Final = Answer(
     405,
     b"Method Not Allowed\n",
@@ -81,7 +83,7 @@ class ScrapedPort:
         self, loop: asyncio.AbstractEventLoop, registry: Registry, listener: Listener, *, bind_address: str = ""
     ) -> None:
         """`bind_address`: where to listen unless `listener` says; empty: all addresses."""
-        self._server = Server(loop, _ScrapePolicy(registry), head_timeout_s=_HEAD_TIMEOUT_S)
+        self._server = Server(loop, _ScrapePolicy(loop, registry), head_timeout_s=_HEAD_TIMEOUT_S)
         self._host = listener.host or bind_address
         self._port = listener.port
         self._tls = listener.tls
@@ -96,10 +98,13 @@ class ScrapedPort:
 
 
 class _ScrapePolicy:
-    """Answers scrapes with what a registry knows."""
+    """Answers scrapes with what a registry knows. Whoever asks while that is being written is given the same."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, registry: Registry) -> None:
+        self._loop = loop
         self._registry = registry
+        self._waiting: list[Exchange] = []
+        self._is_writing = False
 
     def admit(self, exchange: Exchange) -> None:
         """`GET` and `HEAD` of `/metrics`."""
@@ -109,13 +114,31 @@ class _ScrapePolicy:
         elif request.method not in (b"GET", b"HEAD"):
             exchange.answer(_NOT_ALLOWED)
         else:
-            exchange.answer(Answer(200, exposition.render(self._registry), content_type=exposition.CONTENT_TYPE))
+            self._waiting.append(exchange)
+            if not self._is_writing:
+                self._is_writing = True
+                steps = exposition.steps(self._registry)
+                run_in_slices(self._loop, steps, done=self._written, failed=self._not_written)
 
     def cancelled(self, exchange: Exchange) -> None:
-        """Nothing is held."""
+        """The scraper has gone."""
+        if exchange in self._waiting:
+            self._waiting.remove(exchange)
 
     def ended(self, exchange: Exchange) -> None:
         """Nothing was taken."""
+
+    def _written(self, text: bytes) -> None:
+        self._answer(Answer(200, text, content_type=exposition.CONTENT_TYPE))
+
+    def _not_written(self) -> None:
+        self._answer(_BROKEN)
+
+    def _answer(self, answer: Answer) -> None:
+        self._is_writing = False
+        waiting, self._waiting = self._waiting, []
+        for exchange in waiting:
+            exchange.answer(answer)
 
 
 def _tls(env: Environment) -> Tls | None:

@@ -24,8 +24,8 @@ from tests.support.queue_proxy import environment
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics.md"
-MEASURING = {
-    *("proxies.metrics", "proxies.metrics.instruments", "proxies.metrics.process"),
+EXPORTING = {
+    *("proxies.metrics", "proxies.metrics.instruments", "proxies.metrics.process", "proxies.metrics.slices"),
     *("queue_proxy.metrics", "queue_proxy.metric_names", "queue_proxy.request_metrics"),
 }
 """What is loaded when metrics are on, wherever they go."""
@@ -91,8 +91,8 @@ print(*(name for name in sys.modules if "metric" in name or "otlp" in name))
     [
         ("none", set[str]()),
         ("grpc", set[str]()),
-        ("prometheus", {*MEASURING, "proxies.metrics.exposition", "proxies.metrics.scraped"}),
-        ("http/protobuf", {*MEASURING, "proxies.metrics.export", "proxies.metrics.pushed", "proxies.otlp"}),
+        ("prometheus", {*EXPORTING, "proxies.metrics.exposition", "proxies.metrics.scraped"}),
+        ("http/protobuf", {*EXPORTING, "proxies.metrics.export", "proxies.metrics.pushed", "proxies.otlp"}),
     ],
 )
 def test_what_is_off_is_not_loaded(protocol: str, loaded: set[str]) -> None:

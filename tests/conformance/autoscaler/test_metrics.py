@@ -21,7 +21,8 @@ SCRAPED = {"metrics-protocol": "prometheus"}
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world() -> AsyncIterator[World]:
-    async with autoscaler(config={"stable-window": "6s"}, config_observability=SCRAPED) as world:
+    config = {"stable-window": "6s", "panic-window-percentage": "50"}
+    async with autoscaler(config=config, config_observability=SCRAPED) as world:
         yield world
 
 

@@ -1,12 +1,13 @@
 """`proxies/metrics/instruments.py`: sums that are right however they are gathered, and bounds that hold."""
 
 from bisect import bisect_left
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxies.metrics.instruments import BATCH_MAX, Distribution, Registry
+from proxies.metrics.instruments import BATCH_MAX, Distribution, Number, Registry
 
 BOUNDS = (0.0, 1.0, 5.0, 10.0)
 VALUES = st.floats(min_value=-20, max_value=20, allow_nan=False) | st.sampled_from(BOUNDS)
@@ -104,3 +105,25 @@ def test_whoever_keeps_measurements_back_is_asked_before_a_collection() -> None:
 def test_bounds_have_to_ascend(bounds: tuple[float, ...]) -> None:
     with pytest.raises(AssertionError, match="ascend"):
         Registry().scope("s").histogram("h", bounds)
+
+
+def test_a_stream_lends_its_series_one_after_the_other() -> None:
+    """Two gauges of the same things share one series for each."""
+    registry = Registry()
+    scope = registry.scope("scope")
+    things = {"a": (1, 10), "b": (2, 20)}
+    series = {name: Number({"thing": name}) for name in things}
+
+    def told(index: int) -> Iterator[Number]:
+        for name, values in things.items():
+            series[name].value = values[index]
+            yield series[name]
+
+    small, large = scope.gauge("small"), scope.gauge("large")
+    small.stream(lambda: told(0))
+    large.stream(lambda: told(1))
+    registry.collect()
+    assert [(each.attributes["thing"], each.value) for each in small.all_series()] == [("a", 1), ("b", 2)]
+    assert [(each.attributes["thing"], each.value) for each in large.all_series()] == [("a", 10), ("b", 20)]
+    del things["a"]
+    assert [each.value for each in small.all_series()] == [2]

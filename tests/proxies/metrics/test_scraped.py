@@ -1,9 +1,17 @@
-"""`proxies/metrics/scraped.py`: where it listens. What it answers is in `conformance/queue_proxy/test_metrics.py`."""
+"""`proxies/metrics/scraped.py`: where it listens, and scrapes that take long. What it answers is otherwise in
+`conformance/queue_proxy/test_metrics.py`."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
 
 import pytest
 
 from proxies.environment import Environment
-from proxies.metrics.scraped import Listener, Tls, listener_of
+from proxies.metrics.instruments import Number, Registry
+from proxies.metrics.scraped import Listener, ScrapedPort, Tls, listener_of
+from tests.support.http import fetch
+from tests.support.processes import eventually
 
 TLS = {"METRICS_PROMETHEUS_TLS_CERT": "/c", "METRICS_PROMETHEUS_TLS_KEY": "/k"}
 
@@ -77,3 +85,39 @@ def test_tls_is_on_with_a_certificate_and_its_key() -> None:
 )
 def test_tls_that_cannot_be_is_refused(variables: dict[str, str], named: str) -> None:
     assert named in problem_of(**variables)
+
+
+async def test_scrapers_that_come_together_are_given_the_same_and_one_that_leaves_is_not_missed() -> None:
+    loop = asyncio.get_running_loop()
+    readings: list[float] = []
+    registry = Registry()
+    registry.before_collection(lambda: readings.append(loop.time()))
+    writing, going_on = asyncio.Event(), asyncio.Event()
+
+    def series() -> Iterator[Number]:
+        """More than one slice: it ends when it may."""
+        number = Number({"of": "many"})
+        while not going_on.is_set():
+            writing.set()
+            yield number
+
+    registry.scope("scope").gauge("much").stream(series)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = free.getsockname()
+    port = ScrapedPort(loop, registry, Listener(*address))
+    await port.start()
+    try:
+        _, leaving = await asyncio.open_connection(*address)
+        leaving.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        await writing.wait()
+        others = [asyncio.ensure_future(fetch(address[0], address[1], "/metrics")) for _ in range(3)]
+        leaving.transport.abort()
+        await eventually(lambda: port._server.in_flight == 3)
+        going_on.set()
+        answers = await asyncio.gather(*others)
+    finally:
+        await port.stop()
+    assert len(readings) == 1
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.body for answer in answers}) == 1
