@@ -23,8 +23,9 @@ from proxies.messages import Answer
 from proxies.timeouts import TimeoutLimits
 from proxies.upstream import Endpoint, Pool
 
-__all__ = ["QUEUE_FULL", "ActiveRevision", "ColdStart"]
+__all__ = ["ASLEEP", "QUEUE_FULL", "ActiveRevision", "ColdStart", "NoWakePaths"]
 
+ASLEEP: Final = Answer.error(503, "the revision is scaled to zero, and this path does not wake it")
 QUEUE_FULL: Final = Answer(
     503,
     b"pending request queue full\n",
@@ -39,10 +40,38 @@ SERVICE_LABEL: Final = "serving.knative.dev/service"
 CONFIGURATION_LABEL: Final = "serving.knative.dev/configuration"
 COLD_START_HEADER: Final = "serving.knuv.dev/cold-start-header"
 """Annotation of a Revision: `true` for a response header that says how long a request waited."""
+NO_WAKE_PATHS: Final = "serving.knuv.dev/no-wake-paths"
+"""Annotation of a Revision: paths that are not worth a cold start, as `/favicon.ico, /metrics, /.well-known/*`."""
 _REMOVED: Final = (headers.REVISION, headers.NAMESPACE, headers.PROBE_HASH)
 _HELD_REQUEST_BYTES: Final = 1024
 _HELD_LINE_BYTES: Final = 64
 """What a held request and each of its header lines take beside their own bytes, roughly."""
+
+
+class NoWakePaths:
+    """Paths whose requests are answered 503 while there is no pod, instead of asking for one."""
+
+    __slots__ = ("_paths", "_prefixes")
+
+    def __init__(self, paths: frozenset[bytes], prefixes: tuple[bytes, ...]) -> None:
+        self._paths = paths
+        self._prefixes = prefixes
+
+    @classmethod
+    def read(cls, text: str) -> "NoWakePaths | None":
+        """Read paths between commas; one that ends in `*` is a prefix. None when there are none."""
+        given = [path.strip().encode() for path in text.split(",") if path.strip()]
+        if not given:
+            return None
+        return cls(
+            frozenset(path for path in given if not path.endswith(b"*")),
+            tuple(path[:-1] for path in given if path.endswith(b"*")),
+        )
+
+    def matches(self, target: bytes) -> bool:
+        """Whether the path of a request's target is one of these; the query plays no role."""
+        path = target.partition(b"?")[0]
+        return path in self._paths or path.startswith(self._prefixes)
 
 
 class ColdStart(NamedTuple):
@@ -81,6 +110,7 @@ class ActiveRevision:
         "first_push",
         "key",
         "limits",
+        "no_wake",
         "throttler",
         "uid",
     )
@@ -131,9 +161,14 @@ class ActiveRevision:
         }
         """What metrics call it."""
         self._tells_clients = revision.metadata.annotations.get(COLD_START_HEADER) == "true"
+        self.no_wake = NoWakePaths.read(revision.metadata.annotations.get(NO_WAKE_PATHS, ""))
         self.cold_started: Callable[[ColdStart], None] | None = None
         """Told of each cold start."""
         self._reported_s = 0.0
+
+    def sleeps_through(self, target: bytes) -> bool:
+        """Whether there is no pod, and a request for `target` is not to ask for one."""
+        return self.no_wake is not None and not self.throttler.snapshot.capacity and self.no_wake.matches(target)
 
     def forward(self, exchange: Exchange, target: Target) -> None:
         """Send an exchange that has a place on `target` there."""

@@ -3,6 +3,7 @@
     admit   head -> plan (kept with the head)
               Answer, KubeletProbe                     answered here
               RevisionKey -> unknown                   404
+              RevisionKey -> asleep, and not to wake   503
               RevisionKey -> ActiveRevision            counted in; the first one is reported at once
                  throttler: a target                   forwarded
                             waits                      held, its body unread beyond the first bytes
@@ -15,7 +16,7 @@ Source: spec activator.md 5 to 8.
 
 from collections.abc import Callable
 
-from activator.active_revision import QUEUE_FULL, ActiveRevision
+from activator.active_revision import ASLEEP, QUEUE_FULL, ActiveRevision
 from activator.classification import Classifier, KubeletProbe, not_found
 from activator.load_balancing import Target
 from activator.loads import Loads, RevisionKey
@@ -62,6 +63,9 @@ class ActivatorPolicy:
         revision = self._revisions.get(plan)
         if revision is None:
             exchange.answer(not_found(plan))
+            return
+        if revision.no_wake is not None and revision.sleeps_through(head.target):
+            exchange.answer(ASLEEP)
             return
         exchange.context = revision
         exchange.limit(revision.limits)
