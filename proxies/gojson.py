@@ -16,7 +16,10 @@ _INT64 = 1 << 63
 
 def decode(text: str) -> object:
     """Return the JSON value in `text`. Raises `ValueError`, also for what only Python takes for JSON (`NaN`)."""
-    return json.loads(text, parse_constant=_refuse_constant)
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("expected an object, got one that is nested too deeply") from None
 
 
 class GoObject:

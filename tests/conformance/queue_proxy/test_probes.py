@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.support.http import Call, fetch, running_app
+from tests.support.http import Call, running_app
 from tests.support.processes import eventually
 from tests.support.queue_proxy import ACTIVATOR_PROBE, running_queue_proxy
 
@@ -48,18 +48,25 @@ async def test_09_so_do_kubelet_and_autoscaler(agent: str) -> None:
         assert (response.status, response.body) == (200, b"queue")
 
 
-async def test_10_and_11_a_probe_with_another_marker_is_refused_and_the_marker_named() -> None:
+async def test_10_kubelets_probe_without_the_marker_is_refused() -> None:
     async with running_queue_proxy() as proxy:
         response = await proxy.probe("User-Agent: kube-probe/1.34")
         assert (response.status, response.body) == (400, b"unexpected probe header value: \n")
+        assert response.value("x-content-type-options") == "nosniff"
+
+
+async def test_11_a_probe_with_another_marker_is_refused_and_the_marker_named() -> None:
+    async with running_queue_proxy() as proxy:
         response = await proxy.probe("User-Agent: Knative-Autoscaling-Probe", "K-Network-Probe: activator")
         assert (response.status, response.body) == (400, b"unexpected probe header value: activator\n")
-        assert response.value("x-content-type-options") == "nosniff"
 
 
 async def test_12_path_and_method_of_a_probe_do_not_matter() -> None:
     async with running_queue_proxy() as proxy:
-        response = await proxy.fetch("/any/where?x", method="POST", headers=ACTIVATOR_PROBE, body=b"data")
+        for method, target in (("GET", "/healthz"), ("POST", "/any/where?x"), ("PUT", "//"), ("BREW", "/")):
+            response = await proxy.fetch(target, method=method, headers=ACTIVATOR_PROBE)
+            assert (response.status, response.body) == (200, b"queue")
+        response = await proxy.fetch("/", method="POST", headers=ACTIVATOR_PROBE, body=b"data")
         assert (response.status, response.body) == (200, b"queue")
 
 
@@ -70,13 +77,19 @@ async def test_13_the_marker_alone_makes_no_probe() -> None:
         assert app.calls[0].values("k-network-probe") == ["queue"]
 
 
-async def test_14_and_15_a_network_probe_gets_its_hash_back() -> None:
+async def test_14_a_network_probe_gets_its_hash_back() -> None:
     async with running_app() as app, running_queue_proxy(app.port) as proxy:
         response = await proxy.probe("K-Network-Probe: probe", "K-Network-Hash: abc")
         assert (response.status, response.body, response.value("k-network-hash")) == (200, b"", "abc")
-        response = await proxy.probe("K-Network-Probe: probe")
-        assert response.status == 400
-        assert b'"K-Network-Hash"' in response.body
+        assert app.calls == []
+
+
+async def test_15_a_network_probe_without_a_hash_is_refused_and_the_header_named() -> None:
+    async with running_app() as app, running_queue_proxy(app.port) as proxy:
+        for headers in (["K-Network-Probe: probe"], ["K-Network-Probe: probe", "K-Network-Hash:"]):
+            response = await proxy.probe(*headers)
+            assert response.status == 400
+            assert b'"K-Network-Hash"' in response.body
         assert app.calls == []
 
 
@@ -93,16 +106,11 @@ async def test_17_an_aggressive_probe_is_held_for_10_s(closed_port: int) -> None
         assert 9.5 < time.monotonic() - started_s < 12
 
 
-async def test_18_and_29_a_run_goes_on_without_its_caller_and_sees_the_app_come_up(closed_port: int) -> None:
+async def test_18_a_held_probe_is_answered_as_soon_as_the_app_listens(closed_port: int) -> None:
     async with running_queue_proxy(closed_port, SERVING_READINESS_PROBE=tcp_probe(closed_port)) as proxy:
-        gone = await proxy.open()
-        await gone.request(headers=ACTIVATOR_PROBE)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(gone.head(), 0.3)
-        gone.close()
         held = asyncio.create_task(proxy.probe())
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(held), 0.3)
+            await asyncio.wait_for(asyncio.shield(held), 2)
         async with running_app(port=closed_port):
             up_s = time.monotonic()
             assert (await held).body == b"queue"
@@ -110,6 +118,17 @@ async def test_18_and_29_a_run_goes_on_without_its_caller_and_sees_the_app_come_
         (ready,) = await eventually(lambda: [event for event in proxy.events if event["message"] == "app_ready"])
         assert ready["pod"] == "hello-00001-deployment-abc"
         assert abs(ready["at"] - time.time()) < 10
+
+
+async def test_29_a_run_goes_on_without_its_caller(closed_port: int) -> None:
+    async with running_queue_proxy(closed_port, SERVING_READINESS_PROBE=tcp_probe(closed_port)) as proxy:
+        gone = await proxy.open()
+        await gone.request(headers=ACTIVATOR_PROBE)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(gone.head(), 0.3)
+        gone.close()
+        async with running_app(port=closed_port) as app:
+            await eventually(lambda: app.connections == 1)
 
 
 async def test_19_a_standard_probe_is_answered_after_one_attempt(closed_port: int) -> None:
@@ -161,6 +180,39 @@ async def test_21_a_redirect_is_followed_and_its_end_counts() -> None:
     ):
         assert (await proxy.probe()).status == 200
         assert [call.target for call in app.calls] == ["/healthz", "/there?x=1"]
+        assert [call.values("user-agent") for call in app.calls] == [["kube-probe//"]] * 2
+
+
+@pytest.mark.parametrize(("redirects", "verdict"), [(10, 200), (11, 503)])
+async def test_21_ten_redirects_are_followed_and_not_one_more(redirects: int, verdict: int) -> None:
+    async def answer(call: Call) -> None:
+        step = int(call.target.rpartition("/")[2] or 0)
+        if step < redirects:
+            location = f"http://127.0.0.1:{app.port}/{step + 1}" if step % 2 else f"/{step + 1}"
+            await call.respond((301, 302, 303, 307, 308)[step % 5], b"moved", f"Location: {location}")
+        else:
+            await call.respond(200)
+
+    async with (
+        running_app(answer) as app,
+        running_queue_proxy(app.port, SERVING_READINESS_PROBE=http_probe(app.port, "/")) as proxy,
+    ):
+        assert (await proxy.probe()).status == verdict
+        assert [call.target for call in app.calls] == ["/", *(f"/{step}" for step in range(1, 11))]
+
+
+async def test_21_a_redirect_for_ever_and_one_to_nowhere_are_not_ready(closed_port: int) -> None:
+    location = "/healthz"
+
+    async def answer(call: Call) -> None:
+        await call.respond(302, b"", f"Location: {location}")
+
+    async with (
+        running_app(answer) as app,
+        running_queue_proxy(app.port, SERVING_READINESS_PROBE=http_probe(app.port)) as proxy,
+    ):
+        for location in ("/healthz", f"http://127.0.0.1:{closed_port}/", "https://127.0.0.1/", "http://[", "ftp://a/"):
+            assert (await proxy.probe()).status == 503, location
 
 
 @pytest.mark.parametrize("path", ["health?x=1", "/health?x=1"])
@@ -197,7 +249,21 @@ async def test_23_probes_in_parallel_share_a_run_and_a_later_one_starts_another(
         assert len(app.calls) == 2
 
 
-async def test_24_and_25_the_success_threshold_wants_successes_in_a_row() -> None:
+async def test_24_the_success_threshold_wants_so_many_successes() -> None:
+    async with (
+        running_app() as app,
+        running_queue_proxy(
+            app.port, SERVING_READINESS_PROBE=http_probe(app.port, successThreshold=3, periodSeconds=0)
+        ) as proxy,
+    ):
+        assert (await proxy.probe()).status == 200
+        assert len(app.calls) == 3
+        # Once reached, one success per run is enough.
+        assert (await proxy.probe()).status == 200
+        assert len(app.calls) == 4
+
+
+async def test_25_a_failure_between_them_begins_the_count_anew() -> None:
     statuses = [200, 200, 500, 200, 200, 200]
 
     async def answer(call: Call) -> None:
@@ -211,8 +277,6 @@ async def test_24_and_25_the_success_threshold_wants_successes_in_a_row() -> Non
     ):
         assert (await proxy.probe()).status == 200
         assert len(app.calls) == 6
-        assert (await proxy.probe()).status == 200
-        assert len(app.calls) == 7
 
 
 async def test_26_one_failing_probe_of_a_list_makes_the_pod_not_ready(closed_port: int) -> None:
@@ -241,31 +305,3 @@ async def test_probes_are_answered_by_the_thousand_on_one_connection() -> None:
         for _ in range(3000):
             assert (await client.response()).body == b"queue"
         client.close()
-
-
-async def test_55_probes_are_answered_and_kubelet_requests_pass_while_the_breaker_is_full() -> None:
-    release = asyncio.Event()
-
-    async def answer(call: Call) -> None:
-        if not call.values("k-kubelet-probe"):
-            await release.wait()
-        await call.respond(200, b"done")
-
-    async with running_app(answer) as app, running_queue_proxy(app.port, CONTAINER_CONCURRENCY="1") as proxy:
-        clients = [await proxy.open() for _ in range(11)]
-        for client in clients:
-            await client.request()
-        await eventually(lambda: fetch_full(proxy.host, proxy.port))
-        assert (await proxy.probe()).body == b"queue"
-        assert (await proxy.fetch(headers=["K-Kubelet-Probe: x", "K-Original-Host: o"])).body == b"done"
-        assert app.calls[-1].values("k-original-host") == ["o"]
-        release.set()
-        assert [(await client.response()).status for client in clients] == [200] * 11
-
-
-async def fetch_full(host: str, port: int) -> bool:
-    """Whether a further request is refused; one that is let in gives up at once."""
-    try:
-        return (await asyncio.wait_for(fetch(host, port), 0.2)).status == 503
-    except TimeoutError:
-        return False

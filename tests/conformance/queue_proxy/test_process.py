@@ -1,4 +1,4 @@
-"""Statements 1 to 7 but for Prometheus: what the process reads, which ports it opens, and how it fails."""
+"""Statements 1 to 7 (6 stands in `test_metrics.py`): what the process reads, which ports it opens, and how it fails."""
 
 import json
 
@@ -26,9 +26,14 @@ async def test_01_everything_that_is_wrong_is_told_at_once() -> None:
     }
 
 
-async def test_02_a_number_may_not_be_empty_and_a_text_may() -> None:
-    assert (await exit_of(environment(CONTAINER_CONCURRENCY="")))[0] == 1
-    async with running_queue_proxy(SERVING_CONFIGURATION="") as proxy:
+async def test_02_a_number_may_not_be_empty() -> None:
+    code, stderr = await exit_of(environment(CONTAINER_CONCURRENCY=""))
+    assert code == 1
+    assert "CONTAINER_CONCURRENCY" in stderr
+
+
+async def test_02_a_text_may_be_empty() -> None:
+    async with running_queue_proxy(SERVING_CONFIGURATION="", SERVING_LOGGING_LEVEL="") as proxy:
         assert (await proxy.probe()).status == 200
 
 
@@ -45,10 +50,12 @@ async def test_03_empty_sections_and_unknown_keys_are_fine() -> None:
         assert (await proxy.probe()).status == 200
 
 
-async def test_04_a_readiness_probe_that_is_no_json_ends_it() -> None:
-    code, stderr = await exit_of(environment(SERVING_READINESS_PROBE="{"))
+@pytest.mark.parametrize("text", ["{", "x", '"x"', "NaN", '{"tcpSocket": 5}', "[" * 100_000])
+async def test_04_a_readiness_probe_that_is_none_ends_it(text: str) -> None:
+    code, stderr = await exit_of(environment(SERVING_READINESS_PROBE=text))
     assert code == 1
     assert "SERVING_READINESS_PROBE" in stderr
+    assert stderr.count("\n") == 1
 
 
 async def test_05_which_ports_accept() -> None:
