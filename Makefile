@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # (xdist_group) would say the same, but pytest-xdist 3.8 does not find them with pytest 9.2.
 SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test faults system lint fmt lock bench bench-coldstart soak-coldstart soak-queue-proxy soak-autoscaler clean
+.PHONY: help setup demo test fuzz faults system lint fmt lock bench bench-coldstart soak-coldstart soak-queue-proxy soak-autoscaler clean
 
 help: ## list these words
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -32,6 +32,11 @@ test: $(READY) ## run the tests
 
 faults: $(READY) ## run the tests of what queue-proxy survives
 	$(BIN)/python -m pytest $(SPREAD) tests/faults
+
+DURATION ?= 60
+
+fuzz: $(READY) ## fuzz the parsers and the engine, DURATION seconds for each target
+	$(BIN)/python -m tests.fuzz --seconds $(DURATION)
 
 lint: $(READY) ## format check, lint, types
 	$(BIN)/ruff format --check .

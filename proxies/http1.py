@@ -229,7 +229,7 @@ def _origin_form(method: bytes, target: bytes, fields: list[Field]) -> tuple[byt
     if match is None:
         raise RequestError(400, f"expected a path or an absolute URL, got {target[:64]!r}")
     authority, rest = match.groups()
-    if not authority or b"@" in authority or HOST_VALUE.fullmatch(authority) is None:
+    if not authority or HOST_VALUE.fullmatch(authority) is None:
         raise RequestError(400, f"expected a host in the target, got {target[:64]!r}")
     host = Field(b"host", authority, b"Host: " + authority)
     return (

@@ -6,7 +6,7 @@ from tests.conformance.http1.cases import ResponseCase
 from tests.conformance.http1.rig import Rig
 from tests.conformance.http1.tables import RESPONSES
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("http1-tables")]
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest.mark.parametrize("in_pieces", [False, True], ids=["whole", "pieces"])

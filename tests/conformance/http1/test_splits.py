@@ -38,8 +38,9 @@ def test_a_request_cut_at_any_byte_has_the_verdict_of_the_whole(name: str) -> No
 
 async def play_request(bench: Bench, case: RequestCase, pieces: list[bytes]) -> None:
     bench.app.begin()
-    replies, has_ended = await bench.converse(pieces, ("GET",) * len(case.statuses), hangs_up=case.hangs_up)
+    replies, has_ended, rest = await bench.converse(pieces, ("GET",) * len(case.statuses), hangs_up=case.hangs_up)
     assert ([reply.status for reply in replies], has_ended) == (list(case.statuses), case.closes), (case, pieces)
+    assert rest == b""
     bench.app.check(case.seen)
 
 
@@ -58,7 +59,8 @@ def test_a_response_cut_at_any_byte_has_the_verdict_of_the_whole(name: str) -> N
 async def play_response(bench: Bench, case: ResponseCase, pieces: list[bytes]) -> None:
     bench.app.begin(reply=pieces, closes=case.app_closes)
     request = f"{case.method} / HTTP/{case.version}\r\nHost: h\r\n\r\n".encode()
-    replies, has_ended = await bench.converse([request], [case.method], hangs_up=False)
+    replies, has_ended, rest = await bench.converse([request], [case.method], hangs_up=False)
+    assert rest == b""
     *informational, final = replies
     assert [reply.status for reply in informational] == list(case.informational)
     check_reply(final, case, has_ended=has_ended)

@@ -1,6 +1,6 @@
 """Request lines: methods, targets, versions (RFC 9112 3)."""
 
-from tests.conformance.http1.cases import Seen, passed, refused
+from tests.conformance.http1.cases import RequestCase, Seen, passed, refused
 
 _HOST = b"\r\nHost: h\r\n\r\n"
 
@@ -20,6 +20,13 @@ REQUESTS = [
     refused("bare CR behind it", b"GET / HTTP/1.1\rHost: h\r\n\r\n"),
     refused("CR CR LF behind it", b"GET / HTTP/1.1\r\r\nHost: h\r\n\r\n"),
     refused("only line feeds", b"GET / HTTP/1.1\nHost: h\n\n"),
+    RequestCase(
+        "only line feeds, for whose end nobody waits",
+        b"GET / HTTP/1.1\nHost: h\n\n",
+        (400,),
+        closes=True,
+        hangs_up=True,
+    ),
     refused("LF in front", b"\nGET / HTTP/1.1" + _HOST),
     refused("CR in front", b"\rGET / HTTP/1.1" + _HOST),
     refused("two empty lines in front", b"\r\n\r\nGET / HTTP/1.1" + _HOST),

@@ -1,0 +1,1 @@
+"""What any bytes may do to the parsers, and what they must never do; see README.md."""
