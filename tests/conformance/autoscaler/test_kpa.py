@@ -21,7 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 WINDOW_S = 6
 CONFIG = {"stable-window": f"{WINDOW_S}s", "panic-window-percentage": "50"}
 BUFFERED = {"target_burst_capacity": "-1"}
-"""Nothing is scraped, and the activator is not asked: no load, known at once."""
+"""Nothing is scraped, and the activator is not asked whether it is there."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -127,6 +127,7 @@ async def test_57_without_scaling_to_zero_one_replica_stays() -> None:
 
 async def test_58_an_idle_revision_shrinks_to_one_until_the_window_has_passed(world: World) -> None:
     revision = await world.revision(ready=1, replicas=3, active=("True", 0), **BUFFERED)
+    await revision.report(0)
     await revision.until_replicas(1)
     assert condition(revision.autoscaler, "Active")[0] == "True"
     # Nothing happens any more, so it is the clock that brings the autoscaler back.
@@ -161,6 +162,7 @@ async def test_60_the_last_pod_stays_until_an_activator_answers(world: World) ->
 async def test_61_with_unlimited_burst_capacity_nobody_is_asked(world: World) -> None:
     revision = await world.revision(ready=1, active=("False", 1000), proxied_for_s=1000, **BUFFERED)
     revision.activator = (503, b"")
+    await revision.report(0)
     await revision.until_replicas(0)
     assert revision.probes == []
 

@@ -363,6 +363,11 @@ class Revision:
         service = await self._world.client.get(ServerlessService, self.name, NAMESPACE)
         await self._world.client.patch_status(service, msgspec.structs.replace(service.status, **changes))
 
+    async def report(self, concurrency: float) -> None:
+        """Have an activator tell its load, once the revision is known."""
+        await self.reconciled()
+        await self._world.push((self.name, Stat("activator", average_concurrent_requests=concurrency)))
+
     async def decided(self, desired: int) -> dict[str, Any]:
         """Wait for a decision for that many pods, and for the reconcile that follows from all that is known then."""
 
