@@ -7,7 +7,7 @@ with a delay lies on it.
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autoscaler.activator_probe import ActivatorProber
 from autoscaler.clock import SteadyClock
@@ -45,9 +45,6 @@ from proxies.gotext import parse_bool
 from proxies.logs import Logger
 from proxies.wire.stat import StatMessage
 
-if TYPE_CHECKING:
-    from autoscaler.metrics import RevisionMetrics
-
 __all__ = ["App"]
 
 _WORKERS = 32
@@ -76,7 +73,7 @@ class App:
         self._deployments = Informer(client, Deployment, label_selector=REVISION_LABEL, log=self._log)
         self._pod_informer = Informer(client, Pod, label_selector=REVISION_LABEL, log=self._log)
         self._pods = RevisionPods(self._pod_informer, self._wake)
-        self._scalers = MultiScaler(self._pods.ready_count)
+        self._scalers = MultiScaler(self._pods.ready_count, is_strict=config.strict_compat)
         self._events = EventRecorder(client, component="autoscaler", clock=time.time, log=self._log)
         self._settings = ClusterSettings(self._wake_all, self._refuse_config, self._log)
         self._prober = ActivatorProber(self._resolver)
@@ -97,7 +94,6 @@ class App:
         self._scraping: Scraping | None = None
         self._reconciler: Reconciler | None = None
         self._hpa_reconciler: HpaReconciler | None = None
-        self._revision_metrics: RevisionMetrics | None = None
         self._exporter: Exporter | None = None
         self._ticker: Ticker | None = None
         self._garbage = GarbageKeeper()
@@ -180,7 +176,11 @@ class App:
     def debug_decisions(self, key: RevisionKey) -> dict[str, Any] | None:
         """One revision's figures and its last decisions; None when it is not decided here."""
         revision = self._scalers.get(key)
-        return None if revision is None else {**self._figures(key), **revision.decisions.rendered()}
+        if revision is None:
+            return None
+        planned = self._reconciler.planned(key) if self._reconciler is not None else None
+        plan = {"scale": planned[0].scale, "applies": planned[0].applies, "why": planned[1]} if planned else None
+        return {**self._figures(key), "plan": plan, **revision.decisions.rendered()}
 
     # Set-up.
 
@@ -258,12 +258,12 @@ class App:
                 variables=variables,
             )
         )
-        self._revision_metrics = RevisionMetrics(
+        metrics = RevisionMetrics(
             registry, scalers=self._scalers, autoscalers=self._autoscalers, pods=self._pods.counts
         )
         add_runtime_metrics(registry)
         assert self._scraping is not None
-        self._scraping.on_look = self._revision_metrics.scraped
+        self._scraping.on_look = metrics.scraped
         exporter = export.exporter(registry, bind_address=self.config.bind_address or "", log=self._log)
         await exporter.start()
         self._exporter = exporter

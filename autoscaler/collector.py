@@ -4,7 +4,8 @@ A collection holds windows of concurrency and of requests per second, each over 
 a gauge of the app's own where the revision scales by one. What came through a proxy is subtracted before recording,
 since the activator reports it already; so every request counts once. Unknown is not zero: a revision that is scraped
 but has no samples has no load, and nothing is decided about it; seconds whose scrape is missing are left out of the
-averages, and `Load.coverage` says how much was seen.
+averages, and `Load.coverage` says how much was seen. Nor is it known what activators hold before they had time to find
+their way to an autoscaler that has just started.
 
 No clock, no I/O. Source: knative/serving `pkg/autoscaler/metrics/collector.go`; spec autoscaler.md 4; golden set
 `collector`.
@@ -20,6 +21,8 @@ from proxies.wire.stat import Stat
 
 __all__ = ["Collection", "Load", "MetricSpec"]
 
+_SILENT_S = 10.0
+"""How long an activator may take to connect again; one that gets no answer for so long gives its connection up."""
 _TRACE = 1e-6
 """Less than any target, more than nothing."""
 
@@ -48,12 +51,28 @@ class Load(NamedTuple):
 
 
 class Collection:
-    """The windows of one revision. The algorithm is fixed at creation, as in the original."""
+    """The windows of one revision. The algorithm is fixed at creation, as in the original.
 
-    __slots__ = ("_concurrency", "_coverage", "_gauge", "_gauge_coverage", "_rps", "spec")
+    `since_s`: from when on activators could report; None: as in the original, their silence is never unknown.
+    """
 
-    def __init__(self, spec: MetricSpec) -> None:
+    __slots__ = (
+        "_concurrency",
+        "_coverage",
+        "_gauge",
+        "_gauge_coverage",
+        "_is_heard",
+        "_is_proxied",
+        "_rps",
+        "_since_s",
+        "spec",
+    )
+
+    def __init__(self, spec: MetricSpec, since_s: float | None = None) -> None:
         self.spec = spec
+        self._since_s = since_s
+        self._is_heard = False
+        self._is_proxied = False
         self._concurrency = _Averages(spec)
         self._rps = _Averages(spec)
         self._coverage = Coverage()
@@ -62,8 +81,8 @@ class Collection:
 
     def record(self, at_s: float, stat: Stat) -> None:
         """Add what one reporter saw in the second of `at_s` (Unix)."""
-        self._concurrency.record(at_s, stat.average_concurrent_requests - stat.average_proxied_concurrent_requests)
-        self._rps.record(at_s, stat.request_count - stat.proxied_request_count)
+        self._is_heard = True
+        self._add(at_s, stat)
 
     def scrape_is_due(self, now_s: float) -> None:
         """The pods are to be asked: from now on `scraped` is expected each second."""
@@ -73,7 +92,8 @@ class Collection:
         """A scrape that began at `at_s` gave `stat`, from `share` (0 to 1) of its sample; None: there was no pod."""
         self._coverage.looked(at_s, share, self.spec.stable_window_s)
         if stat is not None:
-            self.record(at_s, stat)
+            self._is_proxied = stat.average_proxied_concurrent_requests > 0 or stat.proxied_request_count > 0
+            self._add(at_s, stat)
 
     def gauge_is_due(self, now_s: float) -> None:
         """The same for the gauge of the app's own, if the revision scales by one."""
@@ -92,9 +112,9 @@ class Collection:
         if scaling_metric == URL:
             return self._gauge_load(now_s)
         averages = self._rps if scaling_metric == "rps" else self._concurrency
-        if not self.spec.scrape_target:
-            return self._load_of(averages, None, now_s)
-        return None if averages.stable.is_empty(now_s) else self._load_of(averages, self._coverage, now_s)
+        if self.spec.scrape_target and averages.stable.is_empty(now_s):
+            return None
+        return self._reported(averages, now_s)
 
     def update(self, now_s: float, spec: MetricSpec) -> None:
         """Take over new windows and a new target, keeping the samples that fit."""
@@ -106,13 +126,17 @@ class Collection:
                 averages.stable.resize(now_s, spec.stable_window_s)
                 averages.panic.resize(now_s, spec.panic_window_s)
 
+    def _add(self, at_s: float, stat: Stat) -> None:
+        self._concurrency.record(at_s, stat.average_concurrent_requests - stat.average_proxied_concurrent_requests)
+        self._rps.record(at_s, stat.request_count - stat.proxied_request_count)
+
     def _gauge_load(self, now_s: float) -> Load | None:
         """The gauge, and a trace of load as long as there are requests.
 
         The trace is what one pod is wanted for: a queue is empty while the last request is being served, and nobody
         can say how long it is before there is a pod.
         """
-        requests = self._load_of(self._concurrency, self._coverage if self.spec.scrape_target else None, now_s)
+        requests = self._reported(self._concurrency, now_s)
         gauge = self._gauge
         if gauge is not None and not gauge.stable.is_empty(now_s):
             stable, panic, coverage = self._load_of(gauge, self._gauge_coverage, now_s)
@@ -124,10 +148,18 @@ class Collection:
             stable, panic = max(stable, _TRACE), max(panic, _TRACE)
         return Load(stable, panic, min(coverage, requests.coverage))
 
-    def _load_of(self, averages: "_Averages", coverage: Coverage | None, now_s: float) -> Load:
-        """`coverage` None: nobody looks at pods, so nothing is missed."""
-        if coverage is None:
-            return Load(averages.stable.average(now_s), averages.panic.average(now_s))
+    def _reported(self, averages: "_Averages", now_s: float) -> Load:
+        """The load that activators push, and pods tell where they are scraped."""
+        if self.spec.scrape_target:
+            load = self._load_of(averages, self._coverage, now_s)
+            is_incomplete = self._is_proxied  # pods say that activators know more
+        else:
+            load = Load(averages.stable.average(now_s), averages.panic.average(now_s))
+            is_incomplete = True
+        is_silent = self._since_s is not None and not self._is_heard and now_s - self._since_s < _SILENT_S
+        return load._replace(coverage=0.0) if is_silent and is_incomplete else load
+
+    def _load_of(self, averages: "_Averages", coverage: Coverage, now_s: float) -> Load:
         unseen = coverage.unseen(now_s)
         stable, panic = averages.stable.average(now_s, unseen), averages.panic.average(now_s, unseen)
         return Load(stable, panic, coverage.ratio(now_s, self.spec.stable_window_s))

@@ -87,10 +87,14 @@ class Outcome(NamedTuple):
 
 
 class MultiScaler:
-    """The revisions by key. `ready_pods(key)` counts a revision's ready pods, 0 when there are none."""
+    """The revisions by key. `ready_pods(key)` counts a revision's ready pods, 0 when there are none.
 
-    def __init__(self, ready_pods: Callable[[RevisionKey], int]) -> None:
+    `is_strict`: an autoscaler that has just started takes silence for no load, as the original does.
+    """
+
+    def __init__(self, ready_pods: Callable[[RevisionKey], int], *, is_strict: bool = False) -> None:
         self._ready_pods = ready_pods
+        self._is_strict = is_strict
         self._revisions: dict[RevisionKey, Revision] = {}
         self._phases: list[dict[RevisionKey, Revision]] = [{} for _ in range(PHASES)]
 
@@ -124,7 +128,8 @@ class MultiScaler:
             revision.metric_url = metric_url
             return revision
         decider = Decider(spec, now_s=now_s, ready_pods=self._ready_pods(key))
-        revision = Revision(key, decider, Collection(metric), now_s + TICK_S - PHASE_S)
+        collection = Collection(metric, None if self._is_strict else now_s)
+        revision = Revision(key, decider, collection, now_s + TICK_S - PHASE_S)
         self._revisions[key] = revision
         revision.metric_url = metric_url
         revision.phase = self._phase_with_room(phase)

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from autoscaler.multiscaler import PHASE_S, PHASES, MultiScaler, Outcome, RevisionKey
 from autoscaler.settings import RevisionSettings, resolve
 from kube.autoscaling.config import AutoscalerConfig
@@ -65,6 +67,16 @@ def test_with_unlimited_burst_capacity_silence_is_no_load() -> None:
     cluster.put(target_burst_capacity="-1")
     cluster.run(2)
     assert cluster.desired() == 0
+
+
+@pytest.mark.parametrize(("is_strict", "expected"), [(False, [1, 1, 1, 1, 0]), (True, [0, 0, 0, 0, 0])])
+def test_an_autoscaler_that_has_just_started_keeps_a_pod_until_activators_could_report(
+    is_strict: bool, expected: list[int]
+) -> None:
+    cluster = Cluster()
+    cluster.scalers = MultiScaler(lambda key: 1, is_strict=is_strict)
+    cluster.put(target_burst_capacity="-1")
+    assert [outcome.decision.desired for _, outcome in cluster.run(10.5)] == expected
 
 
 def test_a_revision_above_zero_waits_for_its_turn() -> None:

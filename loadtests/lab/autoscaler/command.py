@@ -12,7 +12,7 @@ import uvloop
 from loadtests.lab.autoscaler.report import Figure, as_json, table
 from loadtests.lab.autoscaler.scenarios import FULL, QUICK, SCENARIOS, Scale, Scenario
 from loadtests.lab.autoscaler.world import LabError
-from loadtests.lab.queue_proxy.machine import describe, raise_open_files_limit
+from loadtests.lab.queue_proxy.machine import describe, raise_open_files_limit, stoppable
 
 __all__ = ["main"]
 
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     machine = describe()
     print("; ".join(machine.values()), file=sys.stderr)
     try:
-        figures = uvloop.run(measure(chosen, scale))
+        figures = uvloop.run(stoppable(measure(chosen, scale)))
     except LabError as error:
         print(f"autoscaler: {error}", file=sys.stderr)
         return 2

@@ -20,7 +20,7 @@ from kube.models.meta import Condition, LabelSelector, ObjectMeta, Resource
 from kube.models.networking import ServerlessService, ServerlessServiceSpec, ServerlessServiceStatus
 from kube.timestamps import format_time
 
-__all__ = ["NAMESPACE", "Group", "RevisionOf", "address", "autoscaler_of", "children_of"]
+__all__ = ["NAMESPACE", "Group", "RevisionOf", "autoscaler_of", "children_of"]
 
 NAMESPACE = "default"
 TARGET = 70.0
@@ -39,16 +39,10 @@ class Group:
     """Ready pods of each; 0: scaled to zero."""
     is_scraped: bool = True
     """False: burst capacity is unlimited, so activators see everything and no pod is asked."""
-    first_pod: int = 0
-    """Number of the group's first pod among all pods, which gives it its address."""
 
     def names(self) -> list[str]:
         """The revisions' names."""
         return [f"{self.name}-{number:05}" for number in range(self.revisions)]
-
-    def addresses(self) -> list[str]:
-        """The pods' addresses."""
-        return [address(self.first_pod + number) for number in range(self.revisions * self.pods)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +79,6 @@ class RevisionOf:
         )
 
 
-def address(number: int) -> str:
-    """A loopback address for each pod."""
-    high, low = divmod(number, 250)
-    return f"127.{80 + high // 250}.{high % 250}.{low + 1}"
-
-
 def autoscaler_of(revision: RevisionOf) -> PodAutoscaler:
     """Its PodAutoscaler."""
     is_active = revision.group.pods > 0
@@ -119,8 +107,8 @@ def autoscaler_of(revision: RevisionOf) -> PodAutoscaler:
     )
 
 
-def children_of(revision: RevisionOf, owner: PodAutoscaler) -> Iterator[Resource]:
-    """Everything else about it. `owner`: its PodAutoscaler as the API has it."""
+def children_of(revision: RevisionOf, owner: PodAutoscaler, addresses: Iterator[str]) -> Iterator[Resource]:
+    """Everything else about it. `owner`: its PodAutoscaler as the API has it; `addresses`: for its pods."""
     group = revision.group
     serves = group.is_scraped and group.pods > 0
     metric = Metric(
@@ -165,7 +153,7 @@ def children_of(revision: RevisionOf, owner: PodAutoscaler) -> Iterator[Resource
             metadata=revision.meta(f"{revision.name}-deployment-{pod}"),
             status=PodStatus(
                 phase="Running",
-                pod_ip=address(group.first_pod + revision.number * group.pods + pod),
+                pod_ip=next(addresses),
                 start_time=_LONG_AGO,
                 conditions=[_true("Ready")],
             ),

@@ -1,9 +1,10 @@
 """The autoscaler's peers as one process of their own: `python -m loadtests.lab.autoscaler.peers`.
 
 Reads one JSON line from stdin: {"pods": [address, ...], "concurrency": 65, "senders": [[name, ...], ...], "port": 1}.
-Pods answer scrapes at port 9090 of their address with a stat of that concurrency. Each sender is a WebSocket connection
-to the stat server that tells the load of its revisions once a second, and pings as activators do. Says `ready` when all
-listen and are connected; ends with its stdin. Nothing is parsed here that need not be: the peers are to be cheap.
+Pods answer scrapes at port 9090 of their address with a stat of that concurrency; `listening` is said when all do. Each
+sender is a WebSocket connection to the stat server that tells the load of its revisions once a second, and pings as
+activators do; the next line lets them connect, and `connected` is said. Ends with its stdin. Nothing is parsed here
+that need not be: the peers are to be cheap.
 """
 
 import asyncio
@@ -11,7 +12,6 @@ import base64
 import json
 import os
 import sys
-import time
 from email.utils import formatdate
 from typing import Final, cast
 
@@ -107,12 +107,14 @@ async def main() -> None:
     renew_answer(encode_stat(Stat("pod", told["concurrency"], request_count=5.0, process_uptime=1000.0)), loop)
     for host in told["pods"]:
         await loop.create_server(Pod, host, METRICS_PORT, backlog=_BACKLOG)
+    print("listening", flush=True)
+    await loop.run_in_executor(None, sys.stdin.readline)
     count = len(told["senders"])
     senders = [(frame_of(number, revisions), number / count) for number, revisions in enumerate(told["senders"])]
     for begin in range(0, count, _AT_ONCE):
         opened = [_connect(told["port"], *sender) for sender in senders[begin : begin + _AT_ONCE]]
         await asyncio.gather(*opened)
-    print("ready", time.monotonic(), flush=True)
+    print("connected", flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 
 

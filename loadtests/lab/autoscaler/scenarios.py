@@ -22,6 +22,8 @@ __all__ = ["FULL", "QUICK", "SCENARIOS", "Scale", "Scenario"]
 
 _AT_ZERO_AFTER_S = 5.0
 """Two ticks: a revision is at zero when that was decided once."""
+_WARM_UP_S = 6.0
+"""The windows of panic are full, and what the start made is out of the garbage collector's sight."""
 _REACTION_EVERY_S = 0.1
 _LATE_REVISIONS: Final = "late"
 
@@ -133,6 +135,7 @@ def _late(scale: Scale) -> Group:
 async def _rounds(world: World, scale: Scale) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(cores in use, resident megabytes) of each round."""
     cores, megabytes = [], []
+    await asyncio.sleep(_WARM_UP_S)
     for _ in range(scale.rounds):
         cpu_ns, began_s = world.process.cpu_ns(), time.monotonic()
         await asyncio.sleep(scale.seconds)

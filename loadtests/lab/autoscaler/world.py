@@ -12,7 +12,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,14 @@ from typing import Any
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 
-from kube.models.core import ConfigMap, Namespace
+from kube.models.core import ConfigMap, Namespace, Pod
 from kube.models.meta import ObjectMeta, Resource
 from loadtests.lab.autoscaler.fleet import NAMESPACE, TARGET, Group, RevisionOf, autoscaler_of, children_of
 from loadtests.lab.queue_proxy.machine import Process
 from local_cluster.apiserver.admission import AdmissionRequest
 from local_cluster.apiserver.certificates import CertificateAuthority, write_kubeconfig
 from local_cluster.apiserver.server import ApiServer, ApiServerConfig, Identity
+from local_cluster.subnet import Subnet
 from proxies.wire.stat import Stat, StatMessage, encode_messages
 
 __all__ = ["LabError", "World", "running_world"]
@@ -118,23 +119,25 @@ async def running_world(
     ca = CertificateAuthority.create()
     server = ApiServer(ApiServerConfig(ca=ca, tokens={token: Identity("kubernetes-admin", ("system:masters",))}))
     await server.start()
+    subnet = Subnet.claim()
     autoscaler: asyncio.subprocess.Process | None = None
     peers: asyncio.subprocess.Process | None = None
     try:
-        _populate(server, groups)
+        pods = _populate(server, groups, map(str, subnet.network.hosts()))
         gc.collect()
         gc.freeze()
         kubeconfig = scratch / "kubeconfig"
         write_kubeconfig(kubeconfig, server.url, ca.certificate_pem, token)
         stat_port = _free_port()
         log = scratch / "autoscaler.log"
+        peers = await _start_peers(pods, senders, stat_port)
         with log.open("wb") as output:
             autoscaler = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "autoscaler", env=_environ(kubeconfig, stat_port), stdout=output, stderr=output
             )
         world = World(server, autoscaler, stat_port, log)
-        peers = await _start_peers(groups, senders, stat_port, world)
         await world.settle()
+        await _tell(peers, "connect", expects=b"connected")
         yield world
         world.check()
     finally:
@@ -142,20 +145,26 @@ async def running_world(
             if process is not None:
                 await _end(process)
         await server.stop()
+        subnet.release()
         gc.unfreeze()
 
 
-def _populate(server: ApiServer, groups: Sequence[Group]) -> None:
+def _populate(server: ApiServer, groups: Sequence[Group], addresses: Iterator[str]) -> list[str]:
+    """Store all revisions; the addresses of the pods that are to be asked."""
     _put(server, Namespace(metadata=ObjectMeta(name=SYSTEM_NAMESPACE)))
     for name in ("config-autoscaler", "config-leader-election"):
         _put(server, ConfigMap(metadata=ObjectMeta(name=name, namespace=SYSTEM_NAMESPACE)))
+    asked = []
     for group in groups:
         for number in range(group.revisions):
             revision = RevisionOf(group, number)
             autoscaler = autoscaler_of(revision)
             autoscaler.metadata.uid = _put(server, autoscaler)
-            for child in children_of(revision, autoscaler):
+            for child in children_of(revision, autoscaler, addresses):
                 _put(server, child)
+                if isinstance(child, Pod) and group.is_scraped:
+                    asked.append(child.status.pod_ip)
+    return asked
 
 
 def _put(server: ApiServer, obj: Resource) -> str:
@@ -184,31 +193,28 @@ def _environ(kubeconfig: Path, stat_port: int) -> dict[str, str]:
     }
 
 
-async def _start_peers(
-    groups: Sequence[Group], senders: Sequence[Sequence[str]], port: int, world: World
-) -> asyncio.subprocess.Process:
-    """Start them when the stat server listens."""
+async def _start_peers(pods: Sequence[str], senders: Sequence[Sequence[str]], port: int) -> asyncio.subprocess.Process:
+    """Start them; pods answer from now on."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "loadtests.lab.autoscaler.peers",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        limit=1 << 20,
     )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    pods = [address for group in groups if group.is_scraped for address in group.addresses()]
-    deadline_s = time.monotonic() + _START_TIMEOUT_S
-    while senders and not _accepts(port):
-        await world._pause(deadline_s, "the stat server does not listen")
-    told = {"pods": pods, "concurrency": TARGET - 5, "senders": [list(names) for names in senders], "port": port}
-    process.stdin.write(json.dumps(told).encode() + b"\n")
-    async with asyncio.timeout(_START_TIMEOUT_S):
-        line = await process.stdout.readline()
-    if not line.startswith(b"ready"):
-        raise LabError("the autoscaler's peers did not start")
+    told = {"pods": list(pods), "concurrency": TARGET - 5, "senders": [list(names) for names in senders], "port": port}
+    await _tell(process, json.dumps(told), expects=b"listening")
     return process
+
+
+async def _tell(peers: asyncio.subprocess.Process, line: str, *, expects: bytes) -> None:
+    assert peers.stdin is not None
+    assert peers.stdout is not None
+    peers.stdin.write(line.encode() + b"\n")
+    async with asyncio.timeout(_START_TIMEOUT_S):
+        answer = await peers.stdout.readline()
+    if answer.strip() != expects:
+        raise LabError(f"the autoscaler's peers did not say {expects!r} but {answer!r}")
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -222,8 +228,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _accepts(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
