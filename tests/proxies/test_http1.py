@@ -1,17 +1,15 @@
-"""`proxies/http1.py`: what is read, what is refused, and that neither depends on how the bytes arrive."""
+"""`proxies/http1.py` and the memory of `proxies/heads.py`: which heads are read, and which refused."""
 
 import string
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxies.bodies import ChunkedBody, LengthBody, UntilCloseBody
 from proxies.fields import DATE
 from proxies.headers import HeadEdits
 from proxies.heads import request_head, response_head
-from proxies.http1 import HttpError, RequestError, ResponseError, parse_request, parse_response
+from proxies.http1 import RequestError, ResponseError, parse_request, parse_response
 
 GET = b"GET /a?b=c HTTP/1.1\r\nHost: example.com"
 
@@ -139,6 +137,10 @@ REFUSED_REQUESTS: list[tuple[str, bytes, int]] = [
     ("target without host", b"GET http:///x HTTP/1.1\r\nHost: a", 400),
     ("target with user", b"GET http://u@a/ HTTP/1.1\r\nHost: a", 400),
     ("authority as target", b"GET a:80 HTTP/1.1\r\nHost: a", 400),
+    ("fragment", b"GET /a#b HTTP/1.1\r\nHost: a", 400),
+    ("original host with space", GET + b"\r\nK-Original-Host: a b", 400),
+    ("unknown expectation", GET + b"\r\nExpect: 200-ok", 417),
+    ("two expectations", GET + b"\r\nExpect: 100-continue\r\nExpect: x", 417),
 ]
 
 
@@ -177,6 +179,8 @@ REFUSED_RESPONSES: list[tuple[str, bytes]] = [
     ("CL signed", b"HTTP/1.1 200 OK\r\nContent-Length: +5"),
     ("TE gzip", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip"),
     ("TE in 1.0", b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked"),
+    ("length of an informational one", b"HTTP/1.1 103 x\r\nContent-Length: 1"),
+    ("coding of an informational one", b"HTTP/1.1 100 x\r\nTransfer-Encoding: chunked"),
     ("space before colon", b"HTTP/1.1 200 OK\r\nX : y"),
     ("obs-fold", b"HTTP/1.1 200 OK\r\nX: y\r\n z"),
     ("bare LF", b"HTTP/1.1 200 OK\nX: y"),
@@ -255,132 +259,6 @@ def test_the_memo_agrees_with_the_plain_parser(lines: list[bytes]) -> None:
     assert verdict(request_head, head) == verdict(parse_request, head) == verdict(request_head, head)
 
 
-def scan_in_pieces(body: LengthBody | ChunkedBody | UntilCloseBody, pieces: list[bytes]) -> tuple[bytes, bytes, bytes]:
-    """Return (bytes taken, payload, bytes left over) when the pieces arrive one after the other."""
-    taken, payload, rest = b"", b"", b""
-    for piece in pieces:
-        data = rest + piece
-        if body.is_done:
-            rest = data
-            continue
-        took = body.scan(data)
-        spans = body.spans if isinstance(body, ChunkedBody) else [(0, took)]
-        payload += b"".join(data[begin:end] for begin, end in spans)
-        taken, rest = taken + data[:took], data[took:]
-    return taken, payload, rest
-
-
-def split(data: bytes, at: list[int]) -> list[bytes]:
-    cuts = sorted({0, len(data), *(position % (len(data) + 1) for position in at)})
-    return [data[begin:end] for begin, end in pairwise(cuts)]
-
-
-CHUNKS = st.lists(st.binary(min_size=1, max_size=20), max_size=5)
-EXTENSIONS = st.sampled_from([b"", b";a", b";a=b", b';a="b;c"', b";a=b;c"])
-TRAILERS = st.lists(st.tuples(TOKEN.filter(lambda name: name.lower() not in FRAMING | {b"te"}), VALUE), max_size=3)
-
-
-@given(CHUNKS, EXTENSIONS, TRAILERS, st.lists(st.integers(0, 1000), max_size=8), st.binary(max_size=8))
-def test_any_split_of_a_chunked_body_is_taken_whole(
-    chunks: list[bytes], extension: bytes, trailers: list[tuple[bytes, bytes]], at: list[int], behind: bytes
-) -> None:
-    framed = b"".join(b"%x%s\r\n%s\r\n" % (len(chunk), extension, chunk) for chunk in chunks)
-    message = framed + b"0\r\n" + b"".join(b"%s: %s\r\n" % field for field in trailers) + b"\r\n"
-    body = ChunkedBody(keeps_spans=True)
-    taken, payload, rest = scan_in_pieces(body, split(message + behind, at))
-    assert (taken, payload, rest, body.is_done) == (message, b"".join(chunks), behind, True)
-
-
-@given(st.binary(max_size=60), st.lists(st.integers(0, 1000), max_size=8))
-def test_any_split_of_any_bytes_gives_the_same_verdict(data: bytes, at: list[int]) -> None:
-    def outcome(pieces: list[bytes]) -> object:
-        body = ChunkedBody(keeps_spans=True)
-        try:
-            return (*scan_in_pieces(body, pieces), body.is_done)
-        except HttpError:
-            return "refused"
-
-    for prefix in (b"", b"3\r\nabc", b"0\r\n"):
-        whole = outcome([prefix + data])
-        pieces = outcome(split(prefix + data, at))
-        # Only what is still open may be refused earlier in one form than in the other: at the next byte at the latest.
-        if whole != pieces:
-            assert outcome([prefix + data + b"\r\n"]) == "refused"
-            assert outcome([*split(prefix + data, at), b"\r\n"]) == "refused"
-
-
-REFUSED_CHUNKS: list[tuple[str, bytes]] = [
-    ("no size", b"\r\n"),
-    ("not hex", b"g\r\n"),
-    ("signed", b"+5\r\n"),
-    ("negative", b"-1\r\n"),
-    ("prefixed", b"0x5\r\n"),
-    ("underscore", b"1_0\r\n"),
-    ("space before", b" 5\r\nabcde\r\n"),
-    ("space behind", b"5 \r\nabcde\r\n"),
-    ("tab behind", b"5\t\r\nabcde\r\n"),
-    ("overflow", b"10000000000000000\r\n"),
-    ("bare LF behind size", b"5\nabcde\r\n"),
-    ("bare CR behind size", b"5\rabcde\r\n"),
-    ("LF in extension", b"5;a\nb\r\n"),
-    ("NUL in extension", b"5;a=\0\r\n"),
-    ("open quote", b'5;a="b\r\n'),
-    ("empty extension", b"5;\r\n"),
-    ("data too long", b"3\r\nabcd\r\n"),
-    ("data too long without a line", b"3\r\nabcd"),
-    ("data too short", b"3\r\nab\r\n0\r\n"),
-    ("LF behind data", b"3\r\nabc\n"),
-    ("bad trailer", b"0\r\nX : y\r\n"),
-    ("folded trailer", b"0\r\nX: y\r\n z\r\n"),
-    ("bare LF in trailer", b"0\r\nX: y\n"),
-    ("trailer forges length", b"0\r\nContent-Length: 5\r\n"),
-    ("trailer forges coding", b"0\r\nTransfer-Encoding: chunked\r\n"),
-    ("trailer forges host", b"0\r\nHost: x\r\n"),
-    ("size line without end", b"1" * 5000),
-    ("trailers without end", b"0\r\n" + b"X: " + b"y" * 70_000),
-]
-
-
-@pytest.mark.parametrize("data", [row[1] for row in REFUSED_CHUNKS], ids=[row[0] for row in REFUSED_CHUNKS])
-def test_a_malformed_chunk_is_refused_however_it_arrives(data: bytes) -> None:
-    with pytest.raises(HttpError):
-        scan_in_pieces(ChunkedBody(keeps_spans=True), [data])
-    if len(data) < 100:
-        with pytest.raises(HttpError):
-            scan_in_pieces(ChunkedBody(keeps_spans=True), [data[index : index + 1] for index in range(len(data))])
-
-
-@pytest.mark.parametrize("taken", [b"", b"3\r\nabc", b"3\r\nabc\r\n"])
-def test_a_chunked_body_can_be_ended_with_a_text_between_chunks(taken: bytes) -> None:
-    body = ChunkedBody(keeps_spans=True)
-    body.scan(taken)
-    closing = body.closing(b"request timeout")
-    assert closing is not None
-    again = ChunkedBody(keeps_spans=True)
-    payload = scan_in_pieces(again, [taken + closing])[1]
-    assert again.is_done
-    assert payload.endswith(b"request timeout")
-
-
-def test_a_chunked_body_cannot_be_ended_within_a_chunk() -> None:
-    body = ChunkedBody(keeps_spans=True)
-    body.scan(b"5\r\nab")
-    assert body.closing(b"request timeout") is None
-
-
-def test_a_declared_length_is_taken_and_no_more() -> None:
-    body = LengthBody(5)
-    assert body.scan(b"abc") == 3
-    assert body.scan(b"defgh") == 2
-    assert body.is_done
-
-
-def test_a_body_until_close_takes_all_and_is_never_done() -> None:
-    body = UntilCloseBody()
-    assert body.scan(b"abc") == 3
-    assert not body.is_done
-
-
 def test_a_response_that_names_its_framing_an_option_is_refused() -> None:
     for option in (b"content-length", b"Transfer-Encoding"):
         with pytest.raises(ResponseError, match="Connection"):
@@ -391,6 +269,29 @@ def test_an_upgrade_to_h2c_counts_as_not_asked_for_and_others_as_asked() -> None
     head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: "
     assert parse_request(head + b"H2C").upgrade == b""
     assert parse_request(head + b"websocket").upgrade == b"websocket"
+
+
+@pytest.mark.parametrize("value", [b"echo, h2c", b"h2c, echo", b"echo x", b"echo/1/2", b"echo\r\nUpgrade: other", b""])
+def test_an_upgrade_to_other_than_one_protocol_counts_as_not_asked_for(value: bytes) -> None:
+    assert parse_request(GET + b"\r\nConnection: Upgrade\r\nUpgrade: " + value).upgrade == b""
+
+
+def test_a_switch_of_protocols_is_one_only_when_connection_names_it() -> None:
+    head = b"HTTP/1.1 101 x\r\nUpgrade: echo/1"
+    assert parse_response(head).upgrade == b""
+    assert parse_response(head + b"\r\nConnection: keep-alive, upgrade").upgrade == b"echo/1"
+
+
+def test_a_204_that_announces_a_body_ends_its_connection() -> None:
+    assert parse_response(b"HTTP/1.1 204 x\r\nContent-Length: 0").keep_alive
+    assert not parse_response(b"HTTP/1.1 204 x\r\nContent-Length: 5").keep_alive
+    assert not parse_response(b"HTTP/1.1 204 x\r\nTransfer-Encoding: chunked").keep_alive
+
+
+def test_http_1_0_without_a_host_is_sent_on_with_an_empty_one() -> None:
+    request = parse_request(b"GET / HTTP/1.0\r\nX: y")
+    assert request.host == b""
+    assert HeadEdits().apply(request, b"10.0.0.1").split(b"\r\n")[:2] == [b"GET / HTTP/1.1", b"Host:"]
 
 
 def test_the_host_of_an_absolute_target_is_the_only_host_that_is_sent_on() -> None:
