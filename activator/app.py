@@ -15,6 +15,7 @@ from activator.audit import Audit
 from activator.config import PORTS, Config
 from activator.debug_server import DebugServer
 from activator.loads import FIRST_CONCURRENCY, FIRST_COUNT, Load, Loads
+from activator.log_level import LogLevel
 from activator.network_config import NAME, NetworkConfig
 from activator.pod_states import ProbeSettings
 from activator.policy import ActivatorPolicy
@@ -63,6 +64,7 @@ class App:
         self._server: Server | None = None
         self._pool: Pool | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
+        self._log_level: LogLevel | None = None
         self._audit: Audit | None = None
         self._metrics: ActivatorMetrics | None = None
         self._exporter: Exporter | None = None
@@ -74,6 +76,10 @@ class App:
         config = self.config
         await self._client.open()
         network = await self._network_config()
+        self._log_level = LogLevel(
+            self._client, self._log, namespace=config.system_namespace, name=config.logging_config_map
+        )
+        await self._log_level.start()
         self._pool = Pool(
             loop,
             idle_max=config.idle_connections_max,
@@ -146,6 +152,8 @@ class App:
             await self._reporter.stop()
         if self._revisions is not None:
             await self._revisions.stop()
+        if self._log_level is not None:
+            await self._log_level.stop()
         if self._pool is not None:
             await self._pool.close()
         await self._client.close()

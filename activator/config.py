@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from activator.log_level import CONFIG_MAP as LOGGING_CONFIG_MAP
 from kube.config import ApiConfig
 from kube.telemetry import CONFIG_MAP, telemetry_variables
 from proxies.environment import Environment
@@ -54,6 +55,8 @@ class Config:
     """Where GET /debug/state answers; None: nowhere. Loopback only. `KNUV_DEBUG_ADDRESS` (host:port)."""
     observability_config_map: str = CONFIG_MAP
     """The ConfigMap about metrics. `CONFIG_OBSERVABILITY_NAME`."""
+    logging_config_map: str = LOGGING_CONFIG_MAP
+    """The ConfigMap about our own log. `CONFIG_LOGGING_NAME`."""
     telemetry: Mapping[str, str] = field(default_factory=dict)
     """What overrides it: `METRICS_PROMETHEUS_*`, `OTEL_*`."""
     drain_s: float = _DRAIN_S
@@ -87,6 +90,7 @@ class Config:
                 else None
             ),
             observability_config_map=reading.text("CONFIG_OBSERVABILITY_NAME", "") or CONFIG_MAP,
+            logging_config_map=reading.text("CONFIG_LOGGING_NAME", "") or LOGGING_CONFIG_MAP,
             telemetry=telemetry_variables(environ),
             drain_s=reading.parsed("KNUV_DRAIN_SECONDS", _seconds, _DRAIN_S, 0.0),
             bind_address=environ.get("KNUV_BIND_ADDRESS") or None,

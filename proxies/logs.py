@@ -13,9 +13,10 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 
-__all__ = ["Logger"]
+__all__ = ["LEVELS", "Logger"]
 
-_LEVELS = {"debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40, "fatal": 50}
+LEVELS = {"debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40, "fatal": 50}
+"""Severities by zap's names."""
 
 
 class Logger:
@@ -25,7 +26,7 @@ class Logger:
     `write` takes one whole line as bytes; the default writes to stderr.
     """
 
-    __slots__ = ("_fields", "_threshold", "_write", "name")
+    __slots__ = ("_fields", "_level", "_threshold", "_write", "name")
 
     def __init__(
         self,
@@ -36,15 +37,26 @@ class Logger:
         write: Callable[[bytes], object] | None = None,
     ) -> None:
         self.name = name
-        self._threshold = _LEVELS.get(level.lower(), _LEVELS["info"])
+        self.level = level
         self._fields = dict(fields or {})
         self._write = write or _write_stderr
 
     def bind(self, **fields: object) -> "Logger":
         """Return a logger that adds `fields` to every line."""
         bound = Logger(self.name, fields={**self._fields, **fields}, write=self._write)
+        bound._level = self._level
         bound._threshold = self._threshold
         return bound
+
+    @property
+    def level(self) -> str:
+        """The least severity that is written; may be set at any time, for this logger but not for those bound to it."""
+        return self._level
+
+    @level.setter
+    def level(self, level: str) -> None:
+        self._level = level.lower() if level.lower() in LEVELS else "info"
+        self._threshold = LEVELS[self._level]
 
     def debug(self, event: str, **fields: object) -> None:
         """For the author of the code; off by default."""
