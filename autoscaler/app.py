@@ -176,11 +176,7 @@ class App:
     def debug_decisions(self, key: RevisionKey) -> dict[str, Any] | None:
         """One revision's figures and its last decisions; None when it is not decided here."""
         revision = self._scalers.get(key)
-        if revision is None:
-            return None
-        planned = self._reconciler.planned(key) if self._reconciler is not None else None
-        plan = {"scale": planned[0].scale, "applies": planned[0].applies, "why": planned[1]} if planned else None
-        return {**self._figures(key), "plan": plan, **revision.decisions.rendered()}
+        return None if revision is None else {**self._figures(key), **revision.decisions.rendered()}
 
     # Set-up.
 
