@@ -73,7 +73,7 @@ class App:
         self._deployments = Informer(client, Deployment, label_selector=REVISION_LABEL, log=self._log)
         self._pod_informer = Informer(client, Pod, label_selector=REVISION_LABEL, log=self._log)
         self._pods = RevisionPods(self._pod_informer, self._wake)
-        self._scalers = MultiScaler(self._pods.ready_count, is_strict=config.strict_compat)
+        self._scalers = MultiScaler(self._pods.ready_count)
         self._events = EventRecorder(client, component="autoscaler", clock=time.time, log=self._log)
         self._settings = ClusterSettings(self._wake_all, self._refuse_config, self._log)
         self._prober = ActivatorProber(self._resolver)
@@ -176,7 +176,11 @@ class App:
     def debug_decisions(self, key: RevisionKey) -> dict[str, Any] | None:
         """One revision's figures and its last decisions; None when it is not decided here."""
         revision = self._scalers.get(key)
-        return None if revision is None else {**self._figures(key), **revision.decisions.rendered()}
+        if revision is None:
+            return None
+        planned = self._reconciler.planned(key) if self._reconciler is not None else None
+        plan = {"scale": planned[0].scale, "applies": planned[0].applies, "why": planned[1]} if planned else None
+        return {**self._figures(key), "plan": plan, **revision.decisions.rendered()}
 
     # Set-up.
 

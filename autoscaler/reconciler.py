@@ -18,6 +18,7 @@ from autoscaler.cluster_settings import ClusterSettings
 from autoscaler.envelope import Envelope, StepFailed
 from autoscaler.multiscaler import UNKNOWN_SCALE, MultiScaler, Revision, RevisionKey
 from autoscaler.owned import PROXY, SERVE, OwnedObjects, is_service_ready
+from autoscaler.plan_words import explain_plan
 from autoscaler.pods import PodCounts
 from autoscaler.revision_pods import RevisionPods
 from autoscaler.scale import ActivatorProbe, Plan, Situation, clamp, plan_scale
@@ -91,6 +92,10 @@ class Reconciler:
         self._log = log
         self._applied: dict[RevisionKey, tuple[str, int]] = {}
         """Per revision the Deployment's version that was patched last, and to what."""
+        self._planned: dict[RevisionKey, tuple[Situation, RevisionSettings, Plan]] = {}
+        """Per revision the last plan, and what it rests on."""
+        self._without_target: set[RevisionKey] = set()
+        """Revisions whose Deployment is missing, which is said once."""
         self._ages = Ages()
 
     async def reconcile(self, key: RevisionKey) -> float | None:
@@ -110,7 +115,17 @@ class Reconciler:
         self._scalers.delete(key)
         self._scraping.forget(key)
         self._applied.pop(key, None)
+        self._planned.pop(key, None)
+        self._without_target.discard(key)
         self._ages.forget(key)
+
+    def planned(self, key: RevisionKey) -> tuple[Plan, str] | None:
+        """What became of the decider's wish for a revision, and why; None before its first plan."""
+        known = self._planned.get(key)
+        if known is None:
+            return None
+        situation, settings, plan = known
+        return plan, explain_plan(situation, settings, plan, self._settings.progress_deadline_s)
 
     def _is_ours(self, autoscaler: PodAutoscaler) -> bool:
         return autoscaler_class(autoscaler.metadata.annotations, self._settings.autoscaler) == KPA_CLASS
@@ -174,6 +189,7 @@ class Reconciler:
                 self._prober.watch(target, lambda: self._again_after(revision.key, _AFTER_BACKGROUND_PROBE_S))
         if plan.applies and revision.desired == UNKNOWN_SCALE and not self._is_strict:
             plan = self._unshrunk(autoscaler, settings, plan)
+        self._planned[revision.key] = situation, settings, plan
         if plan.applies and not await self._set_replicas(autoscaler, revision, plan.scale):
             return None
         return plan
@@ -198,8 +214,11 @@ class Reconciler:
         name = autoscaler.spec.scale_target_ref.name
         deployment = self._deployments.get(autoscaler.namespace, name)
         if deployment is None:
-            self._log.warning("scale_target_missing", namespace=autoscaler.namespace, deployment=name)
+            if revision.key not in self._without_target:
+                self._without_target.add(revision.key)
+                self._log.warning("scale_target_missing", namespace=autoscaler.namespace, deployment=name)
             return False
+        self._without_target.discard(revision.key)
         version = deployment.metadata.resource_version
         before = 1 if deployment.spec.replicas is None else deployment.spec.replicas
         patched_version, patched = self._applied.get(revision.key, ("", 0))
@@ -215,11 +234,13 @@ class Reconciler:
         except ApiError as error:
             raise ScaleNotApplied(scale, name, error) from error
         self._applied[revision.key] = version, scale
+        planned = self.planned(revision.key)
         self._log.info(
             "scale_applied",
             namespace=revision.key[0],
             revision=revision.key[1],
             **{"from": before, "to": scale},
+            why=planned[1] if planned is not None else "",
             stat_received=revision.poked_s,
             decided=revision.decided_s,
             patched=self._clock(),

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from kube.models.apps import Deployment
 from tests.conformance.autoscaler.world import NAMESPACE, World, autoscaler
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -47,6 +48,26 @@ async def test_a_decision_is_shown_with_its_inputs(world: World) -> None:
     settings = page["settings"][newest["settings"]]
     assert (settings["stable_window_s"], settings["target_value"], settings["reachable"]) == (8.0, 70.0, True)
     assert (page["mode"], page["ready"], page["desired"]) == ("proxy", 1, 1)
+
+
+async def test_what_became_of_a_decision_is_told_with_its_reason(world: World) -> None:
+    revision = await world.revision(ready=1, load=100, active=("True", 100), target="10", max_scale="3")
+    await revision.until_replicas(3)
+    await revision.reconciled()
+    (line,) = world.logged("scale_applied", revision=revision.name)
+    assert (line["from"], line["to"], line["why"]) == (1, 3, "max-scale allows 3")
+    page = await world.debug(f"decisions/{NAMESPACE}/{revision.name}")
+    assert page["plan"] == {"scale": 3, "applies": True, "why": "max-scale allows 3"}
+    assert page["desired"] > 3
+
+
+async def test_a_missing_deployment_is_said_once(world: World) -> None:
+    lost = await world.revision(active=("True", 100))
+    await world.client.delete(Deployment, f"{lost.name}-deployment", NAMESPACE)
+    for _ in range(3):
+        await lost.annotate(min_scale="3")
+        await lost.reconciled()
+    assert len(world.logged("scale_target_missing", deployment=f"{lost.name}-deployment")) == 1
 
 
 async def test_a_revision_of_which_nothing_is_known_says_since_when(world: World) -> None:
