@@ -49,7 +49,7 @@ class Derived:
 
 
 class RequestHead:
-    """The head of a request. Made by `http1`, never changed afterwards."""
+    """The head of a request. Made by a parser, never changed afterwards."""
 
     __slots__ = (
         "_fields",
@@ -61,6 +61,7 @@ class RequestHead:
         "is_chunked",
         "keep_alive",
         "lines",
+        "major",
         "marks",
         "method",
         "minor",
@@ -82,11 +83,13 @@ class RequestHead:
         """Shared with every head that has the same core."""
         self.marks = marks
         """The marks of all lines together (`fields`)."""
+        self.major = 1
+        """The version of HTTP is `major`.`minor`; a head of HTTP/2 has the minor of HTTP/1.1, whose rules it obeys."""
         self.minor = 1
-        """The version is HTTP/1.`minor`."""
         self.content_length = 0
         """Length of the body in bytes; 0 when there is none; -1 when it is chunked."""
         self.is_chunked = False
+        """The body's length is not declared, so that HTTP/1 has to send it in chunks."""
         self.keep_alive = True
         """Whether the client lets the connection live on after the response."""
         self.connection_options = _NO_OPTIONS
@@ -105,6 +108,7 @@ class RequestHead:
         head.core = self
         head.derived = self.derived
         head.marks = self.marks | VOLATILE
+        head.major = self.major
         head.minor = self.minor
         head.content_length = self.content_length
         head.is_chunked = self.is_chunked
@@ -134,6 +138,11 @@ class RequestHead:
         return [field.value for field in self.fields if field.name == name]
 
     @property
+    def version(self) -> str:
+        """The version of HTTP as telemetry writes it: `1.0`, `1.1`, `2`."""
+        return f"1.{self.minor}" if self.major == 1 else str(self.major)
+
+    @property
     def host(self) -> bytes:
         """The authority that the request is for, with its port if it was given."""
         return self.get(b"host")
@@ -148,9 +157,10 @@ class RequestHead:
 
 
 class ResponseHead:
-    """The head of a response, informational ones included. Made by `http1`, never changed afterwards."""
+    """The head of a response, informational ones included. Made by a parser, never changed afterwards."""
 
     __slots__ = (
+        "block",
         "connection_options",
         "content_length",
         "fields",
@@ -180,6 +190,8 @@ class ResponseHead:
         self.upgrade = b""
         self.rendered = b""
         """The head as it is relayed; kept by `headers.relayed_head`."""
+        self.block = b""
+        """The head as HTTP/2 relays it; kept by `http2.heads.relayed_block`."""
 
     def get(self, name: bytes) -> bytes:
         """Return the first value of the header `name` (lower case); empty when there is none."""

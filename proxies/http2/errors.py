@@ -10,7 +10,7 @@ Source: RFC 9113 sections 5.4, 7, 8.1.1; RFC 7541.
 
 from typing import Final
 
-__all__ = ["NAMES", "CompressionFault", "ConnectionFault", "ListTooLarge", "Malformed"]
+__all__ = ["CompressionFault", "ConnectionFault", "ListTooLarge", "Malformed", "name_of"]
 
 NO_ERROR: Final = 0x0
 PROTOCOL_ERROR: Final = 0x1
@@ -27,7 +27,7 @@ ENHANCE_YOUR_CALM: Final = 0xB
 INADEQUATE_SECURITY: Final = 0xC
 HTTP_1_1_REQUIRED: Final = 0xD
 
-NAMES: Final = (
+_NAMES: Final = (
     "NO_ERROR",
     "PROTOCOL_ERROR",
     "INTERNAL_ERROR",
@@ -43,7 +43,11 @@ NAMES: Final = (
     "INADEQUATE_SECURITY",
     "HTTP_1_1_REQUIRED",
 )
-"""The names of the codes, by code."""
+
+
+def name_of(code: int) -> str:
+    """Return the name of a code; its number where it has none."""
+    return _NAMES[code] if code < len(_NAMES) else str(code)
 
 
 class ConnectionFault(Exception):

@@ -37,8 +37,6 @@ _UPDATES_MAX: Final = 2
 """Size updates in one block: the smallest size since the block before, and the last (RFC 7541 4.2)."""
 _INTEGER_OCTETS_MAX: Final = 4
 """Octets behind an integer's prefix: enough for 2^28, far beyond every bound of ours."""
-_ENCODED_MAX: Final = 2048
-_ENCODED_BYTES_MAX: Final = 256
 
 
 class Decoder:
@@ -237,33 +235,21 @@ def _static(index: int) -> Pair:
     return PAIRS[index]
 
 
-_encoded: dict[Pair, bytes] = {}
-
-
 def encode(name: bytes, value: bytes) -> bytes:
     """Return the representation of a header, without the dynamic table. `name` in lower case."""
-    pair = (name, value)
-    encoded = _encoded.get(pair)
-    if encoded is None:
-        index = PAIR_INDEX.get(pair)
-        if index is not None:
-            encoded = bytes((0x80 | index,))
-        else:
-            index = NAME_INDEX.get(name, 0)
-            start = _prefixed(index, 0x0F, 0) if index else b"\0" + _prefixed(len(name), 0x7F, 0) + name
-            encoded = start + _prefixed(len(value), 0x7F, 0) + value
-        if len(encoded) <= _ENCODED_BYTES_MAX:
-            if len(_encoded) >= _ENCODED_MAX:
-                _encoded.clear()
-            _encoded[pair] = encoded
-    return encoded
+    index = PAIR_INDEX.get((name, value))
+    if index is not None:
+        return bytes((0x80 | index,))
+    index = NAME_INDEX.get(name)
+    start = b"\0" + _prefixed(len(name), 0x7F) + name if index is None else _prefixed(index, 0x0F)
+    return start + _prefixed(len(value), 0x7F) + value
 
 
-def _prefixed(value: int, mask: int, flags: int) -> bytes:
-    """Return `value` with a prefix of the bits in `mask` (RFC 7541 5.1)."""
+def _prefixed(value: int, mask: int) -> bytes:
+    """Return `value` with a prefix of the bits in `mask`, the other bits 0 (RFC 7541 5.1)."""
     if value < mask:
-        return bytes((flags | value,))
-    octets = bytearray((flags | mask,))
+        return bytes((value,))
+    octets = bytearray((mask,))
     value -= mask
     while value >= 0x80:
         octets.append(value & 0x7F | 0x80)
