@@ -14,6 +14,7 @@ from activator.load_balancing import Target
 from activator.loads import RevisionKey
 from activator.stat_reporter import Push
 from activator.throttler import Snapshot, Throttler
+from activator.waiting_page import WAITING_PAGE, wants_page
 from kube.models.serving import Revision
 from proxies import headers
 from proxies.exchange import Exchange
@@ -42,6 +43,8 @@ COLD_START_HEADER: Final = "serving.knuv.dev/cold-start-header"
 """Annotation of a Revision: `true` for a response header that says how long a request waited."""
 NO_WAKE_PATHS: Final = "serving.knuv.dev/no-wake-paths"
 """Annotation of a Revision: paths that are not worth a cold start, as `/favicon.ico, /metrics, /.well-known/*`."""
+WAITING_PAGE_ANNOTATION: Final = "serving.knuv.dev/waiting-page"
+"""Annotation of a Revision: `true` for a page that browsers are shown until there is a pod."""
 _REMOVED: Final = (headers.REVISION, headers.NAMESPACE, headers.PROBE_HASH)
 _HELD_REQUEST_BYTES: Final = 1024
 _HELD_LINE_BYTES: Final = 64
@@ -96,6 +99,7 @@ class ActiveRevision:
     """One revision that requests may name."""
 
     __slots__ = (
+        "_has_page",
         "_held_more",
         "_log",
         "_passthrough_host",
@@ -161,6 +165,7 @@ class ActiveRevision:
         }
         """What metrics call it."""
         self._tells_clients = revision.metadata.annotations.get(COLD_START_HEADER) == "true"
+        self._has_page = revision.metadata.annotations.get(WAITING_PAGE_ANNOTATION) == "true"
         self.no_wake = NoWakePaths.read(revision.metadata.annotations.get(NO_WAKE_PATHS, ""))
         self.cold_started: Callable[[ColdStart], None] | None = None
         """Told of each cold start."""
@@ -177,7 +182,14 @@ class ActiveRevision:
         exchange.forward(route.endpoint, route.edits)
 
     def hold(self, exchange: Exchange) -> None:
-        """An exchange waits: account for what it holds, from here on with all that is read of it."""
+        """An exchange waits: account for what it holds, from here on with all that is read of it.
+
+        A person who waits for the first pod is given a page instead, if the revision says so.
+        """
+        if self._has_page and not self.throttler.snapshot.capacity and wants_page(exchange.request):
+            self.throttler.leave(exchange)
+            exchange.answer(WAITING_PAGE)
+            return
         exchange.held_more = self._held_more
         if self._tells_clients and not self.throttler.snapshot.capacity:
             exchange.response_lines = _cold_start_line
