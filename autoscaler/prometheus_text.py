@@ -5,10 +5,11 @@ them. Both the Prometheus text format and OpenMetrics are understood, as far as 
 whatever is in it. Source: prometheus.io "Exposition formats", openmetrics.io.
 """
 
-import math
 import re
 from functools import lru_cache
 from typing import Final
+
+from autoscaler.plausibility import FIGURE_MAX
 
 __all__ = ["GaugeError", "read_gauge"]
 
@@ -31,8 +32,8 @@ def read_gauge(text: bytes, name: str) -> float:
             total += float(value)
         except ValueError:
             raise GaugeError(f"{name}: expected a number, got {value[:64].decode('utf-8', 'replace')!r}") from None
-    if not (math.isfinite(total) and total >= 0.0):
-        raise GaugeError(f"{name}: expected a finite number from 0 on, got {total:g}")
+    if not 0.0 <= total <= FIGURE_MAX:
+        raise GaugeError(f"{name}: expected a number from 0 to {FIGURE_MAX:g}, got {total:g}")
     return total
 
 

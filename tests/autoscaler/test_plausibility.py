@@ -22,6 +22,8 @@ from proxies.wire.stat import Stat
         Stat("p", request_count=5, proxied_request_count=6),
         Stat("p", proxied_request_count=-1),
         Stat("p", request_count=1e308, average_concurrent_requests=1e308),
+        Stat("p", average_concurrent_requests=1e308),
+        Stat("p", request_count=1e16),
         Stat("p", timestamp=-5),
     ],
     ids=repr,

@@ -42,9 +42,10 @@ def test_the_gauges_lines_are_summed(text: str, value: float) -> None:
         ("<html>not found</html>", "no metric queue"),
         ('queue{model="a} 3\n', "no metric queue"),
         ("queue three", "expected a number, got 'three'"),
-        ("queue NaN", "expected a finite number from 0 on, got nan"),
-        ("queue +Inf", "expected a finite number from 0 on, got inf"),
-        ("queue -1", "expected a finite number from 0 on, got -1"),
+        ("queue NaN", "expected a number from 0 to 1e[+]15, got nan"),
+        ("queue +Inf", "expected a number from 0 to 1e[+]15, got inf"),
+        ("queue 1e308", "expected a number from 0 to 1e[+]15, got 1e[+]308"),
+        ("queue -1", "expected a number from 0 to 1e[+]15, got -1"),
         ('queue{a="b"} 3\nqueue{a="c"} NaN', "got nan"),
     ],
 )
