@@ -56,12 +56,14 @@ class Ticker:
 
     def _tick(self) -> None:
         now = int((asyncio.get_running_loop().time() - self._started_loop_s) / PHASE_S)
-        for phase in range(max(self.phase + 1, now - PHASES + 1), now + 1):
-            self.phase = phase
-            for outcome in self._scalers.decide_phase(phase, self._clock()):
-                self._announce(outcome)
-            self._scraping.start_phase(phase, self._started_s + phase * PHASE_S)
-        self._sleep()
+        try:
+            for phase in range(max(self.phase + 1, now - PHASES + 1), now + 1):
+                self.phase = phase
+                for outcome in self._scalers.decide_phase(phase, self._clock()):
+                    self._announce(outcome)
+                self._scraping.start_phase(phase, self._started_s + phase * PHASE_S)
+        finally:
+            self._sleep()  # a revision that cannot be decided, which is a bug, does not end it for all others
 
     def _sleep(self) -> None:
         """Sleep until enough is due."""

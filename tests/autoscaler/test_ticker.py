@@ -90,3 +90,23 @@ async def test_a_stopped_ticker_ticks_no_more() -> None:
     handled = len(turns.decided)
     await asyncio.sleep(5 * PHASE_S)
     assert len(turns.decided) == handled
+
+
+async def test_a_revision_that_cannot_be_decided_does_not_stop_the_others() -> None:
+    turns = Turns()
+    decide, told = turns.decide_phase, []
+
+    def decide_or_fail(phase: int, now_s: float) -> list[Outcome]:
+        decide(phase, now_s)
+        if phase == 5:
+            raise ValueError("cannot decide")
+        return []
+
+    turns.decide_phase = decide_or_fail  # type: ignore[method-assign]
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+    ticker = turns.ticker()
+    ticker.start()
+    await turns.until(30)
+    ticker.stop()
+    assert [str(error) for error in told] == ["cannot decide"]
+    assert turns.decided[:30] == list(range(1, 31))
