@@ -73,7 +73,7 @@ class App:
         self._deployments = Informer(client, Deployment, label_selector=REVISION_LABEL, log=self._log)
         self._pod_informer = Informer(client, Pod, label_selector=REVISION_LABEL, log=self._log)
         self._pods = RevisionPods(self._pod_informer, self._wake)
-        self._scalers = MultiScaler(self._pods.ready_count)
+        self._scalers = MultiScaler(self._pods.ready_count, is_strict=config.strict_compat)
         self._events = EventRecorder(client, component="autoscaler", clock=time.time, log=self._log)
         self._settings = ClusterSettings(self._wake_all, self._refuse_config, self._log)
         self._prober = ActivatorProber(self._resolver)
