@@ -12,7 +12,6 @@ from autoscaler import scrape_client
 from kube.models.apps import Deployment
 from kube.models.autoscaling import Metric, PodAutoscaler
 from kube.models.core import ConfigMap
-from kube.models.meta import ObjectMeta
 from kube.models.networking import ServerlessService
 from tests.autoscaler.cluster import KEY, NAMESPACE, REVISION, Cluster, cluster, condition
 from tests.support.api import running_api_server
@@ -114,17 +113,6 @@ async def test_27_the_metric_says_whether_collecting_works(kn: Cluster, monkeypa
     await kn.until_metric("collecting again", lambda metric: ready_of(metric) == ("True", ""))
 
 
-async def test_60_the_last_pod_stays_until_an_activator_answers(kn: Cluster) -> None:
-    kn.activator_answers = False
-    await kn.until("ready", lambda pa: condition(pa, "Ready")[0] == "True", within_s=10)
-    await kn.until("inactive", lambda pa: condition(pa, "Active") == ("False", "NoTraffic"), within_s=20)
-    # One question a second: with the fourth the grace period is long over, so it is the answer that keeps the pod.
-    await kn.until_probed(4)
-    assert kn.replicas == [1]
-    kn.activator_answers = True
-    await kn.until("at zero", lambda pa: kn.replicas[-1] == 0, within_s=10)
-
-
 async def test_71_a_restarted_autoscaler_keeps_the_scale_that_was_known(kn: Cluster) -> None:
     await kn.until("decided", lambda pa: (pa.status.desired_scale or -1) >= 0, within_s=10)
     known = len(kn.desired_scales)
@@ -180,19 +168,6 @@ async def test_a_restart_in_the_middle_of_an_activation_shrinks_nothing_while_th
             await kn.restart()
             await kn.settled()
             assert kn.replicas[-1] == kept
-
-
-@pytest.mark.parametrize("kind", [Metric, ServerlessService])
-async def test_72_an_object_of_someone_else_is_left_alone(
-    kind: type[Metric | ServerlessService], log_lines: list[bytes]
-) -> None:
-    async with running_api_server() as api, cluster(api, log_lines) as kn:
-        await kn.create(FAST, TARGET_10)
-        foreign = kind(metadata=ObjectMeta(name=REVISION, namespace=NAMESPACE))
-        await kn.client.create(foreign)
-        async with kn.running():
-            await kn.until("refused", lambda pa: condition(pa, "Active") == ("False", "NotOwned"), within_s=10)
-    assert events(log_lines, "reconcile_failed")
 
 
 async def test_the_debug_listener_tells_every_revisions_figures(kn: Cluster) -> None:
