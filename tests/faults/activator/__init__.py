@@ -1,0 +1,1 @@
+"""What the activator survives: the death, absence and slowness of everything around it."""
