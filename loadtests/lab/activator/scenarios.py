@@ -14,7 +14,7 @@ from loadtests.lab.activator.world import Address, nginx_of, request_to, running
 from loadtests.lab.autoscaler.report import Figure, quantile
 from loadtests.lab.queue_proxy import apps, clients
 from loadtests.lab.queue_proxy.clients import ClosedLoopClient, Load, OneRequestClient
-from loadtests.lab.queue_proxy.machine import Cores, Meter, Process
+from loadtests.lab.queue_proxy.machine import Cores, Meter, Process, raise_open_files_limit
 from loadtests.lab.queue_proxy.subjects import HOST, PORT, LabError, Setting, queue_proxy, running
 
 __all__ = ["FULL", "QUICK", "SCENARIOS", "Scale", "Scenario"]
@@ -23,6 +23,7 @@ _NAME: Final = "lab"
 _SETTLE_S: Final = 1.0
 _WARM_S: Final = 0.4
 _ANSWER_S: Final = 30.0
+_SPARE_FILES: Final = 300
 _DIALS_AT_ONCE: Final = 500
 _LOAD_SHARE: Final = 0.7
 """Of all places, so that there is a choice."""
@@ -114,7 +115,8 @@ async def probing(scratch: Path, cores: Cores, scale: Scale) -> list[Figure]:
 
 async def held(scratch: Path, cores: Cores, scale: Scale) -> list[Figure]:
     """10,000 requests that wait for the first pods."""
-    count = max(10, round(10_000 * scale.share))
+    # The engine keeps half of its descriptors for upstreams.
+    count = min(max(10, round(10_000 * scale.share)), raise_open_files_limit() // 2 - _SPARE_FILES)
     megabytes, rates = [], []
     for _ in range(min(3, scale.rounds)):
         async with serving_pods(10) as pods, running_world(scratch, cores) as world:
