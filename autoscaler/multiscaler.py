@@ -33,10 +33,12 @@ __all__ = [
 RevisionKey: TypeAlias = tuple[str, str]
 """(namespace, name) of a Revision, which its PodAutoscaler, Metric and ServerlessService share."""
 
-PHASE_S = 0.01
+PHASE_S = 0.005
 PHASES = round(TICK_S / PHASE_S)
 _PHASE_SLACK = 8
 """Revisions beyond its share that a phase takes before later ones go to the next phase."""
+_FORWARDED_WITHIN_S = 60.0
+"""A forwarder drops a stat after thirty tries, which take 45 s at most; what seems older has another clock's time."""
 _INT32_MAX = (1 << 31) - 1
 UNKNOWN_SCALE = -1
 
@@ -147,8 +149,9 @@ class MultiScaler:
         revision = self._revisions.get(key)
         if revision is None:
             return None
-        # A forwarded stat carries the second of its arrival. One from the future would make all that follows look old.
-        at_s = min(stat.timestamp, now_s) if stat.timestamp else now_s
+        # A forwarded stat carries the second of its arrival, by the clock of another replica. One from the future would
+        # make all that follows look old, and load that seems older than any forwarder keeps it is load all the same.
+        at_s = stat.timestamp if now_s - _FORWARDED_WITHIN_S <= stat.timestamp <= now_s else now_s
         revision.collection.record(at_s, stat)
         # -1 does not qualify: a revision that was never decided is not known to be at zero.
         if revision.desired == 0 and stat.average_concurrent_requests != 0:

@@ -128,6 +128,17 @@ def test_a_stat_from_the_future_counts_as_of_now() -> None:
     assert cluster.desired() == 1
 
 
+@pytest.mark.parametrize("behind_s", [1, 61, 3600])
+def test_a_stat_forwarded_by_a_replica_whose_clock_is_behind_counts(behind_s: int) -> None:
+    cluster = Cluster()
+    cluster.put(target_burst_capacity="-1")
+    for _ in range(10):
+        stat = Stat("activator", average_concurrent_requests=300, timestamp=int(cluster.now_s) - behind_s)
+        cluster.scalers.record(KEY, stat, cluster.now_s)
+        cluster.run(1)
+    assert cluster.desired() == 5
+
+
 def test_a_changed_setting_keeps_the_state() -> None:
     cluster = Cluster().at_zero()
     cluster.put(target="1")
