@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # (xdist_group) would say the same, but pytest-xdist 3.8 does not find them with pytest 9.2.
 SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test fuzz faults system lint fmt lock bench bench-coldstart soak-coldstart soak-queue-proxy soak-autoscaler clean
+.PHONY: help setup demo test fuzz faults system lint fmt lock bench bench-coldstart soak-coldstart soak-queue-proxy soak-autoscaler bench-activator soak-activator soak-transitions clean
 
 help: ## list these words
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -30,7 +30,7 @@ demo: $(READY) ## take examples/hello.yaml from zero pods to many and back, and 
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest $(SPREAD)
 
-faults: $(READY) ## run the tests of what queue-proxy survives
+faults: $(READY) ## run the tests of what queue-proxy and activator survive
 	$(BIN)/python -m pytest $(SPREAD) tests/faults
 
 DURATION ?= 60
@@ -67,6 +67,15 @@ soak-queue-proxy: $(READY) ## mixed load through queue-proxy for DURATION second
 
 soak-autoscaler: $(READY) ## restart the autoscaler for five minutes under load: no scale too small, no request failed
 	$(BIN)/python -m pytest tests/system/test_autoscaler_restarts.py --restart-seconds 300
+
+bench-activator: $(READY) ## every budget of the activator, against nginx
+	$(BIN)/python -m loadtests.lab activator
+
+soak-activator: $(READY) ## 200 clients a second that give up after 1 s, for 15 minutes: memory flat
+	$(BIN)/python -m pytest tests/faults/activator -k give_up --soak-seconds 900
+
+soak-transitions: $(READY) ## 1,000 changes of a revision's pods and activators at 500 requests a second: none lost
+	$(BIN)/python -m pytest tests/faults/activator -k come_and_go --transitions 1000 --rate 500
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
