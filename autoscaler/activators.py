@@ -22,4 +22,5 @@ def activator_count(ready_pods: int, spec: DeciderSpec) -> int:
     capacity = ready_pods * spec.total_value
     if spec.target_burst_capacity > 0:
         capacity += spec.target_burst_capacity
-    return max(ACTIVATORS_MIN, math.ceil(min(capacity / spec.activator_capacity, _INT32_MAX)))
+    # The bounds first: a target may be infinite, and infinity times no pods is not a number.
+    return math.ceil(max(ACTIVATORS_MIN, min(capacity / spec.activator_capacity, _INT32_MAX)))

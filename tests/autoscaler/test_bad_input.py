@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaler.activators import activator_count
+from autoscaler.activators import ACTIVATORS_MIN, activator_count
 from autoscaler.collector import Collection
 from autoscaler.decider import Decider
 from autoscaler.hpa import horizontal_spec
@@ -139,3 +139,16 @@ def test_a_target_of_nothing_is_the_smallest_target(target: str) -> None:
     decider = resolved({"target": target}).decider
     assert decider.target_value == (70 if target == "NaN" else 0.01)
     assert not math.isnan(decider.total_value)
+
+
+@pytest.mark.parametrize("target", ["-Inf", "Inf"])
+@pytest.mark.parametrize("ready", [0, 1])
+def test_an_infinite_target_leaves_a_number_of_activators(target: str, ready: int) -> None:
+    spec = resolve(
+        {"autoscaling.knative.dev/target": target},
+        container_concurrency=0,
+        reachability="",
+        metrics_service="",
+        config=AutoscalerConfig(),
+    ).decider
+    assert ACTIVATORS_MIN <= activator_count(ready, spec) < 1 << 31
