@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
 from activator.endpoints import split_address
-from activator.load_balancing import Target
+from activator.load_balancing import LeastInFlight, Target
 from activator.loads import RevisionKey
 from activator.stat_reporter import Push
 from activator.throttler import Snapshot, Throttler
@@ -129,11 +129,14 @@ class ActiveRevision:
         passthrough_host: bytes,
         suspect: Callable[[str, str], None],
         retries: bool,
+        spreads: bool,
         log: Logger,
     ) -> None:
         """`passthrough_host`: `Host` of every request, where a mesh passes them on to single pods; else empty.
 
         `suspect`: told of an address to which a request could not be sent, and why. `retries`: it then goes elsewhere.
+
+        `spreads`: the pod with the fewest requests gets the next one; otherwise as the original chooses.
         """
         namespace, name = revision.key
         self.key = RevisionKey(namespace.encode(), name.encode())
@@ -147,7 +150,9 @@ class ActiveRevision:
         self.first_push: Push | None = None
         """The message about the first request, the last time that there was one."""
         snapshot = Snapshot(container_concurrency=revision.container_concurrency)
-        self.throttler: Throttler[Exchange] = Throttler(snapshot, waiting_max=held_max, bytes_max=held_bytes_max)
+        self.throttler: Throttler[Exchange] = Throttler(
+            snapshot, waiting_max=held_max, bytes_max=held_bytes_max, policy=LeastInFlight() if spreads else None
+        )
         self._pool = pool
         self._passthrough_host = passthrough_host
         self._routes: dict[str, _Route] = {}

@@ -98,6 +98,7 @@ class App:
             held_max=config.held_requests_max,
             held_bytes_max=config.held_bytes_max,
             retries=not config.is_strict,
+            spreads=not config.is_strict,
             log=self._log,
         )
         resolver = Resolver(

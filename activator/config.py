@@ -46,7 +46,7 @@ class Config:
     held_requests_max: int = _HELD_REQUESTS_MAX
     """Requests of one revision that wait for capacity at most; beyond it 503. `KNUV_HELD_REQUESTS_MAX`."""
     is_strict: bool = False
-    """As the original where it fails requests: what cannot be sent to its pod is 502. `KNUV_STRICT_COMPAT=1`."""
+    """As the original: its policies, and what cannot be sent to its pod is 502. `KNUV_STRICT_COMPAT=1`."""
     held_bytes_max: int = _HELD_BYTES_MAX
     """Bytes that these hold together at most; beyond it 503. `KNUV_HELD_BYTES_MAX`."""
     audit_s: float = AUDIT_S

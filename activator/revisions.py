@@ -57,11 +57,13 @@ class Revisions:
         held_max: int,
         held_bytes_max: int,
         retries: bool,
+        spreads: bool,
         log: Logger,
     ) -> None:
         """`own_address`: as the public Endpoints list it. `held_max`: requests that wait per revision at most.
 
         `held_bytes_max`: bytes that these hold at most. `retries`: what cannot be sent to its pod goes to another.
+        `spreads`: pods get requests evenly, not as the original chooses.
         """
         self.by_key: dict[RevisionKey, ActiveRevision] = {}
         """For the request path: one look-up."""
@@ -73,6 +75,7 @@ class Revisions:
         self._held_max = held_max
         self._held_bytes_max = held_bytes_max
         self._retries = retries
+        self._spreads = spreads
         self._log = log
         self._prober = PodProber(loop, probe_settings, timeout_s=probe_timeout_s, publish=self._publish)
         self._revisions = Informer(client, Revision, log=log)
@@ -175,6 +178,7 @@ class Revisions:
             passthrough_host=_passthrough_host(revision) if self._passthrough else b"",
             suspect=partial(self._suspected, revision.key),
             retries=self._retries,
+            spreads=self._spreads,
             log=self._log,
         )
         active.cold_started = self.cold_started

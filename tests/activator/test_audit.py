@@ -51,6 +51,7 @@ async def test_a_snapshot_that_went_wrong_is_named_and_repaired() -> None:
             held_max=10,
             held_bytes_max=1000,
             retries=True,
+            spreads=True,
             log=Logger("test"),
         )
         await revisions.start()

@@ -5,7 +5,15 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activator.load_balancing import UNLIMITED, FirstAvailable, RandomChoiceOfTwo, RoundRobin, Target, policy_for
+from activator.load_balancing import (
+    UNLIMITED,
+    FirstAvailable,
+    LeastInFlight,
+    RandomChoiceOfTwo,
+    RoundRobin,
+    Target,
+    policy_for,
+)
 
 
 def targets(*in_flight: int, capacity: int = UNLIMITED) -> list[Target]:
@@ -47,3 +55,16 @@ def test_full_targets_are_not_chosen() -> None:
 def test_the_container_concurrency_decides_about_the_policy() -> None:
     policies = [type(policy_for(concurrency)) for concurrency in (0, 1, 3, 4)]
     assert policies == [RandomChoiceOfTwo, FirstAvailable, FirstAvailable, RoundRobin]
+
+
+@given(st.lists(st.integers(0, 5), max_size=8), st.integers(1, 5))
+def test_the_one_with_the_fewest_requests_and_a_free_slot_is_next(in_flight: list[int], capacity: int) -> None:
+    picked = LeastInFlight().pick(targets(*in_flight, capacity=capacity))
+    free = [count for count in in_flight if count < capacity]
+    assert (None if picked is None else picked.in_flight) == min(free, default=None)
+
+
+def test_those_with_as_few_requests_are_chosen_alike() -> None:
+    policy, equal = LeastInFlight(), targets(1, 1, 1, 1)
+    counts = Counter(policy.pick(equal) for _ in range(4000))
+    assert all(890 < counts[target] < 1110 for target in equal), counts

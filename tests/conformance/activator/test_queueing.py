@@ -86,7 +86,7 @@ async def test_statement_41_without_a_limit_everything_reaches_the_pod_at_once()
 
 
 async def test_statement_42_a_low_concurrency_is_packed_in_the_order_of_addresses() -> None:
-    async with surroundings(network={}) as world:
+    async with surroundings(network={}, KNUV_STRICT_COMPAT="1") as world:
         await with_revision(world, 2)
         # As texts .100 comes before .20 and that before .3.
         pods = await closed_pods(world, 3, 20, 100)
@@ -95,6 +95,19 @@ async def test_statement_42_a_low_concurrency_is_packed_in_the_order_of_addresse
         await pods[2].until(lambda pod: pod.active == 2, "two requests")
         waiting.append(world.start_get())
         await pods[1].until(lambda pod: pod.active == 1, "the third request")
+        assert await answers(waiting, pods) == [200] * 3
+
+
+async def test_by_default_the_pod_with_the_fewest_requests_is_next() -> None:
+    async with surroundings(network={}) as world:
+        await with_revision(world, 2)
+        pods = await closed_pods(world, 3, 20, 100)
+        await usable(world, pods, 2)
+        waiting = []
+        for count in range(1, 4):
+            waiting.append(world.start_get())
+            await eventually(lambda count=count: active(pods) == count)
+        assert [pod.active for pod in pods] == [1, 1, 1]
         assert await answers(waiting, pods) == [200] * 3
 
 
@@ -108,7 +121,7 @@ async def usable(world: World, pods: Sequence[Pod], cc: int) -> None:
 
 
 async def test_statement_43_a_higher_concurrency_goes_round() -> None:
-    async with surroundings(network={}) as world:
+    async with surroundings(network={}, KNUV_STRICT_COMPAT="1") as world:
         await with_revision(world, 5)
         pods = await closed_pods(world, 10, 11, 12)
         await usable(world, pods, 5)
