@@ -5,6 +5,7 @@ Leases: each replica owns the bucket of its ordinal, and a bucket's name is the 
 knative/serving `pkg/autoscaler/bucket`, knative.dev/pkg `leaderelection`; spec autoscaler.md 8.3 and 8.5.
 """
 
+import ipaddress
 from dataclasses import dataclass
 
 __all__ = ["StatefulSet", "holder_identity", "holder_ip"]
@@ -16,8 +17,13 @@ def holder_identity(pod_name: str, pod_ip: str) -> str:
 
 
 def holder_ip(identity: str) -> str:
-    """The pod's address in the identity of a Lease's holder; empty when it is none of ours."""
-    return identity.partition("_")[2]
+    """The pod's address in the identity of a Lease's holder; empty when it is none of ours, or no address."""
+    text = identity.partition("_")[2]
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return ""
+    return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

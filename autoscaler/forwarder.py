@@ -143,7 +143,7 @@ class _Route:
                 await self._has_waiting.wait()
                 try:
                     await self._send_all(await self._connected())
-                except (_Unreachable, WebSocketException, OSError) as error:
+                except (_Unreachable, WebSocketException, OSError, ValueError) as error:
                     self._failed(error)
                     await asyncio.sleep(_RETRY_S)
         finally:

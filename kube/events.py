@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kube.client import Client
-from kube.errors import ApiError, ApiUnreachable, NotFound
+from kube.errors import NotFound
 from kube.models.core import Event, ObjectReference
 from kube.models.meta import ObjectMeta, Resource
 from kube.timestamps import format_time
@@ -154,7 +154,7 @@ class EventRecorder:
             entry = await self._queue.get()
             try:
                 await self._write(entry)
-            except (ApiError, ApiUnreachable) as error:
+            except Exception as error:  # noqa: BLE001 - whatever became of one event, those behind it are written
                 self.dropped += 1
                 if not self._is_failing:
                     self._is_failing = True
