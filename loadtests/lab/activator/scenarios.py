@@ -28,6 +28,8 @@ _DIALS_AT_ONCE: Final = 500
 _LOAD_SHARE: Final = 0.7
 """Of all places, so that there is a choice."""
 _BALANCE_RATE: Final = 1000.0
+_BALANCE_SAMPLE: Final = 100
+"""Requests for each pod; with fewer, chance is most of what is seen."""
 _THIRD: Final = HOST.rpartition(".")[0]
 HOSTS: Final = (HOST, f"{_THIRD}.252", f"{_THIRD}.253")
 """Of up to three activators, in the order of their texts."""
@@ -189,7 +191,7 @@ async def _unevenness(
         await asyncio.sleep(_WARM_S)
         for pod in pods:
             pod.begin()
-        await asyncio.sleep(scale.seconds)
+        await asyncio.sleep(max(scale.seconds, count * _BALANCE_SAMPLE / _BALANCE_RATE))
         averages = [pod.average() for pod in pods]
         for load in loads:
             _no_problems(load)
