@@ -33,7 +33,7 @@ __all__ = [
 RevisionKey: TypeAlias = tuple[str, str]
 """(namespace, name) of a Revision, which its PodAutoscaler, Metric and ServerlessService share."""
 
-PHASE_S = 0.005
+PHASE_S = 0.01
 PHASES = round(TICK_S / PHASE_S)
 _PHASE_SLACK = 8
 """Revisions beyond its share that a phase takes before later ones go to the next phase."""
