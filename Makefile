@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # (xdist_group) would say the same, but pytest-xdist 3.8 does not find them with pytest 9.2.
 SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test fuzz faults system lint fmt lock bench bench-coldstart soak-coldstart soak-queue-proxy soak-autoscaler bench-activator soak-activator soak-transitions clean
+.PHONY: help setup demo test fuzz faults system lint fmt lock bench bench-coldstart soak-coldstart soak-queue-proxy soak-autoscaler bench-autoscaler bench-activator soak-activator soak-transitions clean
 
 help: ## list these words
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -67,6 +67,9 @@ soak-queue-proxy: $(READY) ## mixed load through queue-proxy for DURATION second
 
 soak-autoscaler: $(READY) ## restart the autoscaler for five minutes under load: no scale too small, no request failed
 	$(BIN)/python -m pytest tests/system/test_autoscaler_restarts.py --restart-seconds 300
+
+bench-autoscaler: $(READY) ## every budget of the autoscaler
+	$(BIN)/python -m loadtests.lab autoscaler
 
 bench-activator: $(READY) ## every budget of the activator, against nginx
 	$(BIN)/python -m loadtests.lab activator
