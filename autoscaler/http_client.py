@@ -27,7 +27,6 @@ Address: TypeAlias = tuple[str, int]
 
 _HEAD_BYTES_MAX: Final = 16 << 10
 _IDLE_S: Final = 90.0
-_SWITCHES: Final = 101
 
 
 class NoAnswer(Exception):
@@ -95,8 +94,7 @@ class HttpClient:
             self._sweep.cancel()
         for question in list(self._waiting):
             question.fail("the client is closed")
-        dials = list(self._dials)
-        for dial in dials:
+        for dial in (dials := list(self._dials)):
             dial.cancel()
         await asyncio.gather(*dials, return_exceptions=True)
         for connection in list(self._connections):
@@ -355,7 +353,7 @@ class _Connection(asyncio.Protocol):
             data = data[end + 4 :]
             if head.status >= 200:
                 break
-            if head.status == _SWITCHES:
+            if head.status == 101:
                 raise HttpError("expected no switch of protocols")
         length = 0 if head.status in (204, 304) else head.content_length
         if length == len(data) <= question.body_bytes_max:  # nearly always: all of it came at once

@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from autoscaler import http_client
 from autoscaler.http_client import Address, Answer, HttpClient, NoAnswer, get_request
+from tests.support.processes import eventually
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 REQUEST = get_request("pod", "/metrics", {"Accept": "text/plain"})
@@ -78,12 +80,6 @@ async def client(*, connections_max: int = 10, timeout_s: float = 5.0) -> AsyncI
 
 async def ask(http: HttpClient, peer: Endpoint, *, limit: int = 100, keep: bool = True) -> Answer:
     return await http.get(peer.address, REQUEST, body_bytes_max=limit, keep=keep)
-
-
-async def eventually(check: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not check():  # noqa: ASYNC110 - what is waited for is on the other side of a socket
-            await asyncio.sleep(0.001)
 
 
 async def test_questions_to_one_address_share_a_connection() -> None:
@@ -235,6 +231,16 @@ async def test_the_connection_that_is_idle_for_longest_makes_room() -> None:
         for peer in (first, second, third, second):
             await ask(http, peer)
     assert [peer.connections for peer in (first, second, third)] == [1, 1, 1]
+
+
+async def test_a_connection_that_nobody_uses_is_closed_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_client, "_IDLE_S", 0.05)
+    async with endpoint() as peer, client() as http:
+        await ask(http, peer)
+        assert peer.open == 1
+        await eventually(lambda: peer.open == 0)
+        assert http.connection_count == 0
+        assert (await ask(http, peer)).body == b"hello"
 
 
 async def test_a_question_that_waits_for_a_place_has_its_deadline_too() -> None:

@@ -84,6 +84,19 @@ async def test_81_an_entry_without_a_stat_says_nothing(server: StatServer, recei
     assert [message.stat for message in received.messages] == [STAT]
 
 
+async def test_a_message_that_is_too_large_ends_its_connection_and_no_other(
+    server: StatServer, received: Received
+) -> None:
+    async with dial(server) as other, dial(server) as client:
+        client.transport.write(b"\x82\xff" + (17 << 20).to_bytes(8, "big") + bytes(4))
+        with pytest.raises(ConnectionClosed) as closed:
+            await client.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1009
+        await send(other, STAT)
+        assert len(await received.until(1)) == 1
+
+
 async def test_82_text_frames_are_ignored(server: StatServer, received: Received) -> None:
     async with dial(server) as client:
         await client.send("hello")
