@@ -21,7 +21,7 @@ from proxies.http1 import (
 )
 from proxies.messages import RequestHead, ResponseHead
 
-__all__ = ["request_head", "response_head"]
+__all__ = ["request_head", "response_head", "without_volatile_lines"]
 
 # A memo of heads pays when clients repeat themselves; beyond these bounds it is emptied and filled anew.
 _HEADS_MAX: Final = 512
@@ -66,9 +66,9 @@ def request_head(head: bytes) -> RequestHead:
     if request is None:
         if len(head) > FIELDS_MAX and head.count(b"\n") > FIELDS_MAX:
             raise RequestError(431, f"expected at most {FIELDS_MAX} header lines")
-        core, added = _without_volatile_lines(head)
+        core, added = without_volatile_lines(head)
         if added:
-            request = request_head(core)
+            request = _requests.get(core) or _parsed(core)
             # Not if the options may list such a line, or if another one of the same name is left.
             if not request.connection_options and not request.marks & VOLATILE:
                 request = request.with_lines(added)
@@ -77,11 +77,16 @@ def request_head(head: bytes) -> RequestHead:
                         _recent.clear()
                     _recent[head] = request
                 return request
-        request = _parse(head)
-        if not added and _is_worth_remembering(head):
-            if len(_requests) >= _HEADS_MAX:
-                _requests.clear()
-            _requests[head] = request
+        request = _parse(head) if added else _parsed(head)
+    return request
+
+
+def _parsed(head: bytes) -> RequestHead:
+    request = _parse(head)
+    if _is_worth_remembering(head):
+        if len(_requests) >= _HEADS_MAX:
+            _requests.clear()
+        _requests[head] = request
     return request
 
 
@@ -94,7 +99,7 @@ _VOLATILE_STARTS: Final = tuple((b"\r\n%s: " % name, b"\r\n%s: " % name.title())
 _VOLATILE_LINE: Final = re.compile(rb"[A-Za-z\-]+: [0-9A-Za-z\-]{1,128}")
 
 
-def _without_volatile_lines(head: bytes) -> tuple[bytes, tuple[bytes, ...]]:
+def without_volatile_lines(head: bytes) -> tuple[bytes, tuple[bytes, ...]]:
     """Return a head without its request id and trace context, and these lines.
 
     The memo then knows the rest. Such a line that is odd, or the second of its name, stays in the head.

@@ -8,12 +8,15 @@
     |  endpoint: what is kept and put out            windows, what waits   |
     +----------------------------------------------------------------------+
          |                 |                        |
-      frames            blocks -- heads -- hpack -- huffman, static_table
-      settings          budget     errors
+      frames            blocks -- memos -- heads            rendering
+      settings            |_______________ hpack _______________|
+      budget, errors                       huffman, static_table
 
     frames      bytes <-> frames, and what is wrong with a frame by itself
     hpack       header blocks <-> names and values; the dynamic table of a peer that has one
-    heads       header blocks <-> `RequestHead`, `ResponseHead`, trailers, by bounded memos
+    heads       names and values -> `RequestHead`, `ResponseHead`, trailers, if they may be such
+    memos       header blocks -> the same heads, remembered
+    rendering   heads as HTTP/1.1 writes them -> header blocks
     blocks      the header blocks of one direction: in several frames, before and after the dynamic table is empty
     budget      how much trouble a peer may make
 
@@ -33,8 +36,8 @@ A connection on a transport does this:
         lost, filled, drained                               what arrives; overridden
         send_head, send_data, send_trailers, reset, pause, resume                         what is done
 
-Blocks to send come from `heads`: `request_block` and `response_block` translate heads that `headers` edited as HTTP/1.1,
-`relayed_block` those that are relayed, `trailers_block` trailers; `hpack.encode` one header more, appended to a block.
+Blocks to send come from `rendering`: `request_block` and `response_block` translate heads that `headers` made as lines,
+`relayed_block` those that are relayed, `trailers_block` trailers; `hpack.encode` makes one header more, to be appended.
 
 Timers are the owner's: `is_settled` and `is_between_messages` say what should come soon.
 """

@@ -1,12 +1,14 @@
 """The header blocks of one direction of a connection: put together from their frames, and read as heads and trailers.
 
 Until the peer has emptied its dynamic table each block is decoded with what the blocks before it left there, whether
-somebody wants it or not. From then on a block stands for itself, and `heads` remembers what it says.
+somebody wants it or not. From then on a block stands for itself, and `memos` remembers what it says.
 """
+
+from typing import Final
 
 from proxies.fields import Field
 from proxies.http1 import FIELDS_MAX
-from proxies.http2 import heads
+from proxies.http2 import heads, memos
 from proxies.http2.errors import ENHANCE_YOUR_CALM, PROTOCOL_ERROR, ConnectionFault, ListTooLarge
 from proxies.http2.frames import CONTINUATION, END_HEADERS, END_STREAM
 from proxies.http2.hpack import Decoder
@@ -14,8 +16,8 @@ from proxies.messages import RequestHead, ResponseHead
 
 __all__ = ["BlockReader"]
 
-_BLOCK_BYTES_MAX = heads.LIST_BYTES_MAX
-_FRAMES_MAX = 128
+_BLOCK_BYTES_MAX: Final = memos.LIST_BYTES_MAX
+_FRAMES_MAX: Final = 128
 """Twice as many as the largest block needs in frames of the largest size that we take."""
 
 
@@ -25,7 +27,7 @@ class BlockReader:
     __slots__ = ("_decoder", "_frames", "_is_context_free", "_is_done", "_part", "_stream_id")
 
     def __init__(self) -> None:
-        self._decoder = Decoder(list_bytes_max=heads.LIST_BYTES_MAX, fields_max=FIELDS_MAX)
+        self._decoder = Decoder(list_bytes_max=memos.LIST_BYTES_MAX, fields_max=FIELDS_MAX)
         self._is_context_free = False
         self._part: bytearray | None = None
         self._stream_id = 0
@@ -71,19 +73,19 @@ class BlockReader:
     def request(self, block: bytes, is_done: bool) -> RequestHead:
         """Return the head of a request; `is_done`: nothing follows. Raises `Malformed`, `ListTooLarge`."""
         if self._is_context_free:
-            return heads.request_head(block, is_done)
+            return memos.request_head(block, is_done)
         return heads.parse_request(self._fields(block), is_done)
 
     def response(self, block: bytes) -> ResponseHead:
         """Return the head of a response. Raises `Malformed`, `ListTooLarge`."""
         if self._is_context_free:
-            return heads.response_head(block)
+            return memos.response_head(block)
         return heads.parse_response(self._fields(block))
 
     def trailers(self, block: bytes) -> list[Field]:
         """Return trailers. Raises `Malformed`, `ListTooLarge`."""
         if self._is_context_free:
-            return heads.trailers(block)
+            return memos.trailers(block)
         return heads.parse_trailers(self._fields(block))
 
     def skip(self, block: bytes) -> None:

@@ -335,8 +335,8 @@ class Connection(Endpoint):
                 self.send_frame_bytes_max = value
             elif key == MAX_CONCURRENT_STREAMS:
                 self.streams_max = value
-            elif key == HEADER_TABLE_SIZE and value < TABLE_BYTES and self._table_update is None:
-                self._table_update = EMPTY_TABLE
+            elif key == HEADER_TABLE_SIZE and value < TABLE_BYTES and self.table_update is None:
+                self.table_update = EMPTY_TABLE
 
     def _ping_received(self, flags: int, payload: bytes) -> None:
         if flags & ACK:

@@ -62,7 +62,6 @@ class Endpoint:
         "_paused_output_bytes",
         "_reset_by_peer",
         "_reset_by_us",
-        "_table_update",
         "blocked",
         "fault",
         "first_send_window",
@@ -74,12 +73,12 @@ class Endpoint:
         "send_window",
         "streams",
         "streams_max",
+        "table_update",
     )
 
     def __init__(self, owner: Owner, clock: Callable[[], float], preface: bytes, settings: dict[int, int]) -> None:
         self._owner = owner
         self._budget = Budget(clock)
-        self._table_update: bytes | None = None
         self._ended: deque[int] = deque(maxlen=_REMEMBERED_MAX)
         self._reset_by_us: deque[int] = deque(maxlen=_REMEMBERED_MAX)
         self._reset_by_peer: deque[int] = deque(maxlen=_REMEMBERED_MAX)
@@ -99,6 +98,8 @@ class Endpoint:
         """Streams of ours that the peer takes at once. Before its SETTINGS came: the least that RFC 9113 6.5.2 asks."""
         self.first_send_window = FIRST_WINDOW_BYTES
         self.send_window = FIRST_WINDOW_BYTES
+        self.table_update: bytes | None = None
+        """What begins the next block that is sent (`begin_block`); None: the peer did not ask for it."""
         self.send_frame_bytes_max = FRAME_BYTES_MAX
         self.frames_due = 0
         """Frames that cost the peer nothing: updates of windows for what we sent, late resets of streams that ended."""
@@ -160,9 +161,9 @@ class Endpoint:
 
     def begin_block(self, block: bytes) -> bytes:
         """Return a block as it has to be sent: the first one may have to say that we use no dynamic table."""
-        if self._table_update:
-            block = self._table_update + block
-            self._table_update = b""
+        if self.table_update:
+            block = self.table_update + block
+            self.table_update = b""
         return block
 
     def reset(self, stream: Stream, code: int) -> None:

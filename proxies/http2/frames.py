@@ -197,7 +197,7 @@ def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
     return HEAD.pack(len(payload) << 8 | kind, flags, stream_id) + payload
 
 
-def head_frames(stream_id: int, block: bytes, *, is_done: bool, frame_bytes_max: int) -> bytes:
+def head_frames(stream_id: int, block: bytes, is_done: bool, frame_bytes_max: int) -> bytes:
     """Return HEADERS with `block`, and CONTINUATION for what has no room in it."""
     flags = END_STREAM if is_done else 0
     if len(block) <= frame_bytes_max:

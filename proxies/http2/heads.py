@@ -1,12 +1,8 @@
-"""Heads of messages from header blocks, and header blocks from heads.
+"""What a header list says: the head of a request or a response, or trailers. Strict by RFC 9113.
 
-Reading, when the dynamic table has no room (`hpack`): equal blocks give the same head from a bounded memo. What is not
-there is taken apart into its representations, which are remembered one by one; a request id or a trace context, which
-hardly two requests share, is set aside, so that the rest may still be a head that is known. `parse_request` and
-`parse_response` are the plain versions behind both, and a property test holds them equal.
-
-Writing: what a proxy sends is edited in one place for all versions (`headers`), as lines of HTTP/1.1; `request_block`
-and `response_block` translate these lines, and remember what they made of them.
+Whatever a message must not have, and whatever two readers might read differently, makes it malformed: names that are
+not in lower case, headers of a connection, pseudo-headers that are unknown, late or repeated, two authorities, a
+repeated or odd `content-length`. The heads are those of HTTP/1, with version 2; `memos` remembers them by their blocks.
 
 Source: RFC 9113 sections 8.1 to 8.3, 8.5; spec queue-proxy.md 7.
 """
@@ -15,36 +11,12 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from proxies.fields import CODING, CONNECTION, HOP, HOST, KNATIVE, LENGTH, TE, UPGRADE, VOLATILE, Field
-from proxies.headers import relayed_head
-from proxies.http1 import FIELDS_MAX, HEAD_BYTES_MAX
-from proxies.http2.errors import ListTooLarge, Malformed
-from proxies.http2.hpack import ENTRY_BYTES, Pair, encode, field_of, split
+from proxies.fields import CODING, CONNECTION, HOP, HOST, KNATIVE, LENGTH, TE, UPGRADE, Field
+from proxies.http2.errors import Malformed
+from proxies.http2.hpack import Pair
 from proxies.messages import REASONS, RequestHead, ResponseHead
 
-__all__ = [
-    "LIST_BYTES_MAX",
-    "fields_of",
-    "parse_request",
-    "parse_response",
-    "parse_trailers",
-    "relayed_block",
-    "request_block",
-    "request_head",
-    "response_block",
-    "response_head",
-    "trailers",
-    "trailers_block",
-]
-
-LIST_BYTES_MAX: Final = HEAD_BYTES_MAX
-"""Of a header list, counted as RFC 9113 6.5.2 does: Go's default limit with its slack (spec queue-proxy.md 3.2)."""
-
-# A memo pays when peers repeat themselves; beyond these bounds it is emptied and filled anew.
-_HEADS_MAX: Final = 512
-_BLOCK_MEMO_BYTES_MAX: Final = 2048
-_FIELDS_IN_MEMO_MAX: Final = 2048
-_FIELD_MEMO_BYTES_MAX: Final = 256
+__all__ = ["CONNECTION_SPECIFIC", "field_from", "fields_of", "parse_request", "parse_response", "parse_trailers"]
 
 # RFC 9113 8.2.1 with the token of RFC 9110 5.6.2, which is narrower: in lower case.
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
@@ -56,10 +28,9 @@ _SCHEME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+\-.]*")
 _AUTHORITY: Final = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=%:\[\]]*")
 _STATUS: Final = re.compile(rb"[1-9][0-9]{2}")
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
-_ORDINARY_ID: Final = re.compile(rb"[0-9A-Za-z\-]{1,128}")
 
 _PSEUDO: Final = frozenset([b":method", b":scheme", b":path", b":authority", b":status"])
-_CONNECTION_SPECIFIC: Final = frozenset(
+CONNECTION_SPECIFIC: Final = frozenset(
     [b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"]
 )
 """Have no meaning in HTTP/2 (RFC 9113 8.2.2)."""
@@ -67,96 +38,13 @@ _MAYBE_CONNECTION_SPECIFIC: Final = CODING | CONNECTION | UPGRADE | HOP
 _ORIGINAL_HOST: Final = b"k-original-host"
 """Becomes the authority on its way to the user container, so it has to be one (spec queue-proxy.md 7)."""
 
-_whole_requests: dict[bytes, RequestHead] = {}
-_open_requests: dict[bytes, RequestHead] = {}
-"""Those whose stream goes on, with a body or trailers."""
-_responses: dict[bytes, ResponseHead] = {}
-_fields: dict[bytes, Field] = {}
-"""By their representation."""
-
-
-def request_head(block: bytes, is_done: bool) -> RequestHead:
-    """Return the head of a request from a block in which the dynamic table has no room; `is_done`: nothing follows.
-
-    Raises `Malformed`, `ListTooLarge`, `CompressionFault`.
-    """
-    memo = _whole_requests if is_done else _open_requests
-    head = memo.get(block)
-    if head is None:
-        fields, core, lines = _taken_apart(block)
-        if lines:
-            known = memo.get(core)
-            if known is None:
-                known = parse_request([field for field in fields if not field.marks & VOLATILE], is_done)
-                _remember(memo, core, known)
-            return known.with_lines(lines)
-        head = parse_request(fields, is_done)
-        _remember(memo, block, head)
-    return head
-
-
-def response_head(block: bytes) -> ResponseHead:
-    """Return the head of a response from a block in which the dynamic table has no room. Raises as `request_head`."""
-    head = _responses.get(block)
-    if head is None:
-        head = parse_response(_taken_apart(block)[0])
-        if len(block) <= _BLOCK_MEMO_BYTES_MAX:
-            if len(_responses) >= _HEADS_MAX:
-                _responses.clear()
-            _responses[block] = head
-    return head
-
-
-def trailers(block: bytes) -> list[Field]:
-    """Return trailers from a block in which the dynamic table has no room. Raises as `request_head`."""
-    return parse_trailers(_taken_apart(block)[0])
-
-
-def _remember(memo: dict[bytes, RequestHead], block: bytes, head: RequestHead) -> None:
-    if len(block) <= _BLOCK_MEMO_BYTES_MAX:
-        if len(memo) >= _HEADS_MAX:
-            memo.clear()
-        memo[block] = head
-
-
-def _taken_apart(block: bytes) -> tuple[list[Field], bytes, tuple[bytes, ...]]:
-    """Return the fields of a block; the block without request id and trace context, and these as lines.
-
-    The lines are empty, and then the block without them too, when one of them is odd or comes twice.
-    """
-    fields: list[Field] = []
-    marks = 0
-    room = LIST_BYTES_MAX
-    parts = split(block, FIELDS_MAX)
-    for part in parts:
-        field = _fields.get(part)
-        if field is None:
-            field = _field(*field_of(part))
-            if len(part) <= _FIELD_MEMO_BYTES_MAX:
-                if len(_fields) >= _FIELDS_IN_MEMO_MAX:
-                    _fields.clear()
-                _fields[part] = field
-        room -= len(field.name) + len(field.value) + ENTRY_BYTES
-        marks |= field.marks
-        fields.append(field)
-    if room < 0:
-        raise ListTooLarge(f"expected a header list of at most {LIST_BYTES_MAX} bytes")
-    if not marks & VOLATILE:
-        return fields, b"", ()
-    volatile = [field for field in fields if field.marks & VOLATILE]
-    names = {field.name for field in volatile}
-    if len(names) < len(volatile) or not all(_ORDINARY_ID.fullmatch(field.value) for field in volatile):
-        return fields, b"", ()
-    core = b"".join(part for part, field in zip(parts, fields, strict=True) if not field.marks & VOLATILE)
-    return fields, core, tuple(field.line for field in volatile)
-
 
 def fields_of(pairs: Iterable[Pair]) -> list[Field]:
     """Return the fields of a header list, pseudo-headers included. Raises `Malformed`."""
-    return [_field(name, value) for name, value in pairs]
+    return [field_from(name, value) for name, value in pairs]
 
 
-def _field(name: bytes, value: bytes) -> Field:
+def field_from(name: bytes, value: bytes) -> Field:
     """Return a field that may stand in a head by itself. Raises `Malformed` (RFC 9113 8.2)."""
     if _VALUE.fullmatch(value) is None:
         raise Malformed(f"expected a value of {name[:64]!r} without control characters or space around it")
@@ -169,7 +57,7 @@ def _field(name: bytes, value: bytes) -> Field:
     field = Field(name, value, name + b": " + value)
     marks = field.marks
     if marks:
-        if marks & _MAYBE_CONNECTION_SPECIFIC and name in _CONNECTION_SPECIFIC:
+        if marks & _MAYBE_CONNECTION_SPECIFIC and name in CONNECTION_SPECIFIC:
             raise Malformed(f"expected no header of a connection, got {name!r}")
         if marks & TE and value.lower() != b"trailers":
             raise Malformed(f"expected no te but trailers, got {value[:64]!r}")
@@ -280,78 +168,3 @@ def _with_host(fields: list[Field], marks: int, authority: bytes | None) -> list
     if len(hosts) > 1 or (authority is not None and hosts[0].lower() != authority.lower()):
         raise Malformed(f"expected one authority, got {authority!r} and {hosts!r}")
     return fields
-
-
-# Writing.
-
-_NOT_IN_HTTP2: Final = _CONNECTION_SPECIFIC | {b"host"}
-
-_request_blocks: dict[tuple[bytes, bytes], bytes] = {}
-_response_blocks: dict[bytes, bytes] = {}
-_lines: dict[bytes, bytes] = {}
-"""Representations by the lines that they were made from; empty for lines that HTTP/2 does not have."""
-
-
-def request_block(head: bytes, scheme: bytes) -> bytes:
-    """Return the block of a request whose head in HTTP/1.1, up to its empty line, is `head` (`headers.Edits`)."""
-    key = (head, scheme)
-    block = _request_blocks.get(key)
-    if block is None:
-        lines = head[:-4].split(b"\r\n")
-        method, _, rest = lines[0].partition(b" ")
-        target = rest[: -len(b" HTTP/1.1")]
-        parts = [encode(b":method", method)]
-        host = next((line for line in lines if line[:5].lower() == b"host:"), b"host:")[5:].strip(b" \t")
-        if method == b"CONNECT":
-            parts.append(encode(b":authority", host or target))
-        else:
-            parts += (encode(b":scheme", scheme), encode(b":path", target))
-            if host:
-                parts.append(encode(b":authority", host))
-        parts.extend(map(_line_part, lines[1:]))
-        block = b"".join(parts)
-        if len(block) <= _BLOCK_MEMO_BYTES_MAX:
-            if len(_request_blocks) >= _HEADS_MAX:
-                _request_blocks.clear()
-            _request_blocks[key] = block
-    return block
-
-
-def response_block(head: bytes) -> bytes:
-    """Return the block of a response whose head in HTTP/1.1 is `head`: lines with their ends, none that is empty."""
-    block = _response_blocks.get(head)
-    if block is None:
-        lines = head.split(b"\r\n")
-        status = lines[0].split(b" ", 2)[1]
-        block = encode(b":status", status) + b"".join(map(_line_part, lines[1:]))
-        if len(block) <= _BLOCK_MEMO_BYTES_MAX:
-            if len(_response_blocks) >= _HEADS_MAX:
-                _response_blocks.clear()
-            _response_blocks[head] = block
-    return block
-
-
-def relayed_block(head: ResponseHead) -> bytes:
-    """Return the block of a response as it is relayed: what is hop-by-hop is gone, the framing is the stream's."""
-    if not head.block:
-        head.block = response_block(relayed_head(head))
-    return head.block
-
-
-def trailers_block(fields: Iterable[Field]) -> bytes:
-    """Return the block of trailers."""
-    return b"".join([_line_part(field.line) for field in fields])
-
-
-def _line_part(line: bytes) -> bytes:
-    """Return the representation of a header line; empty for one that says nothing in HTTP/2."""
-    part = _lines.get(line)
-    if part is None:
-        name, _, value = line.partition(b":")
-        name = name.lower()
-        part = b"" if not name or name in _NOT_IN_HTTP2 else encode(name, value.strip(b" \t"))
-        if len(part) <= _FIELD_MEMO_BYTES_MAX:
-            if len(_lines) >= _FIELDS_IN_MEMO_MAX:
-                _lines.clear()
-            _lines[line] = part
-    return part

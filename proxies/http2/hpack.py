@@ -2,7 +2,7 @@
 
 We advertise a dynamic table without room (SETTINGS_HEADER_TABLE_SIZE 0). As soon as the peer has acknowledged that and
 has emptied its table, a block says the same whenever it comes: blocks, and the representations that they consist of,
-can then be remembered (`heads`). A block that comes earlier is decoded with the table that the peer may still use.
+can then be remembered (`memos`). A block that comes earlier is decoded with the table that the peer may still use.
 
     Decoder.decode      any block: the plain version, with the dynamic table
     split, field_of     a block in which the dynamic table has no room: its representations, and what one of them says

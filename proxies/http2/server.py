@@ -12,7 +12,7 @@ from proxies.http2.connection import Connection
 from proxies.http2.endpoint import Owner
 from proxies.http2.errors import NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, ConnectionFault, ListTooLarge, Malformed
 from proxies.http2.frames import HEADERS, PING, PREFACE, STREAM_ID_MAX, frame, go_away_frame, head_frames, reset_frame
-from proxies.http2.heads import response_block
+from proxies.http2.rendering import response_block
 from proxies.http2.settings import SERVER_SETTINGS, STREAMS_MAX
 from proxies.http2.stream import REMOTE_DONE, Stream
 from proxies.messages import RequestHead
@@ -95,14 +95,7 @@ class ServerConnection(Connection):
         except Malformed:
             self._refuse(stream_id, PROTOCOL_ERROR)
         except ListTooLarge:
-            self.write(
-                head_frames(
-                    stream_id,
-                    self.begin_block(_TOO_LARGE),
-                    is_done=True,
-                    frame_bytes_max=self.send_frame_bytes_max,
-                )
-            )
+            self.write(head_frames(stream_id, self.begin_block(_TOO_LARGE), True, self.send_frame_bytes_max))
             self._refuse(stream_id, NO_ERROR)
         else:
             self._begin(stream_id, head, is_done)

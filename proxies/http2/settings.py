@@ -8,7 +8,7 @@ from struct import Struct
 from typing import Final
 
 from proxies.http2.errors import FLOW_CONTROL_ERROR, PROTOCOL_ERROR, ConnectionFault
-from proxies.http2.heads import LIST_BYTES_MAX
+from proxies.http2.memos import LIST_BYTES_MAX
 
 __all__ = ["CLIENT_SETTINGS", "SERVER_SETTINGS", "STREAMS_MAX", "read_settings"]
 

@@ -118,16 +118,11 @@ class Stream:
     # What the owner calls.
 
     def send_head(self, block: bytes, is_done: bool) -> None:
-        """Send a head (`heads`), informational ones included."""
+        """Send a head (`rendering`), informational ones included."""
         connection = self.connection
-        connection.write(
-            head_frames(
-                self.id,
-                connection.begin_block(block),
-                is_done=is_done,
-                frame_bytes_max=connection.send_frame_bytes_max,
-            )
-        )
+        if connection.table_update:
+            block = connection.begin_block(block)
+        connection.write(head_frames(self.id, block, is_done, connection.send_frame_bytes_max))
         if is_done:
             self._local_done()
 

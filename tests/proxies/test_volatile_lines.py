@@ -66,3 +66,8 @@ def test_heads_that_differ_in_nothing_else_share_what_was_derived() -> None:
     seen = {id(request_head(core % (b"x-request-id", b"%d" % number)).derived) for number in range(100)}
     assert len(seen) < 60
     assert request_head(core % (b"Traceparent", TRACE.encode())).get(b"traceparent") == TRACE.encode()
+
+
+def test_a_thousand_request_ids_are_read_as_one_head() -> None:
+    head = b"GET / HTTP/1.1\r\nHost: h" + b"\r\nx-request-id: a" * 990
+    assert len(request_head(head).fields) == 991

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxies.http2 import errors, frames, heads
+from proxies.http2 import errors, frames, heads, memos, rendering
 from proxies.http2.client import ClientConnection
 from proxies.http2.frames import frame
 from proxies.http2.server import ServerConnection
@@ -18,7 +18,7 @@ from tests.proxies.http2.wire import (
     server_under_test,
 )
 
-OK = heads.response_block(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n")
+OK = rendering.response_block(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n")
 
 
 def pair() -> tuple[Under, Under]:
@@ -37,7 +37,7 @@ def pair() -> tuple[Under, Under]:
 def opened(client: Under, *, done: bool, method: bytes = b"GET") -> RecordingStream:
     assert isinstance(client.core, ClientConnection)
     stream = RecordingStream(client.core)
-    block = heads.request_block(method + b" /a HTTP/1.1\r\nHost: h\r\nX-A: b\r\n\r\n", b"http")
+    block = rendering.request_block(method + b" /a HTTP/1.1\r\nHost: h\r\nX-A: b\r\n\r\n", b"http")
     client.core.open(stream, block, done)
     return stream
 
@@ -54,10 +54,10 @@ def test_a_request_with_body_and_a_response_with_trailers() -> None:
         ("data", 1, b"world", True),
     ]
     response = server.stream(1)
-    response.send_head(heads.response_block(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n"), False)
+    response.send_head(rendering.response_block(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n"), False)
     response.send_head(OK, False)
     response.send_data(b"hi", False)
-    response.send_trailers(heads.trailers_block(heads.fields_of([(b"grpc-status", b"0")])))
+    response.send_trailers(rendering.trailers_block(heads.fields_of([(b"grpc-status", b"0")])))
     exchange(client, server)
     assert client.events() == [
         ("informational", 1, 103),
@@ -118,7 +118,7 @@ def test_trailers_wait_behind_the_body() -> None:
     response = server.stream(1)
     response.send_head(OK, False)
     response.send_data(b"x" * 70_000, False)
-    response.send_trailers(heads.trailers_block(heads.fields_of([(b"a", b"b")])))
+    response.send_trailers(rendering.trailers_block(heads.fields_of([(b"a", b"b")])))
     exchange(client, server)
     assert client.events()[-1][0] == "data"
     client.stream(1).resume()
@@ -217,7 +217,7 @@ def test_an_upgrade_begins_with_stream_1_and_the_clients_settings() -> None:
     owner, clock = RecordingOwner(), Clock()
     core = ServerConnection(owner, clock, RecordingStream)
     server = Under(core, owner, clock)
-    head = heads.request_head(request_block(path=b"/up"), True)
+    head = memos.request_head(request_block(path=b"/up"), True)
     core.upgrade(b"\0\4\0\0\0\5", head)
     assert server.events() == [("request", 1, "GET", "/up", True)]
     server.stream(1).send_head(OK, False)

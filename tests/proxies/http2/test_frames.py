@@ -158,7 +158,7 @@ def test_what_is_written_is_read_by_the_library() -> None:
 @pytest.mark.parametrize("is_done", [False, True])
 def test_a_long_block_goes_on_in_continuations(size: int, sizes: list[int], is_done: bool) -> None:
     block = bytes(range(size))
-    head, *more = read(frames.head_frames(5, block, is_done=is_done, frame_bytes_max=10))
+    head, *more = read(frames.head_frames(5, block, is_done, 10))
     assert isinstance(head, theirs.HeadersFrame)
     assert ("END_STREAM" in head.flags) is is_done
     found = [head, *more]
