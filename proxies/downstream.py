@@ -95,6 +95,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         "_policy",
         "_server",
         "_transport",
+        "peer_port",
     )
 
     def __init__(self, server: "Server", policy: Policy, date: DateLine) -> None:
@@ -104,6 +105,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         self._date = date
         self._transport: asyncio.Transport
         self._peer = b""
+        self.peer_port = 0
         self._exchange: Exchange | None = None
         self._frames: FrameTail | None = None
         self._body: BodyReader | None = None
@@ -129,6 +131,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         name = transport.get_extra_info("peername")
         if isinstance(name, tuple):
             self._peer = name[0].removeprefix("::ffff:").encode()
+            self.peer_port = name[1]
         self._server.opened(self)
         self._head_due_s = time.monotonic() + self._server.head_timeout_s
         self._server.timers.arm(self, self._head_due_s)

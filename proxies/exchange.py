@@ -95,6 +95,9 @@ class Ending:
 class Downstream(Protocol):
     """The half towards the client: one HTTP/1 connection, or one stream of a later version."""
 
+    peer_port: int
+    """Port of the client's end; 0 for a unix socket."""
+
     def inform(self, head: ResponseHead) -> None:
         """Relay an informational response."""
 
@@ -324,6 +327,11 @@ class Exchange:
         if limits is not None:
             self._downstream.wake_at(min(self.arrived_s + limits.max_duration_s, now_s + limits.peer_s))
         target.carry(self)
+
+    @property
+    def peer_port(self) -> int:
+        """Port of the client's end of the connection; 0 for a unix socket."""
+        return self._downstream.peer_port
 
     @property
     def is_held(self) -> bool:

@@ -10,7 +10,6 @@ SDK".
 
 import asyncio
 import json
-import os
 import re
 import struct
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Final, NamedTuple
 from proxies.logs import Logger
 from proxies.metrics.export import attribute_fields
 from proxies.otlp import Endpoint, Pusher
+from proxies.stdout import StdoutLines
 from proxies.wire.protobuf import bytes_field, fixed64_field, text_field, varint_field
 
 __all__ = ["Place", "Sampler", "Span", "SpanKind", "SpanQueue", "parse_traceparent"]
@@ -128,13 +128,21 @@ class SpanQueue:
     """Spans on their way out: at most `_SPANS_MAX`, handed over `_BATCH` at a time or after `_FLUSH_S`."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, logger: Logger, resource: Mapping[str, str], endpoint: Endpoint | None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        logger: Logger,
+        resource: Mapping[str, str],
+        destination: Endpoint | StdoutLines,
     ) -> None:
-        """`endpoint`: the collector; None: standard output."""
+        """`destination`: a collector, or standard output."""
         self._loop = loop
         self._logger = logger
         self._resource = dict(resource)
-        self._pusher = None if endpoint is None else Pusher(loop, endpoint, logger, bodies_max=_BODIES_MAX)
+        self._out = (
+            destination
+            if isinstance(destination, StdoutLines)
+            else Pusher(loop, destination, logger, bodies_max=_BODIES_MAX)
+        )
         self._spans: list[Span] = []
         self._timer: asyncio.TimerHandle | None = None
         self._dropped = 0
@@ -156,8 +164,8 @@ class SpanQueue:
         if self._timer is not None:
             self._timer.cancel()
             self._flush()
-        if self._pusher is not None:
-            await self._pusher.close()
+        if isinstance(self._out, Pusher):
+            await self._out.close()
 
     def _flush(self) -> None:
         self._timer = None
@@ -165,18 +173,11 @@ class SpanQueue:
         if self._dropped:
             self._logger.warning("spans_dropped", count=self._dropped)
             self._dropped = 0
-        if self._pusher is None:
-            _write(b"".join(_as_json(span, self._resource) for span in spans))
+        if isinstance(self._out, Pusher):
+            self._out.push(_request(spans, self._resource))
         else:
-            self._pusher.push(_request(spans, self._resource))
-
-
-def _write(lines: bytes) -> None:
-    while lines:
-        try:
-            lines = lines[os.write(1, lines) :]
-        except OSError:
-            return  # nobody reads it any more
+            for span in spans:
+                self._out.write(_as_json(span, self._resource))
 
 
 def _as_json(span: Span, resource: Mapping[str, str]) -> bytes:

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from proxies.breaker import Breaker
 from proxies.drain import Drain
@@ -15,15 +15,10 @@ from proxies.timeouts import TimeoutLimits
 from proxies.upstream import Pool
 from queue_proxy.admin import DrainPolicy, StatPolicy, StatSnapshot
 from queue_proxy.config import ADMIN_PORT, STAT_PORT, Config
-from queue_proxy.observability import Protocol
+from queue_proxy.observers import Observers
 from queue_proxy.policy import QueuePolicy
 from queue_proxy.readiness import NO_SOCKETS, Readiness
-from queue_proxy.telemetry import combined
 from queue_proxy.timeout_log import TimeoutLog
-
-if TYPE_CHECKING:
-    from queue_proxy.metrics import Metrics
-    from queue_proxy.traces import Traces
 
 __all__ = ["App"]
 
@@ -67,8 +62,7 @@ class App:
         )
         self._timeout_log = TimeoutLog(loop, self._logger)
         breaker = Breaker[Exchange](queue_depth=config.queue_depth, concurrency=limit) if limit > 0 else None
-        self._metrics = self._metrics_if_on()
-        self._traces = self._traces_if_on()
+        self._observers = Observers(loop, config, self._logger, lambda: self._policy.queue_depth)
         self._policy = QueuePolicy(
             target=self._pool.endpoint(config.user_socket or _USER_HOST, _port(config.user_port)),
             limits=TimeoutLimits(
@@ -81,7 +75,7 @@ class App:
             drain=self._drain,
             readiness=self._readiness,
             timed_out=self._timeout_log.add,
-            telemetry=combined(*(() if self._metrics is None else (self._metrics.requests,)), tracer=self._traces),
+            telemetry=self._observers.telemetry,
             tells_timing=config.server_timing,
         )
         self._waiters = DrainPolicy(self._wait_for_drain)
@@ -101,8 +95,7 @@ class App:
         await self._stat.listen(host, STAT_PORT)
         if self._profiling is not None:
             await self._profiling.listen(host, self._config.observability.profiling_port)
-        if self._metrics is not None:
-            await self._metrics.start()
+        await self._observers.start()
         self._logger.info("listening", at=time.time(), port=self._config.queue_serving_port)
         self._tick = self._loop.call_later(_TICK_S, self._report, self._loop.time() + _TICK_S)
         # What exists now lives as long as the process: no collection need ever look at it.
@@ -127,63 +120,13 @@ class App:
         await self._stat.stop()
         if self._profiling is not None:
             await self._profiling.stop()
-        if self._metrics is not None:
-            await self._metrics.stop()
-        if self._traces is not None:
-            await self._traces.stop()
+        await self._observers.stop()
         for handle in (self._tick, self._take_back):
             if handle is not None:
                 handle.cancel()
         self._readiness.close()
         self._timeout_log.close()
         await self._pool.close()
-
-    def _metrics_if_on(self) -> "Metrics | None":
-        settings = self._config.observability.request_metrics
-        if settings.protocol is Protocol.GRPC:
-            self._logger.warning(
-                "metrics_not_exported",
-                protocol=settings.protocol.value,
-                endpoint=settings.endpoint,
-                problem="OTLP over gRPC is not supported, so no metrics are recorded",
-                remedy="set request-metrics-protocol in config-observability to http/protobuf or prometheus",
-            )
-        if settings.protocol in (Protocol.NONE, Protocol.GRPC):
-            return None
-        from queue_proxy.metrics import Metrics
-
-        return Metrics(self._loop, self._config, self._logger, lambda: self._policy.queue_depth)
-
-    def _traces_if_on(self) -> "Traces | None":
-        config = self._config
-        tracing = config.observability.tracing
-        if tracing.protocol is Protocol.GRPC:
-            self._logger.warning(
-                "traces_not_exported",
-                protocol=tracing.protocol.value,
-                endpoint=tracing.endpoint,
-                problem="OTLP over gRPC is not supported, so no traces are recorded",
-                remedy="set tracing-protocol in config-observability to http/protobuf",
-            )
-        if tracing.protocol in (Protocol.NONE, Protocol.GRPC):
-            return None
-        from queue_proxy.observability import resource_attributes
-        from queue_proxy.traces import Traces
-
-        return Traces(
-            self._loop,
-            tracing,
-            self._logger,
-            resource=resource_attributes(
-                config.observability,
-                namespace=config.serving_namespace,
-                service=config.serving_service,
-                configuration=config.serving_configuration,
-                revision=config.serving_revision,
-            ),
-            user_port=config.user_port,
-            has_breaker=config.container_concurrency > 0,
-        )
 
     def _profiling_if_on(self) -> Server | None:
         if not self._config.observability.profiling:

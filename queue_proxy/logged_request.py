@@ -62,30 +62,25 @@ class LoggedRevision(Record):
 class LoggedExchange(Record):
     """`.`"""
 
-    __slots__ = ("exchange", "now_s", "revision")
+    __slots__ = ("exchange", "request", "response", "revision")
     go_type = "*http.RequestLogTemplateInput"
 
     def __init__(self, exchange: Exchange, now_s: float, revision: LoggedRevision) -> None:
         """`now_s`: when it ended, monotonic."""
         self.exchange = exchange
-        self.now_s = now_s
+        self.request = _Request(exchange)
+        self.response = _Response(*_result(exchange), now_s - exchange.arrived_s)
         self.revision = revision
 
     @property
-    def response(self) -> "_Response":
-        """`.Response`"""
-        code, size = _result(self.exchange)
-        return _Response(code, size, self.now_s - self.exchange.arrived_s)
-
-    @property
     def trace_id(self) -> str:
-        """`.TraceID`"""
+        """The second part of `traceparent`, else that of B3."""
         request = self.exchange.request
         parts = request.get(_TRACE_PARENT).split(b"-")
         return _text(parts[1] if len(parts) > 1 and parts[1] else request.get(_B3_TRACE_ID))
 
     go_fields: ClassVar[_Fields] = {
-        "Request": lambda data: _Request(data.exchange),
+        "Request": lambda data: data.request,
         "Response": lambda data: data.response,
         "Revision": lambda data: data.revision,
         "TraceID": lambda data: data.trace_id,
@@ -168,6 +163,16 @@ class _Request(Record):
         self.head = exchange.request
 
     @property
+    def method(self) -> str:
+        """`.Method`"""
+        return _text(self.head.method)
+
+    @property
+    def target(self) -> str:
+        """`.RequestURI`"""
+        return _text(self.head.target)
+
+    @property
     def header(self) -> _Header:
         """The map, with what queue-proxy edits in place: `K-Original-Host` is gone, `Forwarded` is there."""
         head, exchange = self.head, self.exchange
@@ -185,15 +190,22 @@ class _Request(Record):
                 found["Forwarded"] = [_text(forwarded)]
         return found
 
+    @property
+    def remote_address(self) -> str:
+        """`host:port`; empty where the client has neither."""
+        exchange = self.exchange
+        host = _text(exchange.peer)
+        return f"[{host}]:{exchange.peer_port}" if ":" in host else f"{host}:{exchange.peer_port}" if host else ""
+
     go_fields: ClassVar[_Fields] = {
-        "Method": lambda request: _text(request.head.method),
-        "URL": lambda request: _Url(_text(request.head.target)),
-        "RequestURI": lambda request: _text(request.head.target),
+        "Method": lambda request: request.method,
+        "URL": lambda request: _Url(request.target),
+        "RequestURI": lambda request: request.target,
         "Host": lambda request: _text(request.head.host),
         "Proto": lambda request: "HTTP/1.1" if request.head.minor else "HTTP/1.0",
         "ProtoMajor": lambda request: 1,
         "ProtoMinor": lambda request: request.head.minor,
-        "RemoteAddr": lambda request: _text(request.exchange.peer),
+        "RemoteAddr": lambda request: request.remote_address,
         "ContentLength": lambda request: request.head.content_length,
         "TransferEncoding": lambda request: ["chunked"] if request.head.is_chunked else [],
         "UserAgent": lambda request: _text(request.head.get(headers.USER_AGENT)),

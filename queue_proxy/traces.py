@@ -20,7 +20,9 @@ from proxies.exchange import Exchange, Outcome
 from proxies.headers import Edits, HeadEdits, HostRule
 from proxies.logs import Logger
 from proxies.messages import RequestHead
+from proxies.otlp import Endpoint
 from proxies.spans import Place, Sampler, Span, SpanKind, SpanQueue, parse_traceparent
+from proxies.stdout import StdoutLines
 from queue_proxy.observability import Protocol, Tracing
 from queue_proxy.policy import APP_EDITS
 from queue_proxy.request_metrics import route_tag
@@ -70,12 +72,14 @@ class Traces:
         tracing: Tracing,
         logger: Logger,
         *,
+        destination: Endpoint | StdoutLines,
         resource: dict[str, str],
         user_port: str,
         has_breaker: bool,
     ) -> None:
+        """`destination`: of the spans."""
         self._sampler = sampler_of(tracing, logger)
-        self._queue = SpanQueue(loop, logger, resource, tracing.otlp)
+        self._queue = SpanQueue(loop, logger, resource, destination)
         self._user_port = int(user_port) if user_port.isdecimal() else 0
         self._has_breaker = has_breaker
 

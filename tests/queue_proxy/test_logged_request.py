@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,13 +16,15 @@ VECTORS = json.loads((Path(__file__).parent / "data" / "request_log_templates.js
 REVISION = LoggedRevision("hello-00001", "default", "hello", "hello-conf", "pod-1", "10.0.0.9")
 
 
-def exchange_of(head: str, *, status: int = 200, forwarded_s: float = 1.0, responded_s: float = 1.0) -> Exchange:
+def exchange_of(
+    head: str, *, status: int = 200, forwarded_s: float = 1.0, responded_s: float = 1.0, peer: bytes = b"10.1.2.3"
+) -> Exchange:
     """An exchange that arrived at 1 s and is complete."""
     exchange = Exchange(
-        None,  # type: ignore[arg-type]
+        SimpleNamespace(peer_port=4567),  # type: ignore[arg-type]
         None,  # type: ignore[arg-type]
         parse_request(head.encode()),
-        peer=b"10.1.2.3:4567",
+        peer=peer,
         clock=lambda: 1.0,
         data=b"",
         body=None,
@@ -78,6 +81,11 @@ def test_templates_print_what_gos_engine_prints() -> None:
 def test_every_field(template: str, expected: str) -> None:
     head = "GET /a?b=c HTTP/1.1\r\nHost: h:80\r\nK-Original-Host: orig\r\nx-forwarded-host: x"
     assert render(template, exchange_of(head)) == expected
+
+
+@pytest.mark.parametrize(("peer", "expected"), [(b"10.1.2.3", "10.1.2.3:4567"), (b"::1", "[::1]:4567"), (b"", "")])
+def test_a_client_is_told_as_go_tells_it(peer: bytes, expected: str) -> None:
+    assert render("{{.Request.RemoteAddr}}", exchange_of("GET / HTTP/1.1\r\nHost: h", peer=peer)) == expected
 
 
 def test_what_was_not_forwarded_was_not_edited() -> None:
