@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -37,6 +38,26 @@ async def line_with(process: asyncio.subprocess.Process, text: str) -> str:
             if text in line:
                 return line
     raise AssertionError(f"ended without {text!r}")
+
+
+async def test_it_may_open_as_many_files_as_it_is_allowed() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with running_api_server() as api:
+        environ = {
+            "KUBECONFIG": str(api.kubeconfig),
+            "SYSTEM_NAMESPACE": "knative-serving",
+            "POD_NAME": "autoscaler-0",
+            "POD_IP": "127.0.0.1",
+            "KNUV_BIND_ADDRESS": "127.0.0.1",
+            "KNUV_STAT_PORT": "0",
+        }
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, hard), hard))
+        try:
+            async with process(environ) as started:
+                await line_with(started, "autoscaler_started")
+                assert resource.prlimit(started.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_it_serves_until_it_is_told_to_end() -> None:
