@@ -77,13 +77,13 @@ class Annotations:
             return None
 
     def number(self, keys: tuple[str, ...]) -> float | None:
-        """A float; NaN counts as absent, since nothing can be computed with it."""
+        """A float; NaN and minus infinity count as absent, since nothing can be computed with them."""
         text = self.text(keys)
         try:
             value = None if text is None else gotext.parse_float(text)
         except ValueError:
             return None
-        return None if value is None or math.isnan(value) else value
+        return None if value is None or math.isnan(value) or value == -math.inf else value
 
     def duration_s(self, keys: tuple[str, ...]) -> float | None:
         """A duration in seconds."""

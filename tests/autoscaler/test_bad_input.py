@@ -4,7 +4,7 @@ ever beyond the bounds that can be read."""
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from autoscaler.activators import ACTIVATORS_MIN, activator_count
@@ -80,6 +80,8 @@ def planned(settings: RevisionSettings, desired: int) -> Plan:
     return plan_scale(situation, settings, 600.0)
 
 
+@example({"target": "-Inf"}, 0.0)
+@example({"target": "Inf", "target-utilization-percentage": "0"}, 1.0)
 @given(st.dictionaries(st.sampled_from(KEYS), st.sampled_from(TEXTS) | st.text(max_size=12)), st.floats(0, 1e9))
 def test_any_annotations_give_a_scale_within_their_bounds(annotations: dict[str, str], load: float) -> None:
     settings = resolved(annotations)
@@ -106,7 +108,7 @@ def test_a_window_that_cannot_be_one_is_the_clusters(text: str) -> None:
     assert resolved({"window": text}).metric.stable_window_s == DEFAULTS.stable_window_s
 
 
-@pytest.mark.parametrize(("text", "panic_s"), [("Inf", 86_400), ("1e9", 86_400), ("-Inf", 1), ("-10", 1), ("NaN", 6)])
+@pytest.mark.parametrize(("text", "panic_s"), [("Inf", 86_400), ("1e9", 86_400), ("-Inf", 6), ("-10", 1), ("NaN", 6)])
 def test_a_panic_window_has_a_length_that_can_be_held(text: str, panic_s: float) -> None:
     assert resolved({"panic-window-percentage": text}).metric.panic_window_s == panic_s
 
