@@ -112,14 +112,12 @@ def _by_core(block: bytes, cores: dict[bytes, _Core]) -> RequestHead | None:
     known = cores.get(core)
     if known is None:
         return None
-    begin, end, name, _ = found[-1]
+    begin, end, _, _ = found[-1]
     if begin not in known.cuts:
         return None
     if len(found) == 2:
         first = found[0][0]
-        if found[0][2] == name or (first if first <= begin else first - (end - begin)) not in known.cuts:
-            return None
-        if begin < first < end:
+        if begin < first < end or (first if first <= begin else first - (end - begin)) not in known.cuts:
             return None
     lines = []
     for _, _, name, literal in found:
@@ -162,7 +160,7 @@ def trailers(block: bytes) -> list[Field]:
 def _taken_apart(block: bytes) -> tuple[list[Field], bytes, tuple[bytes, ...]]:
     """Return the fields of a block; the block without request id and trace context, and these as lines.
 
-    The lines are empty, and then the block without them too, when one of them is odd, comes twice or comes too early.
+    The lines are empty, and then the block without them too, when one of them is odd or comes too early.
     """
     fields: list[Field] = []
     marks = 0
@@ -184,8 +182,7 @@ def _taken_apart(block: bytes) -> tuple[list[Field], bytes, tuple[bytes, ...]]:
     if not marks & VOLATILE:
         return fields, b"", ()
     volatile = [field for field in fields if field.marks & VOLATILE]
-    names = {field.name for field in volatile}
-    if len(names) < len(volatile) or not all(_ORDINARY_ID.fullmatch(field.value) for field in volatile):
+    if not all(_ORDINARY_ID.fullmatch(field.value) for field in volatile):
         return fields, b"", ()
     if any(not field.line for field in fields[fields.index(volatile[0]) :]):
         return fields, b"", ()
