@@ -38,6 +38,8 @@ class QueueProxy:
     port: int
     events: list[dict[str, Any]] = field(default_factory=list)
     """Its log lines."""
+    output: list[str] = field(default_factory=list)
+    """Lines on its standard output, without their ends."""
     clients: list[Connection] = field(default_factory=list)
     """Closed at the end."""
 
@@ -88,7 +90,9 @@ def environment(app_port: int = 1, **variables: str) -> dict[str, str]:
     }
 
 
-async def _start(env: dict[str, str], open_files: int | None = None) -> asyncio.subprocess.Process:
+async def _start(
+    env: dict[str, str], open_files: int | None = None, stdout: int | None = None
+) -> asyncio.subprocess.Process:
     command = [sys.executable, "-m", "queue_proxy"]
     if open_files is not None:
         command = ["/bin/sh", "-c", 'ulimit -n "$0" && exec "$@"', str(open_files), *command]
@@ -96,6 +100,7 @@ async def _start(env: dict[str, str], open_files: int | None = None) -> asyncio.
         *command,
         cwd=ROOT,
         env={**env, "PATH": os.defpath},
+        stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
@@ -115,14 +120,17 @@ async def exit_of(env: dict[str, str]) -> tuple[int, str]:
 
 @asynccontextmanager
 async def running_queue_proxy(
-    app_port: int = 1, *, open_files: int | None = None, **variables: str
+    app_port: int = 1, *, open_files: int | None = None, stdout: int = asyncio.subprocess.PIPE, **variables: str
 ) -> AsyncIterator[QueueProxy]:
-    """Start one in front of an app on `app_port` and wait until it listens. `open_files`: its limit of descriptors."""
+    """Start one in front of an app on `app_port` and wait until it listens.
+
+    `open_files`: its limit of descriptors. `stdout`: a descriptor of the caller's instead of `QueueProxy.output`.
+    """
     host = f"127.{random.randrange(64, 192)}.{random.randrange(1, 255)}.{random.randrange(1, 255)}"
     env = environment(app_port, KNUV_BIND_ADDRESS=host) | variables
-    process = await _start(env, open_files)
+    process = await _start(env, open_files, stdout)
     proxy = QueueProxy(host, process, int(env["QUEUE_SERVING_PORT"]))
-    reading = asyncio.create_task(_read_events(process, proxy.events))
+    reading = asyncio.gather(_read_events(process, proxy.events), _read_output(process, proxy.output))
     try:
         await eventually(lambda: any(event["message"] == "listening" for event in proxy.events))
         yield proxy
@@ -138,3 +146,8 @@ async def _read_events(process: asyncio.subprocess.Process, events: list[dict[st
     assert process.stderr is not None
     while line := await process.stderr.readline():
         events.append(json.loads(line) if line.startswith(b"{") else {"message": line.decode()})
+
+
+async def _read_output(process: asyncio.subprocess.Process, lines: list[str]) -> None:
+    while process.stdout is not None and (line := await process.stdout.readline()):
+        lines.append(line.decode("utf-8", "surrogateescape").removesuffix("\n"))
