@@ -11,7 +11,7 @@ from typing import Final
 from proxies.fields import VOLATILE, Field
 from proxies.http1 import FIELDS_MAX, HEAD_BYTES_MAX
 from proxies.http2 import huffman
-from proxies.http2.errors import ListTooLarge
+from proxies.http2.errors import ListTooLarge, Malformed
 from proxies.http2.heads import field_from, parse_request, parse_response, parse_trailers
 from proxies.http2.hpack import ENTRY_BYTES, field_of, split
 from proxies.messages import RequestHead, ResponseHead
@@ -169,7 +169,13 @@ def _taken_apart(block: bytes) -> tuple[list[Field], bytes, tuple[bytes, ...]]:
     for part in parts:
         field = _fields.get(part)
         if field is None:
-            field = field_from(*field_of(part))
+            try:
+                field = field_from(*field_of(part))
+            except Malformed:
+                # A broken representation is worse, wherever it stands.
+                for each in parts:
+                    field_of(each)
+                raise
             if len(part) <= _FIELD_MEMO_BYTES_MAX:
                 if len(_fields) >= _FIELDS_IN_MEMO_MAX:
                     _fields.clear()
