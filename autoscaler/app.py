@@ -148,15 +148,10 @@ class App:
         await self._loop.stop()
         if self._scraping is not None:
             await self._scraping.stop()
-        for informer in (
-            self._autoscalers,
-            self._services,
-            self._metrics,
-            self._deployments,
-            self._pod_informer,
-            self._horizontal,
-        ):
+        for informer in (self._autoscalers, self._services, self._metrics, self._deployments, self._pod_informer):
             await informer.stop()
+        if self._hpa_reconciler is not None:
+            await self._hpa_reconciler.stop()
         await self._events.stop()
         if self._exporter is not None:
             await self._exporter.stop()
@@ -208,6 +203,7 @@ class App:
         owned = OwnedObjects(self._client, self._metrics, self._services)
         self._hpa_reconciler = HpaReconciler(
             self._client,
+            on_following=self._wake_all,
             autoscalers=self._autoscalers,
             horizontal=self._horizontal,
             owned=owned,

@@ -6,7 +6,9 @@ pays nothing, and needs no permission for them. Source: knative/serving `pkg/rec
 autoscaler.md 11.
 """
 
+import asyncio
 import math
+from collections.abc import Callable
 
 from autoscaler.cluster_settings import ClusterSettings
 from autoscaler.envelope import Envelope, NotCreated, NotOwned
@@ -48,12 +50,14 @@ _CPU_DEFAULT = 80
 
 
 class HpaReconciler:
-    """Reconciles one PodAutoscaler at a time per key."""
+    """Reconciles one PodAutoscaler at a time per key. `on_following()` is to wake those that could not be reconciled
+    before the HorizontalPodAutoscalers were known."""
 
     def __init__(
         self,
         client: Client,
         *,
+        on_following: Callable[[], None],
         autoscalers: Informer[PodAutoscaler],
         horizontal: Informer[HorizontalPodAutoscaler],
         owned: OwnedObjects,
@@ -61,11 +65,20 @@ class HpaReconciler:
         settings: ClusterSettings,
     ) -> None:
         self._client = client
+        self._on_following = on_following
         self._autoscalers = autoscalers
         self._horizontal = horizontal
         self._owned = owned
         self._envelope = envelope
         self._settings = settings
+        self._following: asyncio.Task[None] | None = None
+
+    async def stop(self) -> None:
+        """Follow no more."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+        await self._horizontal.stop()
 
     async def reconcile(self, key: RevisionKey) -> None:
         """Bring one PodAutoscaler's surroundings up to date; one of another class is left alone."""
@@ -74,14 +87,29 @@ class HpaReconciler:
             return
         if autoscaler_class(autoscaler.metadata.annotations, self._settings.autoscaler) != HPA_CLASS:
             return
+        if not self._is_following():
+            return
 
         async def steps(status: PodAutoscalerStatus, conditions: Conditions) -> None:
             await self._steps(autoscaler, status, conditions)
 
         await self._envelope.run(autoscaler, steps)
 
-    async def _steps(self, autoscaler: PodAutoscaler, status: PodAutoscalerStatus, conditions: Conditions) -> None:
+    def _is_following(self) -> bool:
+        """Whether the HorizontalPodAutoscalers are known; `on_following` is called once they are.
+
+        Where nobody may read them that never happens, and no worker must wait for it.
+        """
+        if self._following is None:
+            loop = asyncio.get_running_loop()
+            self._following = loop.create_task(self._follow(), name="follow HorizontalPodAutoscalers")
+        return self._following.done()
+
+    async def _follow(self) -> None:
         await self._horizontal.start()
+        asyncio.get_running_loop().call_soon(self._on_following)
+
+    async def _steps(self, autoscaler: PodAutoscaler, status: PodAutoscalerStatus, conditions: Conditions) -> None:
         settings = resolve(
             autoscaler.metadata.annotations,
             container_concurrency=autoscaler.spec.container_concurrency,

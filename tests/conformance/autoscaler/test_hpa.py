@@ -3,6 +3,7 @@
 Nobody acts on HorizontalPodAutoscalers here, so their status is the test's to set.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -165,6 +166,19 @@ async def test_one_of_somebody_else_is_left_alone(world: World) -> None:
     message = next(c.message for c in autoscaler.status.conditions if c.type == "Active")
     assert message == f'There is an existing HorizontalPodAutoscaler "{name}" that we do not own.'
     assert (await stored(world, revision)).spec.max_replicas == 9
+
+
+async def test_where_nobody_may_read_them_other_revisions_are_scaled_nevertheless() -> None:
+    """More of them than the autoscaler reconciles at once."""
+    async with autoscaler() as world:
+        world.forbidden.add("horizontalpodautoscalers")
+        await asyncio.gather(*(hpa(world) for _ in range(40)))
+        await world.until(lambda: world.logged("watch_lost", kind="HorizontalPodAutoscaler"), "refused")
+        other = await world.revision(replicas=1, active=("True", 100), min_scale="2")
+        await other.until_replicas(2)
+        world.forbidden.clear()
+        revision = world.revisions["hello-00001"]
+        await revision.until_active("True")
 
 
 async def test_one_that_cannot_be_created_is_said() -> None:

@@ -47,6 +47,7 @@ from kube.models.core import (
 from kube.models.meta import Condition, LabelSelector, ObjectMeta, Resource
 from kube.models.networking import ServerlessService, ServerlessServiceSpec, ServerlessServiceStatus
 from kube.timestamps import format_time
+from local_cluster.apiserver.errors import forbidden
 from local_cluster.subnet import Subnet
 from proxies.wire.stat import Stat, StatMessage, encode_messages, encode_stat
 from tests.support.api import RunningApiServer, running_api_server
@@ -92,6 +93,8 @@ class World:
         self.deployments_flow = asyncio.Event()
         """Cleared: watches of Deployments bring nothing, to anybody."""
         self.deployments_flow.set()
+        self.forbidden: set[str] = set()
+        """Kinds, by their plural, that nobody may read or write."""
         self.revisions: dict[str, Revision] = {}
         self.autoscalers = Informer(client, PodAutoscaler)
         self.services = Informer(client, ServerlessService)
@@ -213,6 +216,8 @@ class World:
                 target = request.target
                 path = "/".join(filter(None, (kind.plural, target.name, target.subresource)))
                 self.writes.append(Write(path, request.content_type, json.loads(request.body)))
+            if kind.plural in self.forbidden:
+                raise forbidden(kind.group, kind.plural, request.target.name, "not in this cluster")
             answer = await route(kind, method, request)
             if answer.stream is not None and kind.plural == "deployments":
                 answer = dataclasses.replace(answer, stream=self._held(answer.stream))
