@@ -13,6 +13,7 @@ import json
 import re
 import struct
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from random import getrandbits
 from typing import Final, NamedTuple
 
@@ -22,7 +23,7 @@ from proxies.otlp import Endpoint, Pusher
 from proxies.stdout import StdoutLines
 from proxies.wire.protobuf import bytes_field, fixed64_field, text_field, varint_field
 
-__all__ = ["Place", "Sampler", "Span", "SpanKind", "SpanQueue", "parse_traceparent"]
+__all__ = ["Place", "Sampler", "Span", "SpanKind", "SpanQueue", "new_span_id", "parse_traceparent"]
 
 SCOPE: Final = "knative.dev/serving/pkg/queue"
 _SPANS_MAX: Final = 2048
@@ -47,13 +48,14 @@ class Place(NamedTuple):
         """Return the place of a trace that begins here; it has no parent."""
         return cls(f"{getrandbits(128) or 1:032x}", "", False)
 
-    def child(self) -> str:
-        """Return the id of a new span."""
-        return f"{getrandbits(64) or 1:016x}"
-
     def traceparent(self, span_id: str) -> bytes:
         """Return the header's value for a peer whose parent is `span_id`."""
         return f"00-{self.trace_id}-{span_id}-{'01' if self.is_sampled else '00'}".encode()
+
+
+def new_span_id() -> str:
+    """Return the id of a new span."""
+    return f"{getrandbits(64) or 1:016x}"
 
 
 def parse_traceparent(value: bytes) -> Place | None:
@@ -203,25 +205,38 @@ def _request(spans: Sequence[Span], resource: Mapping[str, str]) -> bytes:
     return bytes_field(1, bytes_field(1, attribute_fields(1, resource)) + bytes_field(2, scope))
 
 
-_FLAGS_TAG: Final = b"\x85\x01"
-"""Of `flags`, field 16 of type fixed32."""
-_STATUS_ERROR: Final = 2
+_FLAGS: Final = b"\x85\x01" + struct.pack("<I", _SAMPLED)
+"""`flags`, field 16 of type fixed32."""
+_ERROR: Final = bytes_field(15, varint_field(3, 2))
 
 
 def _message(span: Span) -> bytes:
     """`Span` {trace_id = 1, span_id = 2, trace_state = 3, parent_span_id = 4, name = 5, kind = 6, start = 7, end = 8,
     attributes = 9, status = 15 {code = 3}, flags = 16}."""
+    place = span.place
     parts: list[bytes] = [
-        bytes_field(1, bytes.fromhex(span.place.trace_id)),
+        bytes_field(1, bytes.fromhex(place.trace_id)),
         bytes_field(2, bytes.fromhex(span.span_id)),
         text_field(3, span.trace_state) if span.trace_state else b"",
-        bytes_field(4, bytes.fromhex(span.place.span_id)) if span.place.span_id else b"",
-        text_field(5, span.name),
-        varint_field(6, span.kind),
+        bytes_field(4, bytes.fromhex(place.span_id)) if place.span_id else b"",
+        _name_and_kind(span.name, span.kind),
         fixed64_field(7, span.begin_ns),
         fixed64_field(8, span.end_ns),
-        attribute_fields(9, span.attributes),
-        bytes_field(15, varint_field(3, _STATUS_ERROR)) if span.is_error else b"",
-        _FLAGS_TAG + struct.pack("<I", _SAMPLED),
+        *[_attribute(key, value) for key, value in span.attributes.items()],
+        _ERROR if span.is_error else b"",
+        _FLAGS,
     ]
     return b"".join(parts)
+
+
+# Names, methods and addresses come again and again: their encoding is most of a span's cost.
+
+
+@lru_cache(maxsize=256)
+def _name_and_kind(name: str, kind: int) -> bytes:
+    return text_field(5, name) + varint_field(6, kind)
+
+
+@lru_cache(maxsize=1024)
+def _attribute(key: str, value: str | int) -> bytes:
+    return attribute_fields(9, {key: value})

@@ -5,8 +5,8 @@
        +- wait  kn.queueproxy.wait   until a place was free; only with a breaker
           +- client  HTTP GET        from the hand-over to the end; the app sees this one as its parent
 
-Requests that are not sampled go on in their trace, too, with a span id of their own that is told to nobody. Probes have
-no spans.
+Requests that are not sampled go on in their trace, too, with a span id of their own that is told to nobody. Probes, and
+whatever else carries `K-Network-Probe`, have no spans.
 
 Source: spec queue-proxy.md 18; OpenTelemetry semantic conventions for HTTP.
 """
@@ -15,13 +15,13 @@ import asyncio
 import time
 from typing import Final
 
-from proxies import headers
+from proxies import fields, headers
 from proxies.exchange import Exchange, Outcome
 from proxies.headers import Edits, HeadEdits, HostRule
 from proxies.logs import Logger
 from proxies.messages import RequestHead
 from proxies.otlp import Endpoint
-from proxies.spans import Place, Sampler, Span, SpanKind, SpanQueue, parse_traceparent
+from proxies.spans import Place, Sampler, Span, SpanKind, SpanQueue, new_span_id, parse_traceparent
 from proxies.stdout import StdoutLines
 from queue_proxy.observability import Protocol, Tracing
 from queue_proxy.policy import APP_EDITS
@@ -50,17 +50,37 @@ class _Traced:
     __slots__ = ("client_id", "has_parent", "is_kept", "place")
 
     def __init__(self, request: RequestHead, sampler: Sampler) -> None:
-        parent = parse_traceparent(request.get(_TRACEPARENT))
-        self.has_parent = parent is not None
+        parent = _parent(request)
+        self.has_parent = has_parent = parent is not None
         place = parent or Place.root()
-        self.is_kept = sampler.keeps(place, has_parent=self.has_parent)
-        self.place = place._replace(is_sampled=self.is_kept)
-        self.client_id = self.place.child()
+        self.is_kept = is_kept = sampler.keeps(place, has_parent=has_parent)
+        self.place = Place(place.trace_id, place.span_id, is_kept)
+        self.client_id = new_span_id()
 
     def apply(self, head: RequestHead, peer: bytes) -> bytes:
         """Return the edited head with our `traceparent`."""
-        rendered = (_GOES_ON if self.has_parent else _BEGINS).apply(head, peer)
-        return b"%straceparent: %s\r\n\r\n" % (rendered[:-2], self.place.traceparent(self.client_id))
+        edits = _GOES_ON if self.has_parent else _BEGINS
+        lines, core = head.lines, head.core
+        if core is None:
+            rendered = edits.apply(head, peer)[:-2]
+        else:
+            # What heads share is edited once; a caller's `traceparent` is mostly among the lines beside it.
+            kept = [line for line in lines if line[: len(_TRACEPARENT) + 1].lower() != _TRACEPARENT + b":"]
+            rendered = b"\r\n".join((edits.apply(core, peer)[:-4], *kept, b""))
+        return b"%straceparent: %s\r\n\r\n" % (rendered, self.place.traceparent(self.client_id))
+
+
+def _is_probe(request: RequestHead) -> bool:
+    """Counted, and yet not told of (spec queue-proxy.md 5, row 4)."""
+    return bool(request.marks & fields.KNATIVE and request.get(headers.PROBE))
+
+
+def _parent(request: RequestHead) -> Place | None:
+    """Return the caller's place; of several that it names none counts (W3C Trace Context 4.3)."""
+    value = request.get(_TRACEPARENT)
+    if not value or len(request.get_all(_TRACEPARENT)) > 1:
+        return None
+    return parse_traceparent(value)
 
 
 class Traces:
@@ -91,13 +111,18 @@ class Traces:
 
     def edits(self, exchange: Exchange) -> Edits:
         """Find the exchange's place; its edits add the trace on the way to the app."""
+        if _is_probe(exchange.request):
+            return APP_EDITS
         traced = exchange.span = _Traced(exchange.request, self._sampler)
         return traced
 
     def ended(self, exchange: Exchange, now_s: float) -> None:
         """A counted exchange is over: make its spans, if they are kept."""
         traced = exchange.span
-        if not isinstance(traced, _Traced):  # it never came to the app
+        if not isinstance(traced, _Traced):
+            if _is_probe(exchange.request):
+                return
+            # It never came to the app.
             traced = _Traced(exchange.request, self._sampler)
         if traced.is_kept:
             self._queue.add(self._spans(exchange, traced, now_s))
@@ -120,7 +145,7 @@ class Traces:
         method = request.method.decode("latin-1") if request.method in _METHODS else "HTTP"
         state = request.get(_TRACESTATE).decode("latin-1") if traced.has_parent else ""
         common = self._common(request, method)
-        server_id, proxy_id = place.child(), place.child()
+        server_id, proxy_id = new_span_id(), new_span_id()
         status = exchange.status
         spans = [
             Span(
@@ -135,13 +160,13 @@ class Traces:
                 trace_state=state,
             )
         ]
-        parent = place._replace(span_id=server_id)
+        parent = Place(place.trace_id, server_id, True)
         spans.append(
             Span(parent, proxy_id, "kn.queueproxy.proxy", SpanKind.INTERNAL, begin_ns, now_ns, {}, trace_state=state)
         )
-        parent = place._replace(span_id=proxy_id)
+        parent = Place(place.trace_id, proxy_id, True)
         if self._has_breaker:
-            wait_id = place.child()
+            wait_id = new_span_id()
             spans.append(
                 Span(
                     parent,
@@ -154,7 +179,7 @@ class Traces:
                     trace_state=state,
                 )
             )
-            parent = place._replace(span_id=wait_id)
+            parent = Place(place.trace_id, wait_id, True)
         if exchange.forwarded_s:
             attributes = common | {"server.address": "127.0.0.1", "server.port": self._user_port}
             if exchange.responded_s:

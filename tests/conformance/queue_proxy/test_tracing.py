@@ -95,15 +95,63 @@ async def test_96_one_request_gives_its_spans_in_one_trace(concurrency: str) -> 
     assert collector.paths == ["/v1/traces"]
 
 
-async def test_probes_have_no_spans_and_what_waits_is_sent_at_the_end() -> None:
-    async with traced() as (proxy, _, collector):
+async def test_probes_have_no_spans() -> None:
+    async with traced() as (proxy, app, collector):
         await proxy.probe()
-        await proxy.fetch(headers=["K-Kubelet-Probe: x"])
+        await proxy.fetch(headers=["K-Kubelet-Probe: x", TRACEPARENT])
+        await proxy.fetch(headers=["K-Network-Probe: queue", TRACEPARENT])
         await proxy.fetch("/only")
         await proxy.fetch("/only")
         await eventually(lambda: collector.bodies, timeout_s=10)
         names = [span.name for span in collector.spans()]
-    assert names.count("GET") == 2
+    chain = ["GET", "kn.queueproxy.proxy", "kn.queueproxy.wait", "HTTP GET"]
+    assert names == chain * 2
+    # What is not traced is passed on as it came.
+    assert [call.values("traceparent") for call in app.calls[:2]] == [[TRACEPARENT.partition(" ")[2]]] * 2
+
+
+async def test_a_refused_request_has_no_client_span_and_a_wait_without_success() -> None:
+    async def hold(call: Call) -> None:
+        await call.closed()
+
+    async with (
+        running_app(hold) as app,
+        traced(CONTAINER_CONCURRENCY="1", USER_PORT=str(app.port)) as (
+            proxy,
+            _,
+            collector,
+        ),
+    ):
+        clients = [await proxy.open() for _ in range(11)]
+        for client in clients:
+            await client.request()
+        await app.call(0)
+        last = await proxy.open()
+        await last.request(headers=[TRACEPARENT])
+        assert (await last.response()).status == 503
+        await eventually(lambda: collector.bodies, timeout_s=10)
+        spans = {span.name: span for span in collector.spans() if span.trace_id.hex() == TRACE}
+    assert list(spans) == ["GET", "kn.queueproxy.proxy", "kn.queueproxy.wait"]
+    assert spans["GET"].status.code == 2
+
+
+async def test_other_lines_go_on_beside_a_traceparent_of_ours() -> None:
+    async with traced() as (proxy, app, _):
+        for _ in range(3):
+            await proxy.fetch(headers=["x-request-id: 1", "TraceParent: " + TRACEPARENT.partition(" ")[2], "a: b"])
+    for call in app.calls:
+        assert (call.values("x-request-id"), call.values("a")) == (["1"], ["b"])
+        (sent,) = call.values("traceparent")
+        assert sent.startswith(f"00-{TRACE}-")
+        assert PARENT not in sent
+
+
+async def test_of_several_traceparents_none_counts() -> None:
+    async with traced() as (proxy, app, _):
+        await proxy.fetch(headers=[TRACEPARENT, TRACEPARENT.replace(PARENT, "b" * 16), "tracestate: a=b"])
+    (sent,) = app.calls[0].values("traceparent")
+    assert TRACE not in sent
+    assert app.calls[0].values("tracestate") == []
 
 
 @pytest.mark.parametrize(
