@@ -170,8 +170,6 @@ class Connection(Endpoint):
         size = len(payload)
         window = self._receive_window - size
         if window < _WINDOW_LOW_BYTES:
-            if window < 0:
-                raise ConnectionFault(FLOW_CONTROL_ERROR, "expected DATA within the connection's window")
             self.write(window_update_frame(0, WINDOW_BYTES - window))
             window = WINDOW_BYTES
         self._receive_window = window
