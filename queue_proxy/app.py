@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxies.breaker import Breaker
 from proxies.drain import Drain
@@ -19,6 +19,9 @@ from queue_proxy.observers import Observers
 from queue_proxy.policy import QueuePolicy
 from queue_proxy.readiness import NO_SOCKETS, Readiness
 from queue_proxy.timeout_log import TimeoutLog
+
+if TYPE_CHECKING:
+    from queue_proxy.profiling import ProfilingPort
 
 __all__ = ["App"]
 
@@ -94,7 +97,7 @@ class App:
         await self._admin.listen(host, ADMIN_PORT)
         await self._stat.listen(host, STAT_PORT)
         if self._profiling is not None:
-            await self._profiling.listen(host, self._config.observability.profiling_port)
+            await self._profiling.start(host, self._config.observability.profiling_port)
         await self._observers.start()
         self._logger.info("listening", at=time.time(), port=self._config.queue_serving_port)
         self._tick = self._loop.call_later(_TICK_S, self._report, self._loop.time() + _TICK_S)
@@ -128,13 +131,12 @@ class App:
         self._timeout_log.close()
         await self._pool.close()
 
-    def _profiling_if_on(self) -> Server | None:
+    def _profiling_if_on(self) -> "ProfilingPort | None":
         if not self._config.observability.profiling:
             return None
-        from queue_proxy.profiling import HEAD_TIMEOUT_S, ProfilingPolicy
+        from queue_proxy.profiling import ProfilingPort
 
-        policy = ProfilingPolicy(self._loop)
-        return Server(self._loop, policy, self._logger, head_timeout_s=HEAD_TIMEOUT_S, is_side_port=True)
+        return ProfilingPort(self._loop, self._logger)
 
     async def _listen_on_sibling(self, host: str) -> None:
         """Nobody may count on this port, so a pod in which it is taken works without."""

@@ -1,8 +1,8 @@
 """What is served on the profiling port instead of Go's pprof: where time goes, what runs, what memory holds.
 
     GET /debug/pprof/                      what there is
-    GET /debug/pprof/profile?seconds=10    samples of the main thread's stack, as `frame;frame;frame count` lines, which
-                                           flame graph tools read; 1 to 60 seconds, one at a time
+    GET /debug/pprof/profile?seconds=10    the main thread's stack each 5 ms of processor time, as `frame;frame;frame
+                                           count` lines, which flame graph tools read; 1 to 60 seconds, one at a time
     GET /debug/pprof/tasks                 every asyncio task and thread with its stack
     GET /debug/pprof/heap                  resident memory, the collector's figures, live objects by type
 
@@ -11,6 +11,7 @@ Open only while `runtime.profiling` is `enabled`. Loaded only then. Source: spec
 
 import asyncio
 import gc
+import signal
 import sys
 import threading
 import traceback
@@ -20,11 +21,13 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from proxies.exchange import Exchange
+from proxies.logs import Logger
 from proxies.messages import Answer
+from proxies.server import Server
 
-__all__ = ["HEAD_TIMEOUT_S", "ProfilingPolicy"]
+__all__ = ["ProfilingPort"]
 
-HEAD_TIMEOUT_S: Final = 15.0
+_HEAD_TIMEOUT_S: Final = 15.0
 _PREFIX: Final = b"/debug/pprof/"
 _SECONDS: Final = (1.0, 60.0)
 _SECONDS_DEFAULT: Final = 10.0
@@ -42,12 +45,30 @@ heap                memory by type
 """
 
 
-class ProfilingPolicy:
-    """The policy of the profiling port."""
+class ProfilingPort:
+    """`start` listens, `stop` ends the profile that is being taken and closes."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, logger: Logger) -> None:
+        self._policy = _ProfilingPolicy(loop)
+        self._server = Server(loop, self._policy, logger, head_timeout_s=_HEAD_TIMEOUT_S, is_side_port=True)
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen, and return the port. Raises `OSError` when it cannot be had."""
+        return await self._server.listen(host, port)
+
+    async def stop(self) -> None:
+        """Listen no more."""
+        self._policy.finish()
+        await self._server.stop()
+
+
+class _ProfilingPolicy:
+    """Answers with what it sees of its own process."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._sampler: _StackSampler | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._waiting: Exchange | None = None
 
     def admit(self, exchange: Exchange) -> None:
@@ -87,12 +108,16 @@ class ProfilingPolicy:
             exchange.answer(Answer.error(400, f"seconds: expected {_SECONDS[0]:g} to {_SECONDS[1]:g}"))
             return
         self._waiting = exchange
-        self._sampler = _StackSampler(threading.main_thread().ident or 0)
+        self._sampler = _StackSampler()
         self._sampler.start()
-        self._loop.call_later(seconds, self._finish)
+        self._timer = self._loop.call_later(seconds, self.finish)
 
-    def _finish(self) -> None:
-        assert self._sampler is not None
+    def finish(self) -> None:
+        """End the profile that is being taken, if one is, and answer with it."""
+        if self._sampler is None:
+            return
+        assert self._timer is not None
+        self._timer.cancel()
         lines = self._sampler.stop()
         self._sampler = None
         waiting, self._waiting = self._waiting, None
@@ -100,26 +125,30 @@ class ProfilingPolicy:
             waiting.answer(_text(lines))
 
 
-class _StackSampler(threading.Thread):
-    """Looks at one thread's stack now and then; what that does outside Python counts for the line that called it."""
+class _StackSampler:
+    """Notes where the main thread is whenever it has used so much processor time; time that it waits does not count.
 
-    def __init__(self, thread: int) -> None:
-        super().__init__(daemon=True, name="profiler")
-        self._thread = thread
-        self._stopped = threading.Event()
+    By a signal: another thread would look only when the loop waits, which is when nothing is to be seen.
+    """
+
+    def __init__(self) -> None:
         self._stacks: Counter[str] = Counter()
 
-    def run(self) -> None:
-        while not self._stopped.wait(_SAMPLE_S):
-            frame = sys._current_frames().get(self._thread)
-            if frame is not None and len(self._stacks) < _STACKS_MAX:
-                self._stacks[_stack(frame)] += 1
+    def start(self) -> None:
+        """Begin. Only in the main thread."""
+        signal.signal(signal.SIGPROF, self._note)
+        signal.siginterrupt(signal.SIGPROF, False)
+        signal.setitimer(signal.ITIMER_PROF, _SAMPLE_S, _SAMPLE_S)
 
     def stop(self) -> bytes:
         """End, and return the lines, the most frequent first."""
-        self._stopped.set()
-        self.join()
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+        signal.signal(signal.SIGPROF, signal.SIG_IGN)
         return "".join(f"{stack} {count}\n" for stack, count in self._stacks.most_common()).encode()
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if len(self._stacks) < _STACKS_MAX:
+            self._stacks[_stack(frame)] += 1
 
 
 def _stack(frame: FrameType | None) -> str:
