@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 from tests.conformance.activator.world import Pod, World, surroundings
+from tests.support.processes import eventually
 
 
 async def packed(world: World, *lasts: int) -> list[Pod]:
-    """Pods of a revision that takes one request each, so that the lowest address is the first choice; all usable."""
+    """Pods of a revision that takes one request each; all usable, and each with a pooled connection."""
     await world.revision(cc=1)
     await world.start()
     pods = [await world.pod(last) for last in lasts]
@@ -29,7 +30,8 @@ async def test_a_request_that_a_pod_refuses_goes_to_another_one(body: bytes) -> 
         gone, other = await packed(world, 10, 11)
         await gone.stop()
         # Found by a GET; the POST comes when no pooled connection is left that it could get lost on.
-        assert (await world.get()).body == b"pod-11"
+        # Which pod is chosen is left to chance; of so many requests one meets the dead one.
+        assert {(await world.get()).body for _ in range(16)} == {b"pod-11"}
         await world.logged("pod_suspect")
         probes = len(gone.probes)
         await gone.start()
@@ -67,11 +69,14 @@ async def test_what_waits_for_a_pod_again_keeps_to_its_time() -> None:
 
 async def test_what_a_pod_may_have_begun_is_not_repeated() -> None:
     async with surroundings(network={}) as world:
-        pod, other = await packed(world, 10, 11)
-        pod.gate.clear()
+        pods = await packed(world, 10, 11)
+        for pod in pods:
+            pod.gate.clear()
         waiting = world.start_get(method="POST", body=b"order")
-        await pod.until(lambda pod: pod.active == 1, "the request")
+        await eventually(lambda: any(pod.active for pod in pods))
+        pod, other = sorted(pods, key=lambda pod: -pod.active)
         await pod.stop()
+        other.gate.set()
         assert (await waiting).status == 502
         assert [request.body for request in other.requests] == [b""]
         await world.logged("pod_suspect")

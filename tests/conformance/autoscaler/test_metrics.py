@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 import pytest_asyncio
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conformance.autoscaler.world import METRICS_PORT, NAMESPACE, Revision, World, autoscaler
+from tests.support.otlp import ExportMetricsServiceRequest
 from tests.support.processes import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
