@@ -21,7 +21,7 @@ from proxies.http2.frames import (
     settings_frame,
     window_update_frame,
 )
-from proxies.http2.stream import CLOSED, FIRST_WINDOW_BYTES, Stream
+from proxies.http2.stream import FIRST_WINDOW_BYTES, Stream
 
 __all__ = ["Endpoint", "Owner"]
 
@@ -201,13 +201,13 @@ class Endpoint:
         self.streams.clear()
         self.blocked.clear()
         for stream in streams:
-            stream.state = CLOSED
+            stream.end()
         for stream in streams:
             stream.lost(code, text, is_unprocessed=False)
 
     def _drop(self, stream: Stream) -> None:
         """Forget a stream that did not end well."""
-        stream.state = CLOSED
+        stream.end()
         del self.streams[stream.id]
         self.blocked.pop(stream, None)
 

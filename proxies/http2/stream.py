@@ -195,6 +195,12 @@ class Stream:
 
     # For the connection.
 
+    def end(self) -> None:
+        """Neither side sends any more: drop what waits."""
+        self.state = CLOSED
+        self._waiting = None
+        self._offset = 0
+
     def open_window(self) -> None:
         """Let the peer send on, unless nobody takes it or nothing is to come."""
         if not self._is_paused and not self.state & REMOTE_DONE:
