@@ -27,7 +27,7 @@ from proxies.websocket import GOING_AWAY, FrameTail
 if TYPE_CHECKING:
     from proxies.server import Server
 
-__all__ = ["DownstreamConnection"]
+__all__ = ["ENGINE_POLICY", "DownstreamConnection", "peer_of"]
 
 _LINGER_S: Final = 2.0
 """How long an unwanted rest of a request is dropped before the connection is cut: closing at once would make the
@@ -51,6 +51,8 @@ _RESET: Final = struct.pack("ii", 1, 0)
 _CLOSE: Final = b"Connection: close\r\n\r\n"
 _KEEP_ALIVE: Final = b"Connection: keep-alive\r\n\r\n"
 _BLANK: Final = b"\r\n"
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\n"
+"""The head that begins the preface of HTTP/2 (RFC 9113 3.4)."""
 
 
 class _EnginePolicy:
@@ -68,7 +70,7 @@ class _EnginePolicy:
 
 _CONNECT_ANSWER: Final = Answer.error(502, "client sent unsupported CONNECT request")
 _OPTIONS_ANSWER: Final = Answer(200)
-_ENGINE_POLICY: Final = _EnginePolicy()
+ENGINE_POLICY: Final = _EnginePolicy()
 
 
 class DownstreamConnection(asyncio.Protocol, Timer):
@@ -83,6 +85,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         "_frames",
         "_head_due_s",
         "_is_lingering",
+        "_is_new",
         "_is_reading_heads",
         "_is_reading_paused",
         "_is_tunnel",
@@ -119,6 +122,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         self._is_tunnel = False
         self._is_until_close = False
         self._is_lingering = False
+        self._is_new = server.takes_http2
         self._linger_bytes = 0
         self._linger_end_s = 0.0
 
@@ -128,10 +132,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         # uvloop's transports offer the interface without being registered for it.
         self._transport = transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
-        name = transport.get_extra_info("peername")
-        if isinstance(name, tuple):
-            self._peer = name[0].removeprefix("::ffff:").encode()
-            self.peer_port = name[1]
+        self._peer, self.peer_port = peer_of(transport)
         self._server.opened(self)
         self._head_due_s = time.monotonic() + self._server.head_timeout_s
         self._server.timers.arm(self, self._head_due_s)
@@ -200,10 +201,10 @@ class DownstreamConnection(asyncio.Protocol, Timer):
 
     # What the server calls.
 
-    @property
-    def is_idle(self) -> bool:
-        """No exchange is under way."""
-        return self._exchange is None
+    def shut_down(self) -> None:
+        """Close unless an exchange is under way; behind that one it closes by itself."""
+        if self._exchange is None:
+            self.close()
 
     def close(self) -> None:
         """Close it behind what was written; a client that does not take that is not waited for long."""
@@ -397,11 +398,16 @@ class DownstreamConnection(asyncio.Protocol, Timer):
                 raise RequestError(431, "the head is too large")
             return self._start(request_head(data[:end]), data[end + 4 :])
         except HttpError as error:
-            self._refuse(error)
+            if self._is_new and data.startswith(_PREFACE):
+                self._is_new = False
+                self._become_http2(data)
+            else:
+                self._refuse(error)
             return None
 
     def _start(self, request: RequestHead, rest: bytes) -> Exchange:
         """Start the exchange of a request; `rest`: what came behind its head. Raises `HttpError` for its body."""
+        self._is_new = False
         self._head_due_s = 0.0
         is_done = request.content_length == 0
         data = b""
@@ -412,7 +418,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
             body = ChunkedBody() if request.is_chunked else LengthBody(request.content_length)
             data, is_done = self._scan(body, rest)
         is_ours = request.method == b"CONNECT" or request.target == b"*"
-        policy = _ENGINE_POLICY if is_ours else self._policy
+        policy = ENGINE_POLICY if is_ours else self._policy
         exchange = self._exchange = Exchange(
             self, policy, request, peer=self._peer, clock=time.monotonic, data=data, body=body, request_done=is_done
         )
@@ -460,6 +466,12 @@ class DownstreamConnection(asyncio.Protocol, Timer):
             return
         if not self._transport.is_closing() and (self._exchange is None or not self._exchange.is_request_paused):
             self.resume_request()
+
+    def _become_http2(self, data: bytes) -> None:
+        """Hand the connection on to whom its preface is meant for."""
+        self._server.timers.disarm(self)
+        self._server.closed(self)
+        self._server.http2().take_over(self._transport, data)
 
     def _keep_partial_head(self, data: bytes) -> None:
         if not self._partial:
@@ -540,6 +552,14 @@ class DownstreamConnection(asyncio.Protocol, Timer):
             return False
         state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
         return bool(state == _TCP_CLOSED or (state != _TCP_ESTABLISHED and exchange.is_held))
+
+
+def peer_of(transport: asyncio.Transport) -> tuple[bytes, int]:
+    """Return address and port of the other end; empty and 0 for a unix socket."""
+    name = transport.get_extra_info("peername")
+    if not isinstance(name, tuple):
+        return b"", 0
+    return name[0].removeprefix("::ffff:").encode(), name[1]
 
 
 def _refusal(status: int, text: str) -> Answer:

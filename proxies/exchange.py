@@ -32,12 +32,12 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol
 
-from proxies.bodies import BodyReader
+from proxies.fields import Field
 from proxies.headers import Edits
 from proxies.messages import Answer, RequestHead, ResponseHead
 from proxies.timeouts import TimeoutLimits, Timer
 
-__all__ = ["Downstream", "Ending", "Exchange", "Outcome", "Policy", "Target", "Upstream"]
+__all__ = ["Body", "Downstream", "Ending", "Exchange", "Outcome", "Policy", "Target", "Upstream"]
 
 
 class Outcome(Enum):
@@ -92,11 +92,24 @@ class Ending:
         """With `data` the body is well formed to its end; otherwise the client has to see that it is not."""
 
 
-class Downstream(Protocol):
-    """The half towards the client: one HTTP/1 connection, or one stream of a later version."""
+class Body(Protocol):
+    """What is received of a body, by whoever knows how it is framed."""
 
-    peer_port: int
-    """Port of the client's end; 0 for a unix socket."""
+    @property
+    def size(self) -> int:
+        """Bytes that were received, without their framing."""
+
+
+class Downstream(Protocol):
+    """The half towards the client: one HTTP/1 connection, or one stream of a later version.
+
+    Bytes of a body come with the framing of the version that the exchange has on both sides: that of its request. What
+    the framing of HTTP/2 does not hold, the trailers, is `Exchange.response_trailers` before the last bytes come.
+    """
+
+    @property
+    def peer_port(self) -> int:
+        """Port of the client's end; 0 for a unix socket."""
 
     def inform(self, head: ResponseHead) -> None:
         """Relay an informational response."""
@@ -139,10 +152,10 @@ class Downstream(Protocol):
 
 
 class Upstream(Protocol):
-    """The half towards the peer: one connection in use by one exchange, or one stream."""
+    """The half towards the peer: one connection in use by one exchange, or one stream.
 
-    is_reused: bool
-    """The connection carried an exchange before, so the peer may have closed it unseen."""
+    Bytes are as for `Downstream`; trailers are `Exchange.request_trailers`.
+    """
 
     def send(self, data: bytes, is_done: bool) -> None:
         """Send on bytes of the request's body; in a tunnel, of the tunnel."""
@@ -223,9 +236,11 @@ class Exchange:
         "peer",
         "request",
         "request_body",
+        "request_trailers",
         "responded_s",
         "response_body",
         "response_lines",
+        "response_trailers",
         "span",
         "status",
         "timer",
@@ -241,10 +256,10 @@ class Exchange:
         peer: bytes,
         clock: Callable[[], float],
         data: bytes,
-        body: BodyReader | None,
+        body: Body | None,
         request_done: bool,
     ) -> None:
-        """`body`: how the request's body is framed, if it has one; `data`: its first bytes; `request_done`: all."""
+        """`body`: what is received of the body, if any; `data`: its first bytes; `request_done`: they are all."""
         self._downstream = downstream
         self._policy = policy
         self._phase = _HELD
@@ -286,8 +301,12 @@ class Exchange:
         self.span: object = None
         """What a tracer keeps with the exchange."""
         self.request_body = body
-        self.response_body: BodyReader | None = None
-        """How the response's body is framed, unless it came in one piece with its head."""
+        self.request_trailers: list[Field] | None = None
+        """Known before the last bytes of the request are; only in HTTP/2."""
+        self.response_body: Body | None = None
+        """What is received of the response's body, unless it came in one piece with its head."""
+        self.response_trailers: list[Field] | None = None
+        """Known before the last bytes of the response are; only in HTTP/2."""
         self._response_bytes = 0
         self.status = 0
         """Final status that the client was sent; 0 before that."""
@@ -491,10 +510,11 @@ class Exchange:
             self._phase = _SENT
         self._give_up(reason)
 
-    def upstream_lost(self, reason: str, *, is_stale: bool) -> None:
-        """The upstream's connection ended, or its framing broke, before the response did.
+    def upstream_lost(self, reason: str, *, is_stale: bool, is_unprocessed: bool = False) -> None:
+        """The upstream's connection or stream ended, or its framing broke, before the response did.
 
         `is_stale`: it was a pooled connection on which no byte came. The request is then sent once more, if it may be.
+        `is_unprocessed`: the peer says that it did nothing with the request: then whatever its method.
         """
         self._upstream = None
         if self._phase is _TUNNEL:
@@ -502,7 +522,9 @@ class Exchange:
         elif self._phase is _RESPONDING:
             self._downstream.abort()
             self._end(Outcome.ABORTED)
-        elif is_stale and self.failures < _FAILURES_MAX and self._may_replay():
+        elif self.failures < _FAILURES_MAX and (
+            (is_stale and self._may_replay()) or (is_unprocessed and not self.request_bytes)
+        ):
             self.failures += 1
             assert self._target is not None
             self._target.carry(self, fresh=True)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     # Loading it costs milliseconds of start-up; who serves TLS has done so.
     from ssl import SSLContext
 
+    from proxies.downstream_http2 import Http2Downstream
+
 __all__ = ["Server"]
 
 HEAD_TIMEOUT_S: Final = 60.0
@@ -31,17 +33,21 @@ class Server:
         *,
         head_timeout_s: float = HEAD_TIMEOUT_S,
         is_side_port: bool = False,
+        takes_http2: bool = False,
     ) -> None:
         """`logger` hears when connections have to wait because no file descriptor is left.
 
         `head_timeout_s`: how long the head of a request may take, from its first byte or from the connection's begin.
         `is_side_port`: few will ask, and a flood of them must not take the main port's file descriptors.
+        `takes_http2`: a connection that begins with the preface of HTTP/2 is served as such.
         """
         self.head_timeout_s = head_timeout_s
+        self.takes_http2 = takes_http2
+        self._loop = loop
         self._policy = policy
         self._date = DateLine()
         self._listeners = Listeners(loop, self._accept, limit=connections_max(is_side_port=is_side_port), logger=logger)
-        self._connections: set[DownstreamConnection] = set()
+        self._connections: set[DownstreamConnection | Http2Downstream] = set()
         self._changed: asyncio.Event = asyncio.Event()
         self.timers = Timers(loop)
         self.is_stopping = False
@@ -74,8 +80,7 @@ class Server:
         self.is_stopping = True
         self._listeners.close()
         for connection in list(self._connections):
-            if connection.is_idle:
-                connection.close()
+            connection.shut_down()
         while self.active > self.tunnels:
             await self._change()
         try:
@@ -90,12 +95,12 @@ class Server:
 
     # What connections call.
 
-    def opened(self, connection: DownstreamConnection) -> None:
+    def opened(self, connection: "DownstreamConnection | Http2Downstream") -> None:
         """A connection was accepted."""
         self._connections.add(connection)
         self._listeners.opened(len(self._connections))
 
-    def closed(self, connection: DownstreamConnection) -> None:
+    def closed(self, connection: "DownstreamConnection | Http2Downstream") -> None:
         """A connection is gone."""
         self._connections.discard(connection)
         self._listeners.closed(len(self._connections))
@@ -107,6 +112,13 @@ class Server:
             self.tunnels -= 1
         if self.is_stopping:
             self._changed.set()
+
+    def http2(self) -> "Http2Downstream":
+        """Return what takes a connection over that turned out to be one of HTTP/2."""
+        # Only now: most processes never see one, and loading it takes milliseconds of start-up.
+        from proxies.downstream_http2 import Http2Downstream
+
+        return Http2Downstream(self._loop, self, self._policy, self._date)
 
     def _accept(self) -> DownstreamConnection:
         return DownstreamConnection(self, self._policy, self._date)

@@ -10,8 +10,8 @@ pause, about 20 s in all; what is refused fails at once.
 import asyncio
 import os
 import socket
-from collections.abc import Coroutine
-from typing import Final, cast
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from proxies.bodies import BodyReader, ChunkedBody, LengthBody, UntilCloseBody
 from proxies.exchange import Ending, Exchange
@@ -19,7 +19,10 @@ from proxies.heads import response_head
 from proxies.http1 import HEAD_BYTES_MAX, HttpError, ResponseError
 from proxies.messages import ResponseHead
 
-__all__ = ["DIAL_ATTEMPTS", "Endpoint", "Pool"]
+if TYPE_CHECKING:
+    from proxies.upstream_http2 import Http2Upstream, Multiplexer
+
+__all__ = ["DIAL_ATTEMPTS", "Endpoint", "Pool", "Unreachable", "keep_alive"]
 
 _IDLE_S: Final = 90.0
 DIAL_ATTEMPTS: Final = 16
@@ -61,7 +64,7 @@ class Pool:
         self.dial_attempts = dial_attempts
         self.idle_count = 0
         """Idle connections of all endpoints."""
-        self.connections: set[UpstreamConnection] = set()
+        self.connections: set[UpstreamConnection | Http2Upstream] = set()
         """Every open connection, idle or in use."""
         self._endpoints: set[Endpoint] = set()
         self._dials: set[asyncio.Task[None]] = set()
@@ -110,49 +113,63 @@ class Pool:
         for endpoint in self._endpoints:
             for connection in endpoint.expire(oldest_s):
                 connection.close()
-        if self.idle_count:
+        if self.connections:
             self.watch_idle()
+
+
+class Unreachable(Exception):
+    """A peer could not be connected to; the text says how."""
+
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
 class Endpoint:
     """One peer address and its idle connections. Made by `Pool.endpoint`; keep it as long as the peer is wanted."""
 
-    __slots__ = ("_idle", "_is_closed", "_pool", "address", "host", "port")
+    __slots__ = ("_http2", "_idle", "_is_closed", "address", "host", "pool", "port")
 
     def __init__(self, pool: Pool, host: str, port: int) -> None:
         self.host = host
         self.port = port
         self.address = host if host.startswith("/") else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._pool = pool
+        self.pool = pool
         self._idle: list[UpstreamConnection] = []
+        self._http2: Multiplexer | None = None
         self._is_closed = False
 
     def close(self) -> None:
         """The peer is not wanted any more: close what is idle; connections in use close after their exchange."""
         self._is_closed = True
-        self._pool.forget(self)
+        self.pool.forget(self)
         for connection in self._take_idle(len(self._idle)):
             connection.close()
+        if self._http2 is not None:
+            self._http2.close()
 
     def carry(self, exchange: Exchange, *, fresh: bool = False) -> None:
         """Send the exchange's request over the idle connection that was used last, or over one of its own.
 
-        `fresh`: over a new one only. Connections that were idle together are closed together by their peer.
+        The version is the request's (spec queue-proxy.md 8). `fresh`: over a new connection only; those that were idle
+        together are closed together by their peer.
         """
+        if exchange.request.major == 2:
+            self._multiplexer().carry(exchange)
+            return
         idle = self._idle
         while idle and not fresh:
             connection = idle.pop()
-            self._pool.idle_count -= 1
+            self.pool.idle_count -= 1
             if not connection.is_closing:
                 connection.start(exchange)
                 return
-        self._pool.spawn(self._dial(exchange))
+        self.pool.spawn(self._dial(exchange))
 
     # What connections call.
 
     def release(self, connection: "UpstreamConnection") -> bool:
         """Keep a connection for the next exchange; False when it is not wanted."""
-        pool = self._pool
+        pool = self.pool
         if self._is_closed or len(self._idle) >= pool.idle_per_endpoint_max or pool.idle_count >= pool.idle_max:
             return False
         self._idle.append(connection)
@@ -164,46 +181,67 @@ class Endpoint:
 
     def lost(self, connection: "UpstreamConnection") -> None:
         """A connection is closed."""
-        self._pool.connections.discard(connection)
+        self.pool.connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
-            self._pool.idle_count -= 1
+            self.pool.idle_count -= 1
 
-    def expire(self, oldest_s: float) -> list["UpstreamConnection"]:
+    def expire(self, oldest_s: float) -> "list[UpstreamConnection | Http2Upstream]":
         """Take out and return the connections that are idle since `oldest_s` or longer. They stand in that order."""
         count = 0
         while count < len(self._idle) and self._idle[count].idle_since_s <= oldest_s:
             count += 1
-        return self._take_idle(count)
+        expired = self._take_idle(count)
+        return [*expired] if self._http2 is None else [*expired, *self._http2.expire(oldest_s)]
 
-    def _take_idle(self, count: int) -> list["UpstreamConnection"]:
-        taken, self._idle[:count] = self._idle[:count], []
-        self._pool.idle_count -= len(taken)
-        return taken
+    async def connect(self, make: Callable[[], P], is_wanted: Callable[[], bool]) -> P | None:
+        """Return the protocol that `make` makes, connected; None when it is not wanted any more.
 
-    async def _dial(self, exchange: Exchange) -> None:
-        """Connect and let the connection carry `exchange`, or keep it for another one if this has ended meanwhile."""
-        loop = self._pool.loop
+        Raises `Unreachable`.
+        """
+        loop = self.pool.loop
         started_s = loop.time()
         timeout_s = base_s = _DIAL_TIMEOUT_S
         attempts = 0
-        connection: UpstreamConnection | None = None
-        while connection is None and not exchange.is_over:
+        while is_wanted():
             attempts += 1
             try:
-                connection = await asyncio.wait_for(self._connect(), timeout_s)
+                return await asyncio.wait_for(self._connect(make), timeout_s)
             except TimeoutError:
-                if attempts == self._pool.dial_attempts:
-                    exchange.unreachable(f"timed out dialing {self.address} after {loop.time() - started_s:.2f}s")
-                    return
+                if attempts == self.pool.dial_attempts:
+                    text = f"timed out dialing {self.address} after {loop.time() - started_s:.2f}s"
+                    raise Unreachable(text) from None
                 import random  # only here: most processes never need it, and it takes a millisecond to load
 
                 await asyncio.sleep(random.uniform(*_DIAL_PAUSE_S))
                 timeout_s = base_s * random.uniform(1.0, 1.1)
                 base_s *= _DIAL_FACTOR
             except OSError as error:
-                exchange.unreachable(f"dial tcp {self.address}: connect: {_reason(error)}")
-                return
+                raise Unreachable(f"dial tcp {self.address}: connect: {_reason(error)}") from error
+        return None
+
+    # Inside.
+
+    def _take_idle(self, count: int) -> list["UpstreamConnection"]:
+        taken, self._idle[:count] = self._idle[:count], []
+        self.pool.idle_count -= len(taken)
+        return taken
+
+    def _multiplexer(self) -> "Multiplexer":
+        if self._http2 is None:
+            # Only now: most processes never see a request of HTTP/2, and loading it takes milliseconds of start-up.
+            from proxies.upstream_http2 import Multiplexer
+
+            self._http2 = Multiplexer(self)
+        return self._http2
+
+    async def _dial(self, exchange: Exchange) -> None:
+        """Connect and let the connection carry `exchange`, or keep it for another one if this has ended meanwhile."""
+        try:
+            connection = await self.connect(lambda: UpstreamConnection(self, self.pool), lambda: not exchange.is_over)
+        except Unreachable as error:
+            exchange.unreachable(str(error))
+            return
         if connection is None:
             return
         if connection.is_closing:
@@ -214,14 +252,12 @@ class Endpoint:
         elif not self.release(connection):
             connection.close()
 
-    async def _connect(self) -> "UpstreamConnection":
-        loop = self._pool.loop
+    async def _connect(self, make: Callable[[], P]) -> P:
+        loop = self.pool.loop
         if self.host.startswith("/"):
-            _, connection = await loop.create_unix_connection(lambda: UpstreamConnection(self, self._pool), self.host)
+            _, connection = await loop.create_unix_connection(make, self.host)
         else:
-            _, connection = await loop.create_connection(
-                lambda: UpstreamConnection(self, self._pool), self.host, self.port
-            )
+            _, connection = await loop.create_connection(make, self.host, self.port)
         return connection
 
 
@@ -345,11 +381,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = transport = cast("asyncio.Transport", transport)
         self._pool.connections.add(self)
         transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_S)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_S)
+        keep_alive(transport)
 
     def data_received(self, data: bytes) -> None:
         exchange = self._exchange
@@ -533,6 +565,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._exchange = None
         self._transport.abort()
         exchange.upstream_lost(reason, is_stale=False)
+
+
+def keep_alive(transport: asyncio.Transport) -> None:
+    """Notice a peer that is gone without a word (spec queue-proxy.md 8)."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_S)
 
 
 def _reason(error: OSError) -> str:

@@ -181,12 +181,12 @@ class Connection(Endpoint):
             return
         is_done = flags & END_STREAM != 0
         stream.receive_window -= size
-        stream.received += len(payload)
+        stream.size += len(payload)
         if stream.receive_window < 0:
             self._break(stream, FLOW_CONTROL_ERROR, "expected DATA within the stream's window")
             return
         length = stream.length
-        if length != ANY_LENGTH and (stream.received > length or (is_done and stream.received < length)):
+        if length != ANY_LENGTH and (stream.size > length or (is_done and stream.size < length)):
             self._break(stream, PROTOCOL_ERROR, _length_text(stream))
             return
         if is_done:
@@ -204,7 +204,7 @@ class Connection(Endpoint):
             fields = self._blocks.trailers(block)
             if not is_done:
                 raise Malformed("expected trailers to end the stream")
-            if stream.length >= 0 and stream.received != stream.length:
+            if stream.length >= 0 and stream.size != stream.length:
                 raise Malformed(_length_text(stream))
         except (Malformed, ListTooLarge) as error:
             self._break(stream, PROTOCOL_ERROR, str(error))
@@ -375,4 +375,4 @@ class Connection(Endpoint):
 
 
 def _length_text(stream: Stream) -> str:
-    return f"expected a body of {stream.length} bytes, got {stream.received}"
+    return f"expected a body of {stream.length} bytes, got {stream.size}"

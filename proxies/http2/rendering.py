@@ -16,7 +16,7 @@ from proxies.http2.heads import CONNECTION_SPECIFIC
 from proxies.http2.hpack import encode
 from proxies.messages import ResponseHead
 
-__all__ = ["relayed_block", "request_block", "response_block", "trailers_block"]
+__all__ = ["lines_block", "relayed_block", "request_block", "response_block", "trailers_block"]
 
 # A memo pays when the same is sent again and again; beyond these bounds it is emptied and filled anew.
 _BLOCKS_MAX: Final = 512
@@ -85,6 +85,11 @@ def relayed_block(head: ResponseHead) -> bytes:
     if not head.block:
         head.block = response_block(relayed_head(head))
     return head.block
+
+
+def lines_block(lines: bytes) -> bytes:
+    """Return the part of a block for header lines of HTTP/1.1, each with its end."""
+    return b"".join([_line_part(line) for line in lines.split(b"\r\n")])
 
 
 def trailers_block(fields: Iterable[Field]) -> bytes:

@@ -18,6 +18,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from proxies.fields import Field
+from proxies.http2.errors import NO_ERROR
 from proxies.http2.frames import DATA, END_STREAM, HEAD, head_frames, window_update_frame
 from proxies.messages import RequestHead, ResponseHead
 
@@ -51,6 +52,7 @@ class Stream:
     __slots__ = (
         "_is_full",
         "_is_paused",
+        "_is_unwanted",
         "_offset",
         "_trailers",
         "_waiting",
@@ -60,8 +62,8 @@ class Stream:
         "is_bodiless",
         "length",
         "receive_window",
-        "received",
         "send_window",
+        "size",
         "state",
     )
 
@@ -72,7 +74,7 @@ class Stream:
         self.state = OPEN
         self.send_window = connection.first_send_window
         self.receive_window = FIRST_WINDOW_BYTES
-        self.received = 0
+        self.size = 0
         """Bytes of the body that were received, without padding."""
         self.length = NO_HEAD
         """Bytes of the body that the peer declared; `ANY_LENGTH` or `NO_HEAD`."""
@@ -84,6 +86,7 @@ class Stream:
         self._offset = 0
         self._waits_for_end = False
         self._trailers: bytes | None = None
+        self._is_unwanted = False
 
     # What the connection calls: for the owner's subclass to say what happens.
 
@@ -113,7 +116,7 @@ class Stream:
         """What was sent waits for room: send no more for now."""
 
     def drained(self) -> None:
-        """All that waited went out."""
+        """All that waited went out, be it more than `filled` spoke of or the end."""
 
     # What the owner calls.
 
@@ -162,6 +165,13 @@ class Stream:
         """End the stream with RST_STREAM; nothing happens when it has ended. What waits is dropped."""
         if self.state != CLOSED:
             self.connection.reset(self, code)
+
+    def finish(self) -> None:
+        """Nobody wants what the peer still sends: end the stream when all that we send is out (RFC 9113 8.1)."""
+        if self.state == LOCAL_DONE:
+            self.connection.reset(self, NO_ERROR)
+        else:
+            self._is_unwanted = True
 
     def pause(self) -> None:
         """Let the peer send no more than its window."""
@@ -261,7 +271,7 @@ class Stream:
             waiting.append(data)
         self._waits_for_end = is_done
         self.flush()
-        if self._waiting is not None and not self._is_full and not is_done:
+        if self._waiting is not None and not self._is_full:
             self._is_full = True
             self.filled()
 
@@ -269,3 +279,5 @@ class Stream:
         self.state |= LOCAL_DONE
         if self.state == CLOSED:
             self.connection.forget(self)
+        elif self._is_unwanted:
+            self.connection.reset(self, NO_ERROR)

@@ -1,0 +1,147 @@
+"""A transport's protocol around a core, and when what the core puts out is written.
+
+Many streams put out something in one turn of the loop, often on several connections at once: what one read from a
+client asks of the app, what one read from the app answers to its clients. `Turn` gathers the connections that have
+output, and each of them writes once: at the end of the read that caused it, or, where no read did, of the turn.
+"""
+
+import asyncio
+from typing import Final, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+from proxies.http2.connection import Connection
+
+__all__ = ["CoreProtocol", "Turn"]
+
+_WRITE_HIGH_BYTES: Final = 64 * 1024
+"""Beyond it DATA waits in its streams, where each has its own bound, and heads go on to be written."""
+
+C = TypeVar("C", bound=Connection)
+
+
+class Turn:
+    """The connections of one loop that have something to write. Use `Turn.of`."""
+
+    __slots__ = ("_is_scheduled", "_is_within", "_loop", "_waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[CoreProtocol] = []
+        self._is_within = False
+        self._is_scheduled = False
+
+    @staticmethod
+    def of(loop: asyncio.AbstractEventLoop) -> "Turn":
+        """Return the one of `loop`: clients' and apps' connections share it."""
+        turn = _turns.get(loop)
+        if turn is None:
+            turn = _turns[loop] = Turn(loop)
+        return turn
+
+    def begin(self) -> None:
+        """A read is being worked on; `end` follows, whatever happens."""
+        self._is_within = True
+
+    def end(self) -> None:
+        """It is done: write."""
+        waiting = self._waiting
+        while waiting:
+            # Writing may tell streams that there is room, or none, and make more to write.
+            self._waiting = []
+            for protocol in waiting:
+                protocol.flush()
+            waiting = self._waiting
+        self._is_within = False
+
+    def add(self, protocol: "CoreProtocol") -> None:
+        """Have `protocol` written, once."""
+        self._waiting.append(protocol)
+        if not self._is_within and not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._end_scheduled)
+
+    def _end_scheduled(self) -> None:
+        self._is_scheduled = False
+        self.begin()
+        self.end()
+
+
+_turns: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Turn]] = WeakKeyDictionary()
+
+
+class CoreProtocol(asyncio.Protocol):
+    """What connections from clients and to apps have in common. A subclass sets `core` first of all."""
+
+    core: Connection
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._turn = Turn.of(loop)
+        self._transport: asyncio.Transport
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports offer the interface without being registered for it.
+        self._transport = transport = cast("asyncio.Transport", transport)
+        transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
+        self._turn.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        turn = self._turn
+        turn.begin()
+        try:
+            if self.core.receive(data):
+                self._go_on_later()
+        finally:
+            turn.end()
+
+    def eof_received(self) -> None:
+        """Both directions end: a stream that the peer half-closed cannot have its windows opened any more."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.core.connection_lost("the connection is lost" if error is None else str(error))
+
+    def pause_writing(self) -> None:
+        self.core.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.core.resume_writing()
+
+    # What the core calls (`endpoint.Owner`).
+
+    def output_ready(self) -> None:
+        """Write before the turn ends."""
+        self._turn.add(self)
+
+    def settings_received(self) -> None:
+        """Nothing waits for them."""
+
+    def peer_goes_away(self, code: int, text: str) -> None:
+        """The core opens nothing more."""
+
+    def ping_acknowledged(self, payload: bytes) -> None:
+        """None is sent that would be waited for."""
+
+    # What the turn calls.
+
+    def flush(self) -> None:
+        """Write what there is; close behind it when the connection is over."""
+        transport = self._transport
+        data = self.core.take_output()
+        if data:
+            transport.write(data)
+        if self.core.is_over:
+            transport.close()
+
+    # Inside.
+
+    def _go_on_later(self) -> None:
+        """More was read than one connection may take of a turn."""
+        self._transport.pause_reading()
+        self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.core.is_over and not self._transport.is_closing():
+            self._transport.resume_reading()
+            self.data_received(b"")

@@ -1,0 +1,309 @@
+"""HTTP/2 connections to apps: each stream is the upstream half of one exchange.
+
+An endpoint has one `Multiplexer`, which puts as many requests on one connection as its peer takes, and dials another
+one when that is full. Requests that come while a connection is being dialled wait for it together.
+"""
+
+import asyncio
+import time
+from collections import deque
+from typing import Final
+
+from proxies.exchange import Ending, Exchange
+from proxies.fields import Field
+from proxies.http2.client import ClientConnection
+from proxies.http2.endpoint import Endpoint as CoreEndpoint
+from proxies.http2.errors import CANCEL
+from proxies.http2.rendering import request_block, trailers_block
+from proxies.http2.stream import Stream
+from proxies.http2.transport import CoreProtocol
+from proxies.messages import ResponseHead
+from proxies.upstream import Endpoint, Unreachable, keep_alive
+
+__all__ = ["Http2Upstream", "Multiplexer"]
+
+_FLUSH_S: Final = 2.0
+"""How long the last bytes that were written may take to leave."""
+
+
+class Multiplexer:
+    """The HTTP/2 connections of one endpoint."""
+
+    __slots__ = ("_connections", "_endpoint", "_is_closed", "_is_dialling", "_waiting")
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._connections: list[Http2Upstream] = []
+        self._waiting: deque[Exchange] = deque()
+        self._is_dialling = False
+        self._is_closed = False
+
+    def carry(self, exchange: Exchange) -> None:
+        """Send the exchange's request on a connection that has room, or on the next one that is dialled."""
+        for connection in self._connections:
+            if connection.core.can_open:
+                connection.start(exchange)
+                return
+        self._waiting.append(exchange)
+        self._dial()
+
+    def expire(self, oldest_s: float) -> list["Http2Upstream"]:
+        """Take out and return the connections that are idle since `oldest_s` or longer."""
+        expired = [each for each in self._connections if each.core.is_idle and each.used_s <= oldest_s]
+        for connection in expired:
+            self._connections.remove(connection)
+        return expired
+
+    def close(self) -> None:
+        """Close what is idle; the others close behind their last stream."""
+        self._is_closed = True
+        for connection in self._connections[:]:
+            connection.retire()
+        self._connections.clear()
+
+    def lost(self, connection: "Http2Upstream") -> None:
+        """A connection is closed, or takes no further streams."""
+        if connection in self._connections:
+            self._connections.remove(connection)
+
+    # Inside.
+
+    def _dial(self) -> None:
+        if not self._is_dialling:
+            self._is_dialling = True
+            self._endpoint.pool.spawn(self._dialled())
+
+    async def _dialled(self) -> None:
+        try:
+            connection = await self._endpoint.connect(lambda: Http2Upstream(self._endpoint, self), self._is_wanted)
+        except Unreachable as error:
+            self._is_dialling = False
+            self._give_up(str(error))
+            return
+        self._is_dialling = False
+        if connection is None:
+            return
+        if connection.is_closing:
+            # The peer accepted and left before this task went on.
+            self._give_up(f"read tcp {self._endpoint.address}: EOF")
+            return
+        if self._is_closed:
+            connection.retire()
+        else:
+            self._connections.append(connection)
+        waiting = self._waiting
+        while waiting and connection.core.can_open:
+            exchange = waiting.popleft()
+            if not exchange.is_over:
+                connection.start(exchange)
+        if waiting:
+            self._dial()
+
+    def _is_wanted(self) -> bool:
+        waiting = self._waiting
+        while waiting and waiting[0].is_over:
+            waiting.popleft()
+        return bool(waiting)
+
+    def _give_up(self, reason: str) -> None:
+        # Whoever is sent here again meanwhile waits for another dial.
+        waiting, self._waiting = self._waiting, deque()
+        for exchange in waiting:
+            exchange.unreachable(reason)
+
+
+class Http2Upstream(CoreProtocol):
+    """One connection to an app."""
+
+    core: ClientConnection
+
+    def __init__(self, endpoint: Endpoint, multiplexer: Multiplexer) -> None:
+        super().__init__(endpoint.pool.loop)
+        self.core = ClientConnection(self, time.monotonic)
+        self.endpoint = endpoint
+        self.used_s = time.monotonic()
+        """When a request was put on it last."""
+        self.reads = 0
+        """Reads of the connection so far."""
+        self._multiplexer = multiplexer
+
+    # What the multiplexer calls.
+
+    @property
+    def is_closing(self) -> bool:
+        """The connection carries nothing more."""
+        return self.core.is_over or self._transport.is_closing()
+
+    def start(self, exchange: Exchange) -> None:
+        """Carry `exchange` on a stream of its own."""
+        self.used_s = exchange.forwarded_s
+        _UpstreamStream(self.core, self).start(exchange)
+
+    def retire(self) -> None:
+        """Close behind the last stream."""
+        self.core.is_draining = True
+        self.stream_ended()
+
+    def close(self) -> None:
+        """Close; a peer that does not read is not waited for long."""
+        self.core.close()
+        self.flush()
+        if self._transport.get_write_buffer_size():
+            self._loop.call_later(_FLUSH_S, self._transport.abort)
+
+    # What the transport and the core call.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        keep_alive(self._transport)
+        self.endpoint.pool.connections.add(self)
+        if not self.endpoint.pool.is_watching_idle:
+            self.endpoint.pool.watch_idle()
+
+    def data_received(self, data: bytes) -> None:
+        self.reads += 1
+        super().data_received(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.endpoint.pool.connections.discard(self)
+        self._multiplexer.lost(self)
+        super().connection_lost(error)
+
+    def peer_goes_away(self, code: int, text: str) -> None:
+        """It carries what it has, and nothing more."""
+        self._multiplexer.lost(self)
+        self.stream_ended()
+
+    # What the streams call.
+
+    def stream_ended(self) -> None:
+        """A connection that takes no further streams closes behind its last one."""
+        if self.core.is_draining and self.core.is_idle and not self.core.is_over:
+            self.core.close()
+
+
+class _UpstreamStream(Stream):
+    """One request and its response: what the exchange sees of the app."""
+
+    __slots__ = ("_begun_at", "_connection", "_exchange")
+
+    def __init__(self, core: CoreEndpoint, connection: Http2Upstream) -> None:
+        super().__init__(core)
+        self._connection = connection
+        self._exchange: Exchange | None = None
+        self._begun_at = 0
+
+    def start(self, exchange: Exchange) -> None:
+        """Send the request's head, and what there is of its body."""
+        connection = self._connection
+        self._exchange = exchange
+        self._begun_at = connection.reads
+        edits = exchange.edits
+        assert edits is not None
+        request = exchange.request
+        self.is_bodiless = request.method == b"HEAD"
+        block = request_block(edits.apply(request, exchange.peer), b"http")
+        data = exchange.take_body()
+        is_done = exchange.request_done
+        is_whole = is_done and not data and exchange.request_trailers is None
+        connection.core.open(self, block, is_whole)
+        exchange.connected(self)
+        if not is_whole and (data or is_done):
+            self.send(data, is_done)
+
+    # What the core calls.
+
+    def informational_received(self, head: ResponseHead) -> None:
+        if self._exchange is not None:
+            self._exchange.informational(head)
+
+    def response_received(self, head: ResponseHead, is_done: bool) -> None:
+        exchange = self._exchange
+        assert exchange is not None
+        if is_done:
+            self._finish()
+            exchange.response(head, b"", True)
+        else:
+            exchange.response_body = self
+            exchange.response(head, b"", False)
+
+    def data_received(self, data: bytes, is_done: bool) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if is_done:
+            self._finish()
+        exchange.response_data(data, is_done)
+
+    def trailers_received(self, fields: list[Field]) -> None:
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.response_trailers = fields
+            self._finish()
+            exchange.response_data(b"", True)
+
+    def lost(self, code: int, text: str, *, is_unprocessed: bool) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            return
+        self._exchange = None
+        # No byte came since, and nobody else's stream told that the connection is alive.
+        is_stale = self._connection.core.is_over and self._begun_at > 0 and self._connection.reads == self._begun_at
+        reason = f"{self._connection.endpoint.address}: {text}"
+        exchange.upstream_lost(reason, is_stale=is_stale, is_unprocessed=is_unprocessed)
+        self._connection.stream_ended()
+
+    def filled(self) -> None:
+        if self._exchange is not None:
+            self._exchange.upstream_is_full()
+
+    def drained(self) -> None:
+        if self._exchange is not None:
+            self._exchange.upstream_has_room()
+
+    # What the exchange calls.
+
+    def send(self, data: bytes, is_done: bool) -> None:
+        """Send on bytes of the request's body, and behind the last the trailers."""
+        exchange = self._exchange
+        assert exchange is not None
+        trailers = exchange.request_trailers
+        if trailers is None:
+            self.send_data(data, is_done)
+            return
+        if data:
+            self.send_data(data, False)
+        self.send_trailers(trailers_block(trailers))
+
+    def send_eof(self) -> None:
+        """Never called: there are no tunnels."""
+        raise AssertionError("HTTP/2 has no tunnels")
+
+    def abandon(self) -> None:
+        """The exchange is over before its response was."""
+        self._exchange = None
+        self.reset(CANCEL)
+        self._connection.stream_ended()
+
+    def pause_response(self) -> None:
+        """Let the app send no more than its window."""
+        self.pause()
+
+    def resume_response(self) -> None:
+        """Open the window again."""
+        self.resume()
+
+    def ending(self, text: bytes) -> Ending:
+        """Return how to end the response under way with `text` (spec queue-proxy.md 10)."""
+        if self.length < 0:
+            return Ending(text, is_whole=True)
+        left = self.length - self.size
+        return Ending(text if left >= len(text) else b"", is_whole=left == len(text))
+
+    # Inside.
+
+    def _finish(self) -> None:
+        """The response is whole. What of the request is still unsent, nobody waits for."""
+        self._exchange = None
+        self.reset(CANCEL)
+        self._connection.stream_ended()
