@@ -176,6 +176,11 @@ class ActiveRevision:
         """Told of each cold start."""
         self._reported_s = 0.0
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether requests wait and there is no pod."""
+        return self.throttler.waiting > 0 and not self.throttler.snapshot.capacity
+
     def sleeps_through(self, target: bytes) -> bool:
         """Whether there is no pod, and a request for `target` is not to ask for one."""
         return self.no_wake is not None and not self.throttler.snapshot.capacity and self.no_wake.matches(target)

@@ -14,13 +14,14 @@ from activator.active_revision import ActiveRevision
 from activator.audit import Audit
 from activator.config import PORTS, Config
 from activator.debug_server import DebugServer
-from activator.loads import FIRST_CONCURRENCY, FIRST_COUNT, Load, Loads
+from activator.loads import FIRST_CONCURRENCY, FIRST_COUNT, Load, Loads, RevisionKey
 from activator.log_level import LogLevel
 from activator.network_config import NAME, NetworkConfig
 from activator.pod_states import ProbeSettings
 from activator.policy import ActivatorPolicy
 from activator.revisions import Revisions
 from activator.stat_reporter import StatReporter
+from activator.waker import Waker
 from kube.client import Client
 from kube.errors import ApiUnreachable, NotFound
 from kube.models.core import ConfigMap
@@ -63,6 +64,7 @@ class App:
         self._revisions: Revisions | None = None
         self._server: Server | None = None
         self._pool: Pool | None = None
+        self._waker: Waker | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
         self._log_level: LogLevel | None = None
         self._audit: Audit | None = None
@@ -109,6 +111,8 @@ class App:
         await self._start_metrics()
         await self._revisions.start()
         self._reporter.start()
+        if config.wake_s and not config.is_strict:
+            self._waker = Waker(self._client, self._log, after_s=config.wake_s)
         self._tick_timer = loop.call_later(_REPORT_S, self._tick)
         self._audit = Audit(self._revisions, self._log, period_s=config.audit_s)
         self._audit.start()
@@ -143,6 +147,8 @@ class App:
             await self._server.stop(tunnel_grace_s=0.0)
         if self._tick_timer is not None:
             self._tick_timer.cancel()
+        if self._waker is not None:
+            await self._waker.stop()
         if self._exporter is not None:
             await self._exporter.stop()
         if self._debug is not None:
@@ -207,7 +213,7 @@ class App:
     def _health(self) -> Answer:
         if self._is_draining:
             return _DRAINING
-        if self._reporter is None or not self._reporter.is_connected:
+        if self.config.is_strict and (self._reporter is None or not self._reporter.is_connected):
             return _NOT_CONNECTED
         return _HEALTHY
 
@@ -239,6 +245,14 @@ class App:
             self._metrics.reported(loads)
         if loads:
             self._reporter.push([self._message(load) for load in loads])
+        if self._waker is not None:
+            self._waker.tick(() if self._reporter.is_connected else self._stuck(), loop.time())
+
+    def _stuck(self) -> list[RevisionKey]:
+        """The revisions whose requests wait without a pod."""
+        assert self._revisions is not None
+        found = ((key, self._revisions.by_key.get(key)) for key in self._loads.tracked)
+        return [key for key, revision in found if revision is not None and revision.is_stuck]
 
     def _message(self, load: Load) -> StatMessage:
         stat = Stat(

@@ -18,8 +18,8 @@ async def test_statements_1_and_4_the_kubelet_gets_200_and_nothing_is_forwarded(
         assert world.autoscaler.frames == []
 
 
-async def test_statement_2_without_the_autoscaler_the_kubelet_gets_500_and_200_when_it_is_back() -> None:
-    async with surroundings(network={}) as world:
+async def test_statement_2_if_strict_the_kubelet_gets_500_without_the_autoscaler_and_200_when_it_is_back() -> None:
+    async with surroundings(network={}, KNUV_STRICT_COMPAT="1") as world:
         await world.client.patch(Endpoints, "autoscaler", "knative-serving", {"subsets": []})
         await world.spawn()
         await world.logged("activator_started")
@@ -30,6 +30,14 @@ async def test_statement_2_without_the_autoscaler_the_kubelet_gets_500_and_200_w
         subsets = [{"addresses": [{"ip": "127.0.0.1"}], "ports": [{"name": "http", "port": world.autoscaler.port}]}]
         await world.client.patch(Endpoints, "autoscaler", "knative-serving", {"subsets": subsets})
         await world.logged("stat_connection_up")
+        assert (await world.get(headers=[KUBELET])).status == 200
+
+
+async def test_without_the_autoscaler_the_kubelet_gets_200() -> None:
+    async with surroundings(network={}) as world:
+        await world.autoscaler.stop()
+        await world.spawn()
+        await world.logged("activator_started")
         assert (await world.get(headers=[KUBELET])).status == 200
 
 

@@ -28,6 +28,8 @@ from websockets.exceptions import ConnectionClosed
 
 from kube.client import Client
 from kube.errors import AlreadyExists
+from kube.models.apps import Deployment, DeploymentSpec
+from kube.models.autoscaling import PodAutoscaler, PodAutoscalerSpec
 from kube.models.core import (
     ConfigMap,
     EndpointAddress,
@@ -35,11 +37,12 @@ from kube.models.core import (
     Endpoints,
     EndpointSubset,
     Namespace,
+    ObjectReference,
     Service,
     ServicePort,
     ServiceSpec,
 )
-from kube.models.meta import ObjectMeta
+from kube.models.meta import LabelSelector, ObjectMeta
 from kube.models.serving import Revision
 from proxies.wire.stat import StatMessage, decode_messages
 from tests.support.api import running_api_server
@@ -397,6 +400,17 @@ class World:
             ports=[EndpointPort(name="http", port=8012)],
         )
         await self._write_endpoints(name, namespace, name, "Public", {}, [subset])
+
+    async def scale_target(self, *, replicas: int, name: str = "rev", namespace: str = "ns") -> None:
+        """Create the PodAutoscaler of a revision and the Deployment that it scales."""
+        labels = {"serving.knative.dev/revision": name}
+        template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "app", "image": "dev.local/app"}]}}
+        spec = DeploymentSpec(replicas=replicas, selector=LabelSelector(match_labels=labels), template=template)
+        target = f"{name}-deployment"
+        await self.client.create(Deployment(metadata=ObjectMeta(name=target, namespace=namespace), spec=spec))
+        reference = ObjectReference(api_version="apps/v1", kind="Deployment", name=target)
+        metadata = ObjectMeta(name=name, namespace=namespace)
+        await self.client.create(PodAutoscaler(metadata=metadata, spec=PodAutoscalerSpec(scale_target_ref=reference)))
 
     async def cluster_address(self, behind: Pod) -> None:
         """Write the private Service, with the address of a pod for its ClusterIP."""

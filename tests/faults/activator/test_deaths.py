@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from kube.config import ApiConfig
+from kube.models.apps import Deployment
 from tests.conformance.activator.world import World, activator, surroundings
 from tests.faults.activator.support import Second, traffic
 from tests.support.relay import Relay, running_relay
@@ -92,6 +93,31 @@ async def test_without_an_autoscaler_warm_traffic_goes_on_and_its_return_is_noti
             count = len(world.autoscaler.frames)
             await world.autoscaler.until(lambda autoscaler: len(autoscaler.frames) > count, "no stats")
         assert not seen.failed
+
+
+async def test_without_an_autoscaler_a_cold_revision_is_woken_all_the_same() -> None:
+    async with activator(KNUV_WAKE_SECONDS="1") as world:
+        await world.scale_target(replicas=0)
+        pod = await world.pod(10)
+        await world.autoscaler.stop()
+        await world.logged("stat_connection_down")
+        held = [world.start_get() for _ in range(20)]
+        woken = await world.logged("woken_without_autoscaler")
+        assert (woken["revision"], woken["deployment"]) == ("rev", "rev-deployment")
+        assert (await world.client.get(Deployment, "rev-deployment", "ns")).spec.replicas == 1
+        # What the cluster makes of it.
+        await world.endpoints(not_ready=[pod])
+        assert [(await each).body for each in held] == [b"pod-10"] * 20
+        assert [line["message"] for line in world.log].count("woken_without_autoscaler") == 1
+
+
+async def test_told_to_be_strict_a_cold_revision_waits_for_the_autoscaler() -> None:
+    async with activator(KNUV_WAKE_SECONDS="1", KNUV_STRICT_COMPAT="1") as world:
+        await world.scale_target(replicas=0)
+        await world.autoscaler.stop()
+        await world.logged("stat_connection_down")
+        assert (await world.get()).status == 504
+        assert (await world.client.get(Deployment, "rev-deployment", "ns")).spec.replicas == 0
 
 
 async def test_without_an_api_server_warm_traffic_goes_on_and_changes_are_caught_up_with(tmp_path: Path) -> None:
