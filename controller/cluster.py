@@ -23,6 +23,7 @@ CONFIGURATION_INDEX = "configuration"
 TARGET_INDEX = "target"
 LABEL_INDEX = "route"
 POD_INDEX = "revision"
+ROUTES_INDEX = "routes"
 
 
 class Cluster:
@@ -57,6 +58,8 @@ class Cluster:
         self._on_settings: list[Callable[[], None]] = []
         self.revisions.informer.add_index(CONFIGURATION_INDEX, _configuration_of)
         self.routes.informer.add_index(TARGET_INDEX, _targets_of)
+        self.revisions.informer.add_index(ROUTES_INDEX, _routes_of)
+        self.configurations.informer.add_index(ROUTES_INDEX, _routes_of)
         self.core_services.informer.add_index(LABEL_INDEX, _route_of)
         self.pods.informer.add_index(POD_INDEX, _revision_uid_of)
         self.config_maps.informer.on_change(self._config_map_changed)
@@ -128,6 +131,11 @@ def _targets_of(route: serving.Route) -> list[str]:
         for kind, name in (("Configuration", target.configuration_name), ("Revision", target.revision_name))
         if name
     ]
+
+
+def _routes_of(obj: serving.Revision | serving.Configuration) -> list[str]:
+    """`namespace/name` of every Route that is marked on it."""
+    return [f"{obj.namespace}/{name}" for name in keys.listed(obj.metadata.annotations.get(keys.ROUTES, ""))]
 
 
 def _route_of(service: Resource) -> list[str]:

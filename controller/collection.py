@@ -5,7 +5,7 @@ The answer to every write goes into the copy at once, so the next reconcile does
 
 import copy
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -13,7 +13,7 @@ import msgspec
 
 from kube.client import Client, PatchType
 from kube.conditions import Conditions, ConditionSet
-from kube.errors import NotFound
+from kube.errors import Conflict, NotFound
 from kube.informer import Informer
 from kube.models.meta import Condition, Model, Resource
 from kube.reconcile import Loop
@@ -61,10 +61,16 @@ class Collection(Generic[R]):
         answer = await self._client.raw("POST", path, body=json.dumps(body).encode())
         return self._taken(msgspec.json.decode(answer, type=self.kind))
 
-    async def patch(self, obj: R, patch: object, *, type: PatchType = "merge") -> R:
-        """Change an object."""
+    async def patch(
+        self, obj: R, patch: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, type: PatchType = "merge"
+    ) -> R:
+        """Change an object, provided that it is still as it is given: what others wrote meanwhile is not overwritten.
+
+        Raises `Conflict` otherwise, which the loop answers by looking again.
+        """
+        guarded = _guarded(patch, obj.metadata.resource_version)
         return self._taken(
-            await self._client.patch(self.kind, obj.metadata.name, obj.metadata.namespace, patch, type=type)
+            await self._client.patch(self.kind, obj.metadata.name, obj.metadata.namespace, guarded, type=type)
         )
 
     async def set_status(self, obj: R, status: Model) -> R:
@@ -118,8 +124,15 @@ class Reconciler(Generic[R]):
             failure = error
         status.observed_generation = obj.metadata.generation
         status.conditions = [_groomed(condition, before.conditions) for condition in conditions.listed()]
-        if status != before:
-            await self.collection.set_status(obj, status)
+        try:
+            if status != before:
+                await self.collection.set_status(obj, status)
+        except NotFound:
+            # It was deleted as we worked, and whatever failed may have failed for that.
+            return None
+        if isinstance(failure, NotFound):
+            # A child that vanished behind our back: the copy hears of it, and then what is missing is made anew.
+            raise Conflict(failure.code, failure.reason, failure.message, failure.details) from failure
         if failure is not None:
             raise failure
         return again_s
@@ -127,6 +140,14 @@ class Reconciler(Generic[R]):
     def loop(self, name: str, workers: int = 4) -> "Loop[Key]":
         """The queue that drives this envelope."""
         return Loop(name, self, workers=workers)
+
+
+def _guarded(patch: Mapping[str, Any] | Sequence[Mapping[str, Any]], version: str) -> object:
+    """`patch`, refused with 409 when the object is no longer of that version."""
+    if isinstance(patch, Mapping):
+        return {**patch, "metadata": {**(patch.get("metadata") or {}), "resourceVersion": version}}
+    # A version that is set, unlike one that is tested, is answered 409 when it is not the current one.
+    return [{"op": "replace", "path": "/metadata/resourceVersion", "value": version}, *patch]
 
 
 def is_ready(obj: Reconciled) -> bool:

@@ -125,7 +125,11 @@ def revision_for(configuration: Configuration, template: JsonObject, now: str) -
         keys.SERVICE: meta.labels.get(keys.SERVICE, ""),
         keys.SERVICE_UID: meta.labels.get(keys.SERVICE_UID, ""),
     }
-    annotations = {**(wanted.get("annotations") or {}), keys.ROUTING_STATE_MODIFIED: now}
+    # What the system writes on Revisions is not the template's to say: a Revision that names another's Service, or a
+    # Route that never was, would be served, or kept, in that one's name.
+    labels = keys.without(wanted.get("labels") or {}, {*system, *keys.FROM_SYSTEM})
+    annotations = keys.without(wanted.get("annotations") or {}, keys.FROM_SYSTEM)
+    annotations[keys.ROUTING_STATE_MODIFIED] = now
     if meta.annotations.get(keys.LAST_MODIFIER):
         annotations[keys.CREATOR] = meta.annotations[keys.LAST_MODIFIER]
     if routed:
@@ -137,7 +141,7 @@ def revision_for(configuration: Configuration, template: JsonObject, now: str) -
             "name": wanted.get("name") or child_name(meta.name, f"-{meta.generation:05d}"),
             "namespace": meta.namespace,
             "labels": {
-                **(wanted.get("labels") or {}),
+                **labels,
                 **{key: value for key, value in system.items() if value},
                 keys.ROUTING_STATE: keys.ACTIVE if routed else keys.PENDING,
             },

@@ -52,11 +52,12 @@ def build(
     """
     annotations = {
         keys.INGRESS_CLASS[0]: settings.network.ingress_class,
-        keys.ROLLOUT: rollout.to_json(),
         **keys.without(
             route.metadata.annotations,
-            (keys.LAST_APPLIED, keys.CERTIFICATE_CLASS[1], keys.INGRESS_CLASS[1]),
+            (keys.LAST_APPLIED, keys.CERTIFICATE_CLASS[1], keys.INGRESS_CLASS[1], keys.TAG_TO_HOST),
         ),
+        # Last: the state of a rollout is ours, whatever a Route carries under that name.
+        keys.ROLLOUT: rollout.to_json(),
     }
     # The dashed spelling is the user's other way to choose; the gateway reads only the dotted one.
     chosen_class = keys.first_present(route.metadata.annotations, keys.INGRESS_CLASS)

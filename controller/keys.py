@@ -58,6 +58,9 @@ DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 NOT_FOR_CHILDREN = (LAST_PINNED, NO_GC, ROUTING_STATE_MODIFIED, ROUTES)
 """Annotations of a Revision that its PodAutoscaler and Deployment do not take over (spec 6.5, 6.6)."""
 
+FROM_SYSTEM = frozenset((REVISION, REVISION_UID, ROUTING_STATE, ROUTES, ROUTING_STATE_MODIFIED, CREATOR, LAST_MODIFIER))
+"""What is written on Revisions by the system alone, and taken out of templates."""
+
 ACTIVE = "active"
 RESERVE = "reserve"
 PENDING = "pending"

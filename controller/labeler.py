@@ -8,7 +8,7 @@ still be on its way. Source: knative/serving `pkg/reconciler/labeler`; spec cont
 from typing import Any
 
 from controller import keys
-from controller.cluster import Cluster
+from controller.cluster import ROUTES_INDEX, Cluster
 from controller.collection import Collection, is_failed, is_ready
 from kube.errors import NotFound
 from kube.models.serving import Configuration, Revision, Route
@@ -71,11 +71,16 @@ class Labeler:
         removes: bool,
     ) -> None:
         now = format_time(self._cluster.now_s())
-        objects: list[Revision | Configuration] = list(collection.informer.list(route.namespace))
-        for obj in objects:
-            is_wanted = obj.name in wanted
-            if not is_wanted and not removes:
+        found: dict[str, Revision | Configuration | None] = {
+            name: collection.get(route.namespace, name) for name in wanted
+        }
+        if removes:
+            marked = collection.informer.by_index(ROUTES_INDEX, f"{route.namespace}/{route.name}")
+            found |= {obj.name: obj for obj in marked}
+        for name, obj in sorted(found.items()):
+            if obj is None:
                 continue
+            is_wanted = name in wanted
             patch = metadata_patch(obj, route.name, is_wanted=is_wanted, now=now)
             if patch is not None:
                 await _patch(collection, obj, patch)
@@ -88,10 +93,8 @@ class Labeler:
         await self._set_finalizers(route, [name for name in route.metadata.finalizers if name != FINALIZER])
 
     async def _set_finalizers(self, route: Route, finalizers: list[str]) -> Route:
-        # With the version, since two writers of a list overwrite each other.
-        meta = {"finalizers": finalizers, "resourceVersion": route.metadata.resource_version}
         try:
-            return await self._cluster.routes.patch(route, {"metadata": meta})
+            return await self._cluster.routes.patch(route, {"metadata": {"finalizers": finalizers}})
         except NotFound:
             return route
 

@@ -56,6 +56,7 @@ class ConfigurationRollout:
         return (
             self.percent <= 100
             and 0 <= self.params.step_size <= self.percent
+            and all(share.percent >= 0 for share in self.revisions)
             and sum(share.percent for share in self.revisions) == self.percent
         )
 
@@ -92,7 +93,7 @@ class Rollout:
         try:
             entries = json.loads(text)["configurations"] or []
             state = cls(tuple(_entry_from_json(entry) for entry in entries))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
         return state if state.is_valid else None
 

@@ -26,6 +26,8 @@ JsonObject = dict[str, Any]
 
 CONDITIONS = ConditionSet(("AllTrafficAssigned", "IngressReady", "CertificateProvisioned"))
 _NS = 10**9
+_STEP_MIN_S = 0.05
+"""No stored state makes a Route look at itself without a pause."""
 
 
 class NotOwned(Exception):
@@ -263,7 +265,7 @@ class RouteReconciler:
         due_ns = state.next_step_ns()
         if due_ns is None or state.is_done:
             return None
-        return max(0.0, math.ceil(due_ns - self._cluster.now_s() * _NS) / _NS)
+        return max(_STEP_MIN_S, math.ceil(due_ns - self._cluster.now_s() * _NS) / _NS)
 
 
 def _mark_not_configured(conditions: Conditions) -> None:

@@ -61,6 +61,7 @@ class Informer(Generic[R]):
         self._task: asyncio.Task[None] | None = None
         self._synced = asyncio.Event()
         self._version = ""
+        self._seen = 0
         self.is_current = False
 
     # Set-up, before start.
@@ -108,9 +109,12 @@ class Informer(Generic[R]):
         return list(self._indexes[name].get(key, {}).values())
 
     def apply_local(self, obj: R) -> None:
-        """Take the answer to our own write into the copy at once, unless the watch already brought something newer."""
+        """Take the answer to our own write into the copy at once, unless the watch already brought something newer.
+
+        Also a deletion is newer: an object that the watch is past, and that is not there, must not come back for good.
+        """
         held = self._objects.get(obj.key)
-        if held is None or _version(held) < _version(obj):
+        if _version(obj) > (_version(held) if held is not None else self._seen):
             self._put(obj)
 
     async def audit(self, *, settle_s: float = 1.0) -> builtins.list[Key]:
@@ -188,7 +192,7 @@ class Informer(Generic[R]):
             held = self._objects.get(key)
             if held is None or held.metadata.resource_version != obj.metadata.resource_version:
                 self._put(obj)
-        self._version = page.resource_version
+        self._saw(page.resource_version)
         self.is_current = True
         self._synced.set()
 
@@ -207,7 +211,11 @@ class Informer(Generic[R]):
                 held = self._objects.get(obj.key)
                 if held is None or held.metadata.uid != obj.metadata.uid or _version(held) < _version(obj):
                     self._put(obj)
-            self._version = obj.metadata.resource_version
+            self._saw(obj.metadata.resource_version)
+
+    def _saw(self, version: str) -> None:
+        self._version = version
+        self._seen = int(version) if version.isdigit() else 0
 
     # The copy.
 

@@ -67,6 +67,22 @@ async def test_changes_arrive_in_order_with_old_and_new(client: Client) -> None:
     await informer.stop()
 
 
+async def test_an_answer_that_comes_after_the_deletion_brings_nothing_back(client: Client) -> None:
+    informer = Informer(client, ConfigMap)
+    seen = Seen(informer)
+    await informer.start()
+    answer = await client.create(config_map("a", k="1"))
+    await client.delete(ConfigMap, "a", "default")
+    await seen.wait(2)
+    informer.apply_local(answer)
+    assert informer.get("default", "a") is None
+    informer.apply_local(await client.create(config_map("a", k="2")))
+    held = informer.get("default", "a")
+    assert held is not None
+    assert held.data == {"k": "2"}
+    await informer.stop()
+
+
 async def test_an_index_follows_the_objects(client: Client) -> None:
     informer = Informer(client, ConfigMap)
     informer.add_index("k", lambda c: [c.data["k"]] if "k" in c.data else [])
