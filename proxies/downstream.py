@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, cast
 from proxies.bodies import BodyReader, ChunkedBody, LengthBody
 from proxies.exchange import Ending, Exchange, Policy
 from proxies.fields import DATE
+from proxies.h2c import ACCEPTED, SETTINGS, offered_settings, without_offer
 from proxies.headers import DateLine, relayed_head, unchunked_head
 from proxies.heads import request_head
 from proxies.http1 import HEAD_BYTES_MAX, HttpError, RequestError
@@ -405,10 +406,15 @@ class DownstreamConnection(asyncio.Protocol, Timer):
                 self._refuse(error)
             return None
 
-    def _start(self, request: RequestHead, rest: bytes) -> Exchange:
-        """Start the exchange of a request; `rest`: what came behind its head. Raises `HttpError` for its body."""
+    def _start(self, request: RequestHead, rest: bytes) -> Exchange | None:
+        """Start the exchange of a request; `rest`: what came behind its head. Raises `HttpError` for its body.
+
+        None when it turned the connection into one of HTTP/2.
+        """
         self._is_new = False
         self._head_due_s = 0.0
+        if SETTINGS in request.connection_options and self._upgrade_to_http2(request, rest):
+            return None
         is_done = request.content_length == 0
         data = b""
         body: BodyReader | None = None
@@ -472,6 +478,19 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         self._server.timers.disarm(self)
         self._server.closed(self)
         self._server.http2().take_over(self._transport, data)
+
+    def _upgrade_to_http2(self, request: RequestHead, rest: bytes) -> bool:
+        """Accept what a request offers that is here whole; False when it is answered in HTTP/1.1."""
+        settings = offered_settings(request)
+        length = request.content_length
+        if settings is None or length > len(rest) or not self._server.takes_http2:
+            return False
+        self._transport.write(ACCEPTED)
+        self._server.timers.disarm(self)
+        self._server.closed(self)
+        head = without_offer(request)
+        self._server.http2().take_over_upgraded(self._transport, settings, head, rest[:length], rest[length:])
+        return True
 
     def _keep_partial_head(self, data: bytes) -> None:
         if not self._partial:

@@ -63,6 +63,19 @@ class Http2Downstream(CoreProtocol, Timer):
         self.connection_made(transport)
         self.data_received(data)
 
+    def take_over_upgraded(
+        self, transport: asyncio.Transport, settings: bytes, head: RequestHead, body: bytes, data: bytes
+    ) -> None:
+        """Go on with a connection whose first request, `head` and `body`, was sent in HTTP/1.1; its response goes here.
+
+        `settings`: the payload of the client's; `data`: what came behind the request.
+        """
+        transport.set_protocol(self)
+        self.connection_made(transport)
+        self._upgrade_body = body
+        self.core.upgrade(settings, head)
+        self.data_received(data)
+
     # What the transport and the timers call.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -169,6 +182,8 @@ class _DownstreamStream(Stream):
 
     def request_received(self, head: RequestHead, is_done: bool) -> None:
         connection = self._connection
+        data = connection.take_upgrade_body() if self.id == 1 else b""
+        self.size = len(data)
         is_ours = head.method == b"CONNECT" or head.target == b"*"
         policy = ENGINE_POLICY if is_ours else connection.policy
         exchange = self._exchange = Exchange(
@@ -177,8 +192,8 @@ class _DownstreamStream(Stream):
             head,
             peer=connection.client[0],
             clock=time.monotonic,
-            data=b"",
-            body=None if is_done else self,
+            data=data,
+            body=self if data or not is_done else None,
             request_done=is_done,
         )
         connection.server.active += 1

@@ -43,11 +43,13 @@ class ServerConnection(Connection):
     def upgrade(self, settings: bytes, head: RequestHead) -> None:
         """Begin with the request that asked for h2c in HTTP/1.1, as stream 1 (RFC 7540 3.2): its response goes there.
 
-        `settings`: the payload that `HTTP2-Settings` decodes to. Raises `ConnectionFault` when it is none.
+        `settings`: the payload that `HTTP2-Settings` decodes to, in pieces of 6 bytes; a wrong one ends the connection.
         """
-        if len(settings) % 6:
-            raise ConnectionFault(PROTOCOL_ERROR, f"expected settings in pieces of 6 bytes, got {len(settings)}")
-        self._apply_settings(settings)
+        try:
+            self._apply_settings(settings)
+        except ConnectionFault as fault:
+            self._fail(fault)
+            return
         self._last_id = 1
         self._begin(1, head, is_done=True)
 

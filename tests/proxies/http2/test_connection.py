@@ -226,8 +226,15 @@ def test_an_upgrade_begins_with_stream_1_and_the_clients_settings() -> None:
     server.get(frames.PREFACE + frames.settings_frame({}) + frames.window_update_frame(1, 5))
     server.get(headers(3))
     assert ("request", 3, "GET", "/", True) in server.events()
-    with pytest.raises(errors.ConnectionFault):
-        core.upgrade(b"\0\4\0\0\0", head)
+
+
+def test_an_upgrade_with_settings_that_no_client_may_have_ends_the_connection() -> None:
+    owner, clock = RecordingOwner(), Clock()
+    core = ServerConnection(owner, clock, RecordingStream)
+    core.upgrade(b"\0\4\xff\xff\xff\xff", memos.request_head(request_block(), True))
+    assert owner.take() == []
+    assert core.fault is not None
+    assert core.fault.code == errors.FLOW_CONTROL_ERROR
 
 
 def test_what_waits_takes_turns_when_the_transport_takes_bytes_again() -> None:
