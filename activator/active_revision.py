@@ -4,12 +4,14 @@ The throttler decides, this acts: it forwards what may run, accounts for what is
 left, and finds another way for a request that could not be sent.
 """
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
 from activator.endpoints import split_address
+from activator.fallback import Fallback
 from activator.load_balancing import LeastInFlight, Target
 from activator.loads import RevisionKey
 from activator.stat_reporter import Push
@@ -46,6 +48,8 @@ NO_WAKE_PATHS: Final = "serving.knuv.dev/no-wake-paths"
 WAITING_PAGE_ANNOTATION: Final = "serving.knuv.dev/waiting-page"
 """Annotation of a Revision: `true` for a page that browsers are shown until there is a pod."""
 _REMOVED: Final = (headers.REVISION, headers.NAMESPACE, headers.PROBE_HASH)
+_REDIRECTED_PER_TURN: Final = 100
+"""Requests that are sent elsewhere before others have a turn: some milliseconds."""
 _HELD_REQUEST_BYTES: Final = 1024
 _HELD_LINE_BYTES: Final = 64
 """What a held request and each of its header lines take beside their own bytes, roughly."""
@@ -99,9 +103,12 @@ class ActiveRevision:
     """One revision that requests may name."""
 
     __slots__ = (
+        "_fallback",
+        "_fallback_timer",
         "_has_page",
         "_held_more",
         "_log",
+        "_names",
         "_passthrough_host",
         "_pool",
         "_reported_s",
@@ -140,6 +147,7 @@ class ActiveRevision:
         """
         namespace, name = revision.key
         self.key = RevisionKey(namespace.encode(), name.encode())
+        self._names = {"namespace": namespace, "revision": name}
         self.uid = revision.metadata.uid
         self.limits = TimeoutLimits(
             max_duration_s=revision.timeout_s or _TIMEOUT_S,
@@ -172,6 +180,9 @@ class ActiveRevision:
         self._tells_clients = revision.metadata.annotations.get(COLD_START_HEADER) == "true"
         self._has_page = revision.metadata.annotations.get(WAITING_PAGE_ANNOTATION) == "true"
         self.no_wake = NoWakePaths.read(revision.metadata.annotations.get(NO_WAKE_PATHS, ""))
+        self._fallback = self._read_fallback(revision.metadata.annotations)
+        self._fallback_timer: asyncio.TimerHandle | None = None
+        """Runs only while requests wait that may be sent elsewhere."""
         self.cold_started: Callable[[ColdStart], None] | None = None
         """Told of each cold start."""
         self._reported_s = 0.0
@@ -203,9 +214,39 @@ class ActiveRevision:
         exchange.held_more = self._held_more
         if self._tells_clients and not self.throttler.snapshot.capacity:
             exchange.response_lines = _cold_start_line
+        if self._fallback is not None and self._fallback_timer is None:
+            self._redirect_after(exchange.arrived_s + self._fallback.after_s)
         request = exchange.request
         lines = sum(2 * len(field.line) + _HELD_LINE_BYTES for field in request.fields)
         self._hold_more(exchange, _HELD_REQUEST_BYTES + len(request.target) + lines + exchange.pending_bytes)
+
+    def _read_fallback(self, annotations: Mapping[str, str]) -> Fallback | None:
+        try:
+            return Fallback.read(annotations)
+        except ValueError as error:
+            self._log.warning("annotation_ignored", **self._names, error=str(error))
+            return None
+
+    def _redirect_after(self, due_s: float) -> None:
+        """Look at what waits at `due_s`, or at once when that is over."""
+        delay_s = max(due_s - time.monotonic(), 0.0)
+        self._fallback_timer = asyncio.get_running_loop().call_later(delay_s, self._redirect)
+
+    def _redirect(self) -> None:
+        """Send elsewhere who has waited too long."""
+        self._fallback_timer = None
+        assert self._fallback is not None
+        throttler, fallback = self.throttler, self._fallback
+        now_s = time.monotonic()
+        for _ in range(_REDIRECTED_PER_TURN):
+            exchange = throttler.first_waiting
+            if exchange is None or exchange.arrived_s + fallback.after_s > now_s:
+                break
+            throttler.leave(exchange)
+            exchange.answer(fallback.answer(exchange.request))
+        first = throttler.first_waiting
+        if first is not None and self._fallback_timer is None:
+            self._redirect_after(first.arrived_s + fallback.after_s)
 
     def failed(self, exchange: Exchange) -> None:
         """An exchange ended with 502: its pod broke off before it responded, or could not be reached."""
@@ -260,8 +301,7 @@ class ActiveRevision:
             self._reported_s = max(sent_at - arrived_at, 0.0) if sent_at is not None else -1.0
             self._log.info(
                 "cold_start_released",
-                namespace=self.key.namespace.decode(),
-                revision=self.key.name.decode(),
+                **self._names,
                 first_arrived=round(arrived_at, 6),
                 stat_sent=sent_at,
                 capacity_at=changed_at,

@@ -188,6 +188,11 @@ class Throttler(Generic[R]):
         return len(self._waiting)
 
     @property
+    def first_waiting(self) -> R | None:
+        """The request that waits longest, if one does."""
+        return next(iter(self._waiting), None)
+
+    @property
     def running(self) -> int:
         """Requests that have a place, on targets that left included."""
         return len(self._running)
