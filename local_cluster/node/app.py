@@ -27,6 +27,7 @@ from local_cluster.node.logs import LogsUnavailable
 from local_cluster.node.loopback import rewrite_ports
 from local_cluster.node.network import AddressPool, PoolExhausted, PortPool
 from local_cluster.node.pod_runner import NodeServices, PodRunner
+from local_cluster.node.strays import Strays
 from local_cluster.node.warm import WarmProcesses
 from proxies.logs import Logger
 
@@ -70,7 +71,10 @@ class Node:
         self._runners: dict[str, PodRunner] = {}
         self._waiting: set[str] = set()
         """Uids of pods for which there is no address or port yet."""
+        self._finished: set[str] = set()
+        """Uids of pods that had ended before this node started: nothing of them runs, their objects wait."""
         self._leaving: set[asyncio.Task[None]] = set()
+        self._strays = Strays()
         self._emptied = asyncio.Event()
         self._stopping = False
 
@@ -98,6 +102,7 @@ class Node:
                     await self._emptied.wait()
             except TimeoutError:
                 self._log.error("pods_do_not_end", pods=[runner.pod.name for runner in self._runners.values()])
+        await self._strays.finished()
         for task in self._leaving:
             task.cancel()
         if self._leaving:
@@ -134,6 +139,7 @@ class Node:
     def _changed(self, old: Pod | None, new: Pod | None) -> None:
         if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
             self._waiting.discard(old.metadata.uid)
+            self._finished.discard(old.metadata.uid)
             runner = self._runners.get(old.metadata.uid)
             if runner is not None:
                 runner.vanish()
@@ -143,6 +149,9 @@ class Node:
         if runner is None:
             if old is None or old.metadata.uid != new.metadata.uid:
                 self._admit(new)
+            elif new.metadata.uid in self._finished and new.metadata.deletion_timestamp is not None:
+                self._finished.discard(new.metadata.uid)
+                self._leave(self._let_go(new))
         elif new.metadata.deletion_timestamp is not None:
             runner.delete(new.metadata.deletion_grace_period_seconds)
 
@@ -155,7 +164,8 @@ class Node:
             self._leave(self._let_go(pod))
             return
         if pod.status.phase in ("Succeeded", "Failed"):
-            return  # before this node started
+            self._finished.add(uid)
+            return
         pod_ip = ""
         try:
             pod_ip = self._addresses.take()
@@ -181,6 +191,7 @@ class Node:
         self._addresses.release(runner.pod_ip)
         if runner.rewrite.port:
             self._ports.release(runner.rewrite.port)
+        self._strays.end(runner.pod.metadata.uid)
         if not self._runners:
             self._emptied.set()
         self._leave(runner.leave())

@@ -118,12 +118,15 @@ class ContainerLog:
         """The log's text in chunks; with `follow`, goes on until the container ends. `since_s` is a Unix time."""
         reader = _Reader(since_s, timestamps)
         rotations, position = self._rotations, self._size
-        files = [_aside(self.path)] if rotations else []
-        file = self.path.open("rb") if follow and not self._is_discarded else None
-        yield await asyncio.to_thread(reader.collect, [*files, self.path], position, tail_lines)
-        if file is None:
-            return
+        # Opened at once: while they are read, a rotation may give their names to other files.
+        stored: list[BinaryIO] = []
+        if not self._is_discarded:
+            stored += [path.open("rb") for path in ([_aside(self.path)] if rotations else []) + [self.path]]
+        file = stored[-1] if stored else None
         try:
+            yield await asyncio.to_thread(reader.collect, stored, position, tail_lines)
+            if file is None or not follow:
+                return
             file.seek(position)
             opened = rotations
             while True:
@@ -141,7 +144,8 @@ class ContainerLog:
                     self._waiters.append(waiter)
                     await waiter
         finally:
-            file.close()
+            for open_file in (*stored, *([file] if file is not None else [])):
+                open_file.close()
 
 
 class _Reader:
@@ -153,16 +157,11 @@ class _Reader:
         self._rest = b""
         self._continues = False
 
-    def collect(self, paths: list[Path], last_size: int, tail_lines: int | None) -> bytes:
+    def collect(self, files: list[BinaryIO], last_size: int, tail_lines: int | None) -> bytes:
         """All that is stored up to `last_size` bytes of the last file, or its last lines."""
         lines: deque[bytes] = deque(maxlen=tail_lines)
-        for path in paths:
-            try:
-                file = path.open("rb")
-            except FileNotFoundError:
-                continue  # put aside a moment ago
-            with file:
-                lines.extend(self._lines(file, last_size if path == paths[-1] else -1))
+        for file in files:
+            lines.extend(self._lines(file, last_size if file is files[-1] else -1))
         return b"".join(lines)
 
     def convert(self, chunk: bytes) -> bytes:

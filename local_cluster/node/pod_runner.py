@@ -5,6 +5,7 @@ started at once, in the call that brought the pod; the status is written beside 
 """
 
 import asyncio
+import re
 import shutil
 import time
 import uuid
@@ -47,10 +48,14 @@ from local_cluster.node.probe_state import ProbeKind
 from local_cluster.node.probes import ProbeFailed, ProbeTarget, run_hook, run_probe
 from local_cluster.node.process import ContainerProcess, StartError, spawn
 from local_cluster.node.status_writer import StatusWriter
+from local_cluster.node.strays import POD_VARIABLE
 from local_cluster.node.warm import WarmProcesses
 from proxies.logs import Logger
 
 __all__ = ["NodeServices", "PodRunner"]
+
+_FOLDER_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", re.ASCII)
+"""A container's name becomes a folder's: nothing that could lead out of the pod's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,9 +232,9 @@ class PodRunner:
         spec = self._specs[container]
         try:
             command, env, cwd = self._command(spec, sources)
+            log = self._open_log(container, restart_count)
         except NotCreated as error:
             return machine.not_created(container, error.reason, error.message, services.clock())
-        log = self._open_log(container, restart_count)
         try:
             warm = services.warm.take(command, env, cwd) if services.warm is not None else None
             process = ContainerProcess(
@@ -276,6 +281,7 @@ class PodRunner:
             **services.config.environ,
             **(image.env if image else {}),
             **(guardian.environment if guardian else {}),
+            POD_VARIABLE: self.pod.metadata.uid,
         }
         try:
             env = container_environment(
@@ -316,8 +322,13 @@ class PodRunner:
         return self.rewrite.probe_address(spec.name, self.pod_ip, port)
 
     def _open_log(self, container: str, restart_count: int) -> ContainerLog:
+        if not _FOLDER_NAME.match(container):
+            raise NotCreated("CreateContainerError", f"container name {container!r}: expected a DNS label")
         logs = self._logs.setdefault(container, [])
-        log = ContainerLog(self._folder / container / f"{restart_count}.log")
+        try:
+            log = ContainerLog(self._folder / container / f"{restart_count}.log")
+        except OSError as error:
+            raise NotCreated("CreateContainerError", f"no log: {error}") from error
         logs.append(log)
         if len(logs) > 2:
             logs.pop(0).discard()

@@ -37,8 +37,14 @@ class Started(NamedTuple):
 
 
 def open_output() -> tuple[io.FileIO, io.FileIO]:
-    """The pipe that takes a container's output: our end, and the container's, to be closed after its start."""
-    read_end, write_end = os.pipe()
+    """The pipe that takes a container's output: our end, and the container's, to be closed after its start.
+
+    Raises `StartError` when we have no descriptors left.
+    """
+    try:
+        read_end, write_end = os.pipe()
+    except OSError as error:
+        raise StartError(f"no pipe for its output: {_reason(error)}") from error
     return io.FileIO(read_end, "r"), io.FileIO(write_end, "w")
 
 
@@ -66,7 +72,12 @@ def spawn(command: list[str], *, env: Mapping[str, str], cwd: str) -> Started:
 
 
 class ContainerProcess:
-    """A running container. `ended(code, signal)` is called once, when the log holds everything it wrote."""
+    """A running container. `ended(code, signal)` is called once, when the log holds everything it wrote.
+
+    The process is reaped in one place only, when pidfd has told its end: until then its id is its own, and signals are
+    sent by `os.kill` (`Popen.send_signal` would reap it behind our back). Raises `StartError` when it cannot be
+    watched; it does not run then.
+    """
 
     def __init__(
         self,
@@ -88,12 +99,18 @@ class ContainerProcess:
         if guardian is not None:
             guardian.add(self.pid)
         os.set_blocking(self._output.fileno(), False)
+        try:
+            watch_exit(self.pid, self._leader_ended)
+        except OSError as error:
+            self._reap()
+            self._output.close()
+            raise StartError(f"its end cannot be watched: {_reason(error)}") from error
         self._loop.add_reader(self._output, self._readable)
-        watch_exit(self.pid, self._leader_ended)
 
     def terminate(self) -> None:
         """SIGTERM to the first process only, as in a container."""
-        self._popen.send_signal(signal.SIGTERM)
+        if self._popen.returncode is None:
+            os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL to the whole group."""
@@ -105,16 +122,21 @@ class ContainerProcess:
             self._close_output()
 
     def _leader_ended(self) -> None:
-        os.killpg(self.pid, signal.SIGKILL)
-        code = self._popen.wait()
-        if self._guardian is not None:
-            self._guardian.remove(self.pid)
+        code = self._reap()
         for _ in range(_LAST_READS):
             if self._output.closed or not self._take_output():
                 break
         self._close_output()
         self._log.close(self._clock())
         self._on_ended(128 - code if code < 0 else code, -code if code < 0 else 0)
+
+    def _reap(self) -> int:
+        """End what is left of the group while its leader still holds the id, then let the id go."""
+        os.killpg(self.pid, signal.SIGKILL)
+        code = self._popen.wait()
+        if self._guardian is not None:
+            self._guardian.remove(self.pid)
+        return code
 
     def _take_output(self) -> int | None:
         """Move what the pipe holds into the log. Returns the bytes moved: 0 at its end, None when it is empty."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from local_cluster.guardian import Guardian
-from local_cluster.node.process import Started, open_output
+from local_cluster.node.process import Started, StartError, open_output
 
 __all__ = ["WarmProcesses"]
 
@@ -77,23 +77,32 @@ class WarmProcesses:
 
     def _refill(self) -> None:
         self._timer = None
-        while len(self._spares) < self._spares_max:
-            output, write_end = open_output()
-            try:
-                popen = subprocess.Popen(
-                    [*self._command[:-2], str(_CHILD), self._command[-1]],
-                    env=self._guardian.environment if self._guardian is not None else {},
-                    stdin=subprocess.PIPE,
-                    stdout=write_end,
-                    stderr=write_end,
-                    start_new_session=True,
-                    bufsize=0,
-                )
-            finally:
-                write_end.close()
-            if self._guardian is not None:
-                self._guardian.add(popen.pid)
-            self._spares.append(Started(popen, output))
+        try:
+            while len(self._spares) < self._spares_max:
+                self._spares.append(self._start_one())
+        except StartError:
+            self._refill_later()  # without spares containers start the plain way, which reports what is wrong
+
+    def _start_one(self) -> Started:
+        output, write_end = open_output()
+        try:
+            popen = subprocess.Popen(
+                [*self._command[:-2], str(_CHILD), self._command[-1]],
+                env=self._guardian.environment if self._guardian is not None else {},
+                stdin=subprocess.PIPE,
+                stdout=write_end,
+                stderr=write_end,
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as error:
+            output.close()
+            raise StartError(str(error)) from error
+        finally:
+            write_end.close()
+        if self._guardian is not None:
+            self._guardian.add(popen.pid)
+        return Started(popen, output)
 
     def _discard(self, spare: Started) -> None:
         spare.popen.kill()

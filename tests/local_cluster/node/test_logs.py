@@ -1,6 +1,7 @@
 """`local_cluster/node/logs.py`."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -142,3 +143,28 @@ def test_any_bytes_in_any_pieces_come_back(
     log.close(NOW_S)
     wanted = data if data.endswith(b"\n") or not data else data + b"\n"
     assert asyncio.run(text(log)) == wanted
+
+
+async def test_a_rotation_while_the_log_is_read_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = ContainerLog(tmp_path / "0.log", file_bytes_max=100)
+    log.feed(b"a" * 40 + b"\n", NOW_S)
+    to_thread = asyncio.to_thread
+
+    async def late(*call: object) -> object:
+        for _ in range(3):
+            log.feed(b"b" * 60 + b"\n", NOW_S)
+        return await to_thread(*call)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(asyncio, "to_thread", late)
+    assert await text(log) == b"a" * 40 + b"\n"
+    log.close(NOW_S)
+
+
+async def test_a_reader_that_leaves_after_the_first_chunk_leaves_no_file_open(log: ContainerLog) -> None:
+    log.feed(b"one\n", NOW_S)
+    before = set(os.listdir("/proc/self/fd"))
+    reader = log.read(follow=True)
+    assert await anext(reader) == b"one\n"
+    assert set(os.listdir("/proc/self/fd")) != before
+    await reader.aclose()  # type: ignore[attr-defined]
+    assert set(os.listdir("/proc/self/fd")) == before

@@ -473,3 +473,39 @@ def _zombies() -> list[Path]:
         if state == "Z" and parent == ours:
             found.append(stat)
     return found
+
+
+async def test_a_daemon_that_left_its_group_ends_with_its_pod(cluster: Cluster) -> None:
+    script = "setsid sh -c 'echo $$$$; exec sleep 600' & exec sleep 600"
+    await cluster.create_pod("p", {"command": ["sh", "-c", script]}, terminationGracePeriodSeconds=0)
+    await cluster.create_pod("q", {"command": ["sh", "-c", script]})
+    daemons = [int(await eventually(lambda name=name: _said(cluster, name))) for name in ("p", "q")]
+    await cluster.client.delete(Pod, "p", "default")
+    await eventually(lambda: not is_running(daemons[0]))
+    assert is_running(daemons[1])
+
+
+async def test_a_container_name_cannot_lead_out_of_its_folder(cluster: Cluster) -> None:
+    await cluster.create_pod("p", {**SLEEP, "name": "../../../../evil"})
+    pod = await cluster.until(Pod, "p", lambda pod: _waiting(pod) == "CreateContainerError")
+    waiting = pod.status.container_statuses[0].state.waiting
+    assert waiting is not None
+    assert waiting.message == "container name '../../../../evil': expected a DNS label"
+    assert not list(cluster.state_dir.rglob("evil"))
+
+
+async def test_a_pod_that_had_ended_before_the_node_started_can_be_deleted(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path, workloads=False, node=False) as cluster:
+        await cluster.create_pod("p", SLEEP)
+        await cluster.client.patch(Pod, "p", "default", {"status": {"phase": "Failed"}}, subresource="status")
+        await cluster.start_node()
+        await cluster.client.delete(Pod, "p", "default")
+        await cluster.until_gone(Pod, "p")
+        assert cluster.events("container_started") == []
+
+
+async def _said(cluster: Cluster, name: str) -> str:
+    try:
+        return await cluster.logs(name)
+    except StatusError:
+        return ""

@@ -1,6 +1,7 @@
 """`local_cluster/node/process.py`: real processes."""
 
 import asyncio
+import errno
 import os
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from local_cluster.guardian import Guardian
 from local_cluster.node.logs import ContainerLog
 from local_cluster.node.process import ContainerProcess, StartError, find_executable, spawn
-from tests.support.processes import eventually, is_running
+from tests.support.processes import eventually, is_running, wait_until
 
 
 class Container:
@@ -85,6 +86,32 @@ async def test_kill_ends_a_program_that_ignores_sigterm(tmp_path: Path) -> None:
     container.process.terminate()
     container.process.kill()
     assert await container.end() == (137, 9)
+
+
+async def test_a_signal_to_a_process_that_has_just_ended_does_not_lose_its_end(tmp_path: Path) -> None:
+    container = Container(tmp_path, ["true"])
+    # Without a turn of the loop, so that its end is not yet told: a zombie, and its group is empty.
+    wait_until(lambda: not is_running(container.process.pid))
+    container.process.terminate()
+    container.process.kill()
+    assert await container.end() == (0, 0)
+    container.process.terminate()
+    container.process.kill()
+
+
+async def test_a_process_that_cannot_be_watched_does_not_run(
+    tmp_path: Path, guardian: Guardian, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(_pid: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    before = set(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "pidfd_open", exhausted)
+    with pytest.raises(StartError, match="too many open files"):
+        Container(tmp_path, ["sleep", "600"], guardian)
+    monkeypatch.undo()
+    assert guardian.watched == frozenset()
+    assert set(os.listdir("/proc/self/fd")) == before
 
 
 async def test_nothing_of_ours_is_inherited(tmp_path: Path) -> None:
