@@ -62,6 +62,7 @@ class App:
             config.readiness_probes,
             self._logger,
             sockets={config.user_port: config.user_socket} if config.user_socket else NO_SOCKETS,
+            finds_version=config.enable_http2_auto_detection,
         )
         self._timeout_log = TimeoutLog(loop, self._logger)
         breaker = Breaker[Exchange](queue_depth=config.queue_depth, concurrency=limit) if limit > 0 else None

@@ -14,6 +14,7 @@ Source: spec queue-proxy.md 13; golden set `readiness`.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ _PAUSE_EAGER_S: Final = 0.005
 400 refused connects cost less than the wait of one user; see docs/differences.md."""
 _PAUSE_S: Final = 0.05
 _REDIRECTS_MAX: Final = 10
+_PLAIN: Final = ("", "HTTP", "http")
+_LOCAL: Final = "127.0.0.1"
 NO_SOCKETS: Final[Mapping[str, str]] = {}
 
 
@@ -107,12 +110,16 @@ class Readiness:
         logger: Logger,
         *,
         sockets: Mapping[str, str] = NO_SOCKETS,
+        finds_version: bool = False,
     ) -> None:
-        """`sockets`: ports of the user container that are really unix sockets, and their paths."""
+        """`sockets`: ports of the user container that are really unix sockets, and their paths.
+
+        `finds_version`: HTTP probes ask in HTTP/2 first (`ENABLE_HTTP2_AUTO_DETECTION`).
+        """
         self._loop = loop
         self._logger = logger
         self._was_ready = False
-        self._probes = [_RunningProbe(loop, spec, sockets) for spec in probes]
+        self._probes = [_RunningProbe(loop, spec, sockets, finds_version) for spec in probes]
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -156,10 +163,13 @@ class Readiness:
 class _RunningProbe:
     """One probe and its successes in a row."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, spec: ProbeSpec, sockets: Mapping[str, str]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, spec: ProbeSpec, sockets: Mapping[str, str], finds_version: bool
+    ) -> None:
         self._loop = loop
         self._spec = spec
         self._sockets = sockets
+        self._finds_version = finds_version
         self._successes = 0
 
     async def run(self) -> str:
@@ -182,14 +192,71 @@ class _RunningProbe:
 
     async def _attempt(self, timeout_s: float) -> str:
         spec = self._spec
-        if spec.kind not in (ProbeKind.HTTP_GET, ProbeKind.TCP_SOCKET):
+        if spec.kind is ProbeKind.EXEC or spec.kind is ProbeKind.NONE:
             return f"a probe of kind {spec.kind.value} cannot be run"
         if not spec.port.isdecimal():
             return f"expected a port number, got {spec.port!r}"
         if spec.kind is ProbeKind.TCP_SOCKET:
             return (await self._tcp(timeout_s)).error
+        if spec.kind is ProbeKind.GRPC:
+            return await self._grpc(timeout_s)
         assert spec.http_get is not None
+        if self._finds_version and spec.http_get.scheme in _PLAIN:
+            return await self._http_of_any_version(spec.http_get, timeout_s)
         return await self._http(spec.http_get, timeout_s)
+
+    async def _grpc(self, timeout_s: float) -> str:
+        from queue_proxy.http2_probes import check_grpc
+
+        port = self._spec.port
+        host = self._sockets.get(port, _LOCAL)
+        check = check_grpc(
+            self._loop,
+            host,
+            int(port),
+            service=self._spec.grpc_service,
+            agent=AGENT,
+            authority=_authority(_LOCAL, int(port)).encode(),
+        )
+        try:
+            # Unlike the others, it fails at once without a limit of time, as in the original.
+            async with asyncio.timeout(timeout_s):
+                return await check
+        except TimeoutError:
+            return f"no result within {timeout_s:g} s"
+        except OSError as error:
+            return os.strerror(error.errno).lower() if error.errno else str(error)
+
+    async def _http_of_any_version(self, get: HttpGet, timeout_s: float) -> str:
+        """Ask in HTTP/2; an app that does not answer well is asked in HTTP/1.1.
+
+        Only the second request in HTTP/2, to an app that speaks it, has the headers of the probe, as in the original.
+        """
+        from queue_proxy.http2_probes import get_status
+
+        host, port = self._spec.host, int(self._spec.port)
+        headers = [(name.encode(), value.encode()) for name, value in get.headers]
+        authority = _authority(host, port).encode()
+
+        async def status_of(fields: list[tuple[bytes, bytes]]) -> int:
+            asked_host = next((value for name, value in fields if name.lower() == b"host"), authority)
+            others = [field for field in fields if field[0].lower() != b"host"]
+            async with asyncio.timeout(timeout_s or None):
+                return await get_status(
+                    self._loop,
+                    self._sockets.get(self._spec.port, host),
+                    port,
+                    target=b"/" + get.path.removeprefix("/").encode(),
+                    fields=[(b"Host", asked_host), (b"User-Agent", AGENT), *others],
+                )
+
+        try:
+            if 200 <= await status_of([]) < 400:
+                status = await status_of(headers)
+                return "" if 200 <= status < 400 else f"HTTP probe did not respond Ready, got status {status}"
+        except (OSError, TimeoutError):
+            pass  # as most that do not speak HTTP/2
+        return await self._http(HttpGet(get.path, get.scheme, ()), timeout_s)
 
     async def _tcp(self, timeout_s: float) -> ProbeResult:
         result: asyncio.Future[ProbeResult] = self._loop.create_future()
@@ -201,7 +268,7 @@ class _RunningProbe:
             probe.cancel()
 
     async def _http(self, get: HttpGet, timeout_s: float) -> str:
-        if get.scheme not in ("", "HTTP", "http"):
+        if get.scheme not in _PLAIN:
             return f"a probe with scheme {get.scheme} cannot be run"
         host, port = self._spec.host, int(self._spec.port)
         target = "/" + get.path.removeprefix("/")
