@@ -1,17 +1,26 @@
 """The controller put together: one loop per kind, and which change wakes which object.
 
-Everything is driven by events; the only timers are the steps of a gradual rollout and retries. `_follow` is the whole
-map from "this changed" to "that must be looked at".
+Everything is driven by events; the only timers are the steps of a gradual rollout, garbage that grows old, and retries.
+`_follow` is the whole map from "this changed" to "that must be looked at".
+
+Of several replicas one acts, the holder of one Lease; the others read along. Who takes over looks at everything. Who
+lost the Lease cancels what is under way; a write that is on its way already names the version it is based on, so it is
+refused if the successor was faster.
 """
 
-from collections.abc import Callable, Iterable
+import asyncio
+import dataclasses
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from controller import keys
-from controller.cluster import ACTIVATOR_SERVICE, TARGET_INDEX, Cluster
+from controller.cluster import ACTIVATOR_SERVICE, REFERENCE_INDEX, TARGET_INDEX, Cluster, reference_key
 from controller.collection import Collection, Reconciler
 from controller.config import Config
 from controller.configuration import ConfigurationReconciler
+from controller.domain_mapping import DomainMappingReconciler
+from controller.garbage import GarbageCollector
 from controller.labeler import Labeler
 from controller.revision import RevisionReconciler
 from controller.route import RouteReconciler
@@ -19,6 +28,11 @@ from controller.serverless_service import ServerlessServiceReconciler
 from controller.service import ServiceReconciler
 from controller.settings import InvalidConfig
 from kube.client import Client
+from kube.election.elector import Elector
+from kube.election.settings import ElectionSettings, InvalidElectionSettings
+from kube.events import WARNING
+from kube.informer import Informer
+from kube.models.coordination import Lease
 from kube.models.core import Endpoints, Pod
 from kube.models.meta import Resource
 from kube.models.serving import Configuration, Revision, Route
@@ -31,15 +45,17 @@ __all__ = ["App"]
 R = TypeVar("R", bound=Resource)
 Key = tuple[str, str]
 
+LEASE = "knuv-controller"
+_ELECTION_MAP = "config-leader-election"
 _WORKERS = 8
 _ENDPOINT_WORKERS = 32
 """Rewiring a route must not wait behind others that wait for the API."""
 
 
 class App:
-    """One controller. `start` returns when it follows the cluster; `ConfigError` when a ConfigMap cannot be used.
+    """One controller. `start` returns when it follows the cluster, and acts if nobody else does.
 
-    One replica acts. Several would need a lease around `_start_loops`; reading goes on without it.
+    Raises `ConfigError` when a ConfigMap cannot be used.
     """
 
     def __init__(self, config: Config, log: Logger | None = None) -> None:
@@ -50,16 +66,26 @@ class App:
             self._client,
             system_namespace=config.system_namespace,
             cluster_domain=config.cluster_domain,
+            host=config.pod_name,
             log=self._log,
         )
-        self._services = self._loop("service", ServiceReconciler(self._cluster).reconciler())
-        self._configurations = self._loop("configuration", ConfigurationReconciler(self._cluster).reconciler())
-        self._revisions = self._loop("revision", RevisionReconciler(self._cluster).reconciler())
-        self._routes = self._loop("route", RouteReconciler(self._cluster).reconciler())
+        self._system_namespace = config.system_namespace
+        # A container that is started anew in the same pod is the same candidate, and goes on at once.
+        self._identity = config.pod_name or f"controller-{uuid.uuid4()}"
+        self._leases = Informer(self._client, Lease, namespace=config.system_namespace, log=self._log)
+        self._elector: Elector | None = None
+        self._turn: asyncio.Task[None] | None = None
+        cluster = self._cluster
+        self._services = self._loop("service", ServiceReconciler(cluster).reconciler())
+        self._configurations = self._loop("configuration", ConfigurationReconciler(cluster).reconciler())
+        self._revisions = self._loop("revision", RevisionReconciler(cluster).reconciler())
+        self._routes = self._loop("route", RouteReconciler(cluster).reconciler())
         self._serverless = self._loop(
-            "serverlessservice", ServerlessServiceReconciler(self._cluster).reconciler(), _ENDPOINT_WORKERS
+            "serverlessservice", ServerlessServiceReconciler(cluster).reconciler(), _ENDPOINT_WORKERS
         )
-        self._labels: Loop[Key] = Loop("labeler", Labeler(self._cluster), workers=_WORKERS, log=self._log)
+        self._mappings = self._loop("domainmapping", DomainMappingReconciler(cluster).reconciler())
+        self._labels = self._plain_loop("labeler", Labeler(cluster))
+        self._garbage = self._plain_loop("garbage", GarbageCollector(cluster))
         self._follow()
 
     async def start(self) -> None:
@@ -69,42 +95,122 @@ class App:
             await self._cluster.start()
         except InvalidConfig as error:
             raise ConfigError([f"ConfigMaps: {error}"]) from error
-        self._start_loops()
+        await self._leases.start()
         self._log.info("controller_started", revisions=len(self._cluster.revisions.informer.list()))
+        self._elector = Elector(
+            self._client,
+            self._leases,
+            namespace=self._system_namespace,
+            names=[LEASE],
+            identity=self._identity,
+            timing=self._election().timing,
+            on_acquired=lambda _lease: self._then(self._start_loops),
+            on_lost=lambda _lease: self._then(self._stop_loops),
+            log=self._log,
+        )
+        await self._elector.start()
 
     async def drain(self) -> None:
         """Stop acting. What was under way is found half done by the next controller, which takes it from there."""
-        for loop in self._loops():
-            await loop.stop()
+        if self._elector is not None:
+            await self._elector.stop()
+        if self._turn is not None:
+            await self._turn
+        await self._stop_loops()
 
     async def stop(self) -> None:
         """End everything, in any state."""
         await self.drain()
+        await self._leases.stop()
         await self._cluster.stop()
         await self._client.close()
+
+    # Acting.
+
+    def _election(self) -> ElectionSettings:
+        found = self._cluster.config_maps.get(self._system_namespace, _ELECTION_MAP)
+        try:
+            return ElectionSettings.from_data(found.data if found is not None else {})
+        except InvalidElectionSettings as error:
+            raise ConfigError([f"{_ELECTION_MAP}: {error}"]) from error
+
+    def _then(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Begin or end to act, when what was begun before is over."""
+        before = self._turn
+
+        async def turn() -> None:
+            if before is not None:
+                await before
+            await step()
+
+        self._turn = asyncio.get_running_loop().create_task(turn(), name="election")
+
+    async def _start_loops(self) -> None:
+        """Look at everything, whatever was noticed before."""
+        cluster = self._cluster
+        for collection, loops in (
+            (cluster.services, (self._services,)),
+            (cluster.configurations, (self._configurations, self._garbage)),
+            (cluster.revisions, (self._revisions,)),
+            (cluster.routes, (self._routes, self._labels)),
+            (cluster.serverless_services, (self._serverless,)),
+            (cluster.domain_mappings, (self._mappings,)),
+        ):
+            for obj in collection.informer.list():
+                for loop in loops:
+                    loop.add(obj.key)
+        for loop in self._loops():
+            loop.start()
+
+    async def _stop_loops(self) -> None:
+        await asyncio.gather(*(loop.stop() for loop in self._loops()))
 
     # Set-up.
 
     def _loop(self, name: str, reconciler: Reconciler[Any], workers: int = _WORKERS) -> Loop[Key]:
-        return Loop(name, reconciler, workers=workers, log=self._log)
+        telling = dataclasses.replace(reconciler, on_failure=self._failed)
+        return self._plain_loop(name, telling, workers)
+
+    def _plain_loop(
+        self, name: str, reconcile: Callable[[Key], Awaitable[float | None]], workers: int = _WORKERS
+    ) -> Loop[Key]:
+        async def while_leading(key: Key) -> float | None:
+            # The clock is asked, not only the Lease's events: a process that was suspended must not act on.
+            return await reconcile(key) if self._acts() else None
+
+        return Loop(name, while_leading, workers=workers, log=self._log)
+
+    def _acts(self) -> bool:
+        return self._elector is not None and self._elector.holds(LEASE)
+
+    def _failed(self, obj: Resource, error: Exception) -> None:
+        self._cluster.events.report(obj, WARNING, "InternalError", str(error))
 
     def _loops(self) -> Iterable[Loop[Key]]:
-        return (self._services, self._configurations, self._revisions, self._routes, self._serverless, self._labels)
-
-    def _start_loops(self) -> None:
-        for loop in self._loops():
-            loop.start()
+        return (
+            self._services,
+            self._configurations,
+            self._revisions,
+            self._routes,
+            self._serverless,
+            self._mappings,
+            self._labels,
+            self._garbage,
+        )
 
     def _follow(self) -> None:
         """Who is woken by what."""
         cluster = self._cluster
-        self._on(cluster.services, lambda obj: self._services.add(obj.key))
+        self._on(cluster.services, self._service_changed)
         self._on(cluster.configurations, self._configuration_changed)
         self._on(cluster.revisions, self._revision_changed)
         self._on(cluster.routes, self._route_changed)
         self._on(cluster.deployments, self._deployment_changed)
         self._on(cluster.pod_autoscalers, lambda obj: self._wake_owner(obj, "Revision", self._revisions))
-        self._on(cluster.ingresses, lambda obj: self._wake_owner(obj, "Route", self._routes))
+        self._on(cluster.ingresses, self._ingress_changed)
+        self._on(cluster.certificates, self._ingress_changed)
+        self._on(cluster.domain_mappings, lambda obj: self._mappings.add(obj.key))
+        self._on(cluster.claims, self._claim_changed)
         self._on(cluster.serverless_services, lambda obj: self._serverless.add(obj.key))
         self._on(cluster.core_services, self._core_service_changed)
         self._on(cluster.endpoints, self._endpoints_changed)
@@ -121,20 +227,45 @@ class App:
 
     # Events.
 
+    def _service_changed(self, service: Resource) -> None:
+        self._services.add(service.key)
+        self._wake_mappings(service)
+
+    def _ingress_changed(self, obj: Resource) -> None:
+        """An Ingress or a Certificate."""
+        self._wake_owner(obj, "Route", self._routes)
+        self._wake_owner(obj, "DomainMapping", self._mappings)
+        if obj.metadata.labels.get(keys.WILDCARD_DOMAIN):
+            for route in self._cluster.routes.informer.list(obj.namespace):
+                self._routes.add(route.key)
+
+    def _claim_changed(self, claim: Resource) -> None:
+        for mapping in self._cluster.domain_mappings.informer.list():
+            if mapping.name == claim.name:
+                self._mappings.add(mapping.key)
+
+    def _wake_mappings(self, target: Resource) -> None:
+        key = reference_key(target.api_version, target.kind, target.namespace, target.name)
+        for mapping in self._cluster.domain_mappings.informer.by_index(REFERENCE_INDEX, key):
+            self._mappings.add(mapping.key)
+
     def _configuration_changed(self, configuration: Configuration) -> None:
         self._configurations.add(configuration.key)
+        self._garbage.add(configuration.key)
         self._wake_owner(configuration, "Service", self._services)
         self._wake_routes("Configuration", configuration.namespace, configuration.name)
 
     def _revision_changed(self, revision: Revision) -> None:
         self._revisions.add(revision.key)
         self._wake_owner(revision, "Configuration", self._configurations)
+        self._wake_owner(revision, "Configuration", self._garbage)
         self._wake_routes("Revision", revision.namespace, revision.name)
         self._wake_routes("Configuration", revision.namespace, revision.metadata.labels.get(keys.CONFIGURATION, ""))
 
     def _route_changed(self, route: Route) -> None:
         self._routes.add(route.key)
         self._labels.add(route.key)
+        self._wake_mappings(route)
         self._wake_owner(route, "Service", self._services)
 
     def _wake_routes(self, kind: str, namespace: str, name: str) -> None:
@@ -148,6 +279,7 @@ class App:
         self._serverless.add((deployment.namespace, deployment.metadata.labels.get(keys.REVISION, "")))
 
     def _core_service_changed(self, service: Resource) -> None:
+        self._wake_mappings(service)
         self._wake_owner(service, "Route", self._routes)
         self._wake_owner(service, "ServerlessService", self._serverless)
 
@@ -168,10 +300,15 @@ class App:
         self._revisions.add((new.namespace, new.metadata.labels.get(keys.REVISION, "")))
 
     def _settings_changed(self) -> None:
-        for revision in self._cluster.revisions.informer.list():
-            self._revisions.add(revision.key)
-        for route in self._cluster.routes.informer.list():
-            self._routes.add(route.key)
+        cluster = self._cluster
+        for collection, loop in (
+            (cluster.revisions, self._revisions),
+            (cluster.routes, self._routes),
+            (cluster.domain_mappings, self._mappings),
+            (cluster.configurations, self._garbage),
+        ):
+            for obj in collection.informer.list():
+                loop.add(obj.key)
 
     def _wake_owner(self, obj: Resource, kind: str, loop: Loop[Key]) -> None:
         owner = obj.metadata.controller()

@@ -9,11 +9,12 @@ from controller import keys
 from controller.collection import Collection
 from controller.settings import InvalidConfig, Settings
 from kube.client import Client
+from kube.events import EventRecorder
 from kube.models import core, serving
 from kube.models.apps import Deployment
 from kube.models.autoscaling import PodAutoscaler
 from kube.models.meta import Resource
-from kube.models.networking import Ingress, ServerlessService
+from kube.models.networking import Certificate, ClusterDomainClaim, Ingress, ServerlessService
 from proxies.logs import Logger
 
 __all__ = ["Cluster"]
@@ -24,6 +25,9 @@ TARGET_INDEX = "target"
 LABEL_INDEX = "route"
 POD_INDEX = "revision"
 ROUTES_INDEX = "routes"
+REFERENCE_INDEX = "reference"
+CERTIFICATE_INDEX = "owner"
+WILDCARD_INDEX = "wildcard"
 
 
 class Cluster:
@@ -35,6 +39,7 @@ class Cluster:
         *,
         system_namespace: str = "knative-serving",
         cluster_domain: str = "cluster.local",
+        host: str = "",
         log: Logger | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -42,6 +47,7 @@ class Cluster:
         self.cluster_domain = cluster_domain
         self.log = log or Logger("controller")
         self.now_s = clock
+        self.events = EventRecorder(client, component="controller", clock=clock, host=host, log=log)
         self.services = Collection(client, serving.Service)
         self.configurations = Collection(client, serving.Configuration)
         self.revisions = Collection(client, serving.Revision)
@@ -53,6 +59,9 @@ class Cluster:
         self.ingresses = Collection(client, Ingress)
         self.core_services = Collection(client, core.Service)
         self.endpoints = Collection(client, core.Endpoints)
+        self.domain_mappings = Collection(client, serving.DomainMapping)
+        self.claims = Collection(client, ClusterDomainClaim)
+        self.certificates = Collection(client, Certificate)
         self.config_maps = Collection(client, core.ConfigMap, namespace=system_namespace)
         self._settings: Settings | None = None
         self._on_settings: list[Callable[[], None]] = []
@@ -61,6 +70,9 @@ class Cluster:
         self.revisions.informer.add_index(ROUTES_INDEX, _routes_of)
         self.configurations.informer.add_index(ROUTES_INDEX, _routes_of)
         self.core_services.informer.add_index(LABEL_INDEX, _route_of)
+        self.domain_mappings.informer.add_index(REFERENCE_INDEX, _reference_of)
+        self.certificates.informer.add_index(CERTIFICATE_INDEX, _owner_of)
+        self.certificates.informer.add_index(WILDCARD_INDEX, _wildcard_of)
         self.pods.informer.add_index(POD_INDEX, _revision_uid_of)
         self.config_maps.informer.on_change(self._config_map_changed)
 
@@ -79,9 +91,11 @@ class Cluster:
         await self.config_maps.informer.start()
         self._settings = Settings.from_maps(self._config_data(), self.cluster_domain)
         await asyncio.gather(*(collection.informer.start() for collection in self._collections()))
+        await self.events.start()
 
     async def stop(self) -> None:
         """End all watches."""
+        await self.events.stop()
         await asyncio.gather(
             self.config_maps.informer.stop(), *(collection.informer.stop() for collection in self._collections())
         )
@@ -99,6 +113,9 @@ class Cluster:
             self.ingresses,
             self.core_services,
             self.endpoints,
+            self.domain_mappings,
+            self.claims,
+            self.certificates,
         ]
 
     def _config_data(self) -> dict[str, Mapping[str, str]]:
@@ -141,6 +158,27 @@ def _routes_of(obj: serving.Revision | serving.Configuration) -> list[str]:
 def _route_of(service: Resource) -> list[str]:
     name = service.metadata.labels.get(keys.ROUTE)
     return [f"{service.namespace}/{name}"] if name else []
+
+
+def _reference_of(mapping: serving.DomainMapping) -> list[str]:
+    """What it leads to, as `reference_key` writes it."""
+    ref = mapping.spec.ref
+    return [reference_key(ref.api_version, ref.kind, ref.namespace or mapping.namespace, ref.name)]
+
+
+def reference_key(api_version: str, kind: str, namespace: str, name: str) -> str:
+    """An object as DomainMappings refer to it, whatever the version of its API."""
+    return f"{api_version.partition('/')[0]} {kind} {namespace}/{name}"
+
+
+def _owner_of(certificate: Certificate) -> list[str]:
+    owner = certificate.metadata.controller()
+    return [owner.uid] if owner is not None else []
+
+
+def _wildcard_of(certificate: Certificate) -> list[str]:
+    domain = certificate.metadata.labels.get(keys.WILDCARD_DOMAIN)
+    return [f"{certificate.namespace}/{domain}"] if domain else []
 
 
 def _revision_uid_of(pod: core.Pod) -> list[str]:

@@ -3,6 +3,7 @@
 The answer to every write goes into the copy at once, so the next reconcile does not work on what it changed itself.
 """
 
+import contextlib
 import copy
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,10 +14,9 @@ import msgspec
 
 from kube.client import Client, PatchType
 from kube.conditions import Conditions, ConditionSet
-from kube.errors import Conflict, NotFound
+from kube.errors import ApiUnreachable, Conflict, NotFound
 from kube.informer import Informer
 from kube.models.meta import Condition, Model, Resource
-from kube.reconcile import Loop
 
 __all__ = ["Collection", "Reconciled", "Reconciler", "is_failed", "is_ready"]
 
@@ -57,7 +57,7 @@ class Collection(Generic[R]):
 
     async def create(self, body: Mapping[str, Any]) -> R:
         """Create from a whole object as a dict. Raises `AlreadyExists` when the copy lags behind."""
-        path = self.kind.RESOURCE.path(body["metadata"]["namespace"])
+        path = self.kind.RESOURCE.path(body["metadata"].get("namespace"))
         answer = await self._client.raw("POST", path, body=json.dumps(body).encode())
         return self._taken(msgspec.json.decode(answer, type=self.kind))
 
@@ -80,7 +80,9 @@ class Collection(Generic[R]):
     async def delete(self, obj: R) -> None:
         """Delete this very object; that it is gone already is fine."""
         try:
-            await self._client.delete(self.kind, obj.metadata.name, obj.metadata.namespace, uid=obj.metadata.uid)
+            await self._client.delete(
+                self.kind, obj.metadata.name, obj.metadata.namespace or None, uid=obj.metadata.uid
+            )
         except NotFound:
             return
 
@@ -102,12 +104,21 @@ class Reconciler(Generic[R]):
     conditions: ConditionSet
     work: Callable[[R, Any, Conditions], Awaitable[float | None]]
     now_s: Callable[[], float]
+    finalize: Callable[[R], Awaitable[None]] | None = None
+    """What is to be done before an object may go; it carries a finalizer then, named after its resource."""
+    on_failure: Callable[[R, Exception], None] | None = None
+    """Told of an object that cannot be reconciled for another reason than somebody who was faster."""
 
     async def __call__(self, key: Key) -> float | None:
-        """Reconcile one object; one that is gone or going is left alone."""
+        """Reconcile one object; one that is gone is left alone, and so is one that is going when it was finalized."""
         obj = self.collection.get(*key)
-        if obj is None or obj.metadata.deletion_timestamp is not None:
+        if obj is None:
             return None
+        if obj.metadata.deletion_timestamp is not None:
+            await self._let_go(obj)
+            return None
+        if self.finalize is not None and self._finalizer not in obj.metadata.finalizers:
+            obj = await self._set_finalizers(obj, [*obj.metadata.finalizers, self._finalizer])
         before = obj.status  # type: ignore[attr-defined] # every kind with a Reconciler has one
         status = copy.deepcopy(before)
         conditions = self.conditions.manage(status.conditions, self.now_s())
@@ -134,12 +145,26 @@ class Reconciler(Generic[R]):
             # A child that vanished behind our back: the copy hears of it, and then what is missing is made anew.
             raise Conflict(failure.code, failure.reason, failure.message, failure.details) from failure
         if failure is not None:
+            if self.on_failure is not None and not isinstance(failure, Conflict | ApiUnreachable):
+                self.on_failure(obj, failure)
             raise failure
         return again_s
 
-    def loop(self, name: str, workers: int = 4) -> "Loop[Key]":
-        """The queue that drives this envelope."""
-        return Loop(name, self, workers=workers)
+    @property
+    def _finalizer(self) -> str:
+        resource = self.collection.kind.RESOURCE
+        return f"{resource.plural}.{resource.group}"
+
+    async def _let_go(self, obj: R) -> None:
+        """Finalize an object that is being deleted, and take our finalizer off."""
+        if self.finalize is None or self._finalizer not in obj.metadata.finalizers:
+            return
+        await self.finalize(obj)
+        with contextlib.suppress(NotFound):
+            await self._set_finalizers(obj, [name for name in obj.metadata.finalizers if name != self._finalizer])
+
+    async def _set_finalizers(self, obj: R, finalizers: list[str]) -> R:
+        return await self.collection.patch(obj, {"metadata": {"finalizers": finalizers}})
 
 
 def _guarded(patch: Mapping[str, Any] | Sequence[Mapping[str, Any]], version: str) -> object:

@@ -6,19 +6,21 @@ Pure. Source: knative/serving `pkg/reconciler/route/resources/ingress.go`; spec 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
 from controller import keys
+from controller.certificates import Provisioned
 from controller.domains import Hosts
 from controller.rollout import Rollout
 from controller.settings import Settings
 from controller.traffic import Target
-from kube.models.networking import Ingress
+from kube.models.networking import Http01Challenge, Ingress
 from kube.models.serving import Route
 from kube.names import child_name
 
-__all__ = ["HttpOptionError", "build", "drift_patch", "name_of"]
+__all__ = ["HttpOptionError", "build", "drift_patch", "http_option", "name_of", "with_challenges"]
 
 JsonObject = dict[str, Any]
 
@@ -45,6 +47,7 @@ def build(
     hosts: Mapping[str, Hosts],
     rollout: Rollout,
     settings: Settings,
+    provided: Provisioned | None = None,
 ) -> JsonObject:
     """The object as it is created. `groups`: tag -> Revisions; `rollout` shares their percent among Revisions.
 
@@ -81,8 +84,11 @@ def build(
             "ownerReferences": [msgspec.to_builtins(route.owner_reference())],
         },
         "spec": {
-            "httpOption": _http_option(route, settings),
-            "rules": _rules(route, groups, hosts, rollout, settings),
+            **({"tls": provided.tls} if provided is not None and provided.tls else {}),
+            "httpOption": http_option(route.metadata.annotations, settings),
+            "rules": with_challenges(
+                _rules(route, groups, hosts, rollout, settings), provided.challenges if provided is not None else ()
+            ),
         },
     }
 
@@ -161,8 +167,44 @@ def _split(route: Route, revision: str, percent: int, protocol: str, settings: S
     }
 
 
-def _http_option(route: Route, settings: Settings) -> str:
-    annotated = keys.first_present(route.metadata.annotations, keys.HTTP_OPTION)
+def with_challenges(
+    rules: list[JsonObject], challenges: Sequence[Http01Challenge], *, keep_others: bool = False
+) -> list[JsonObject]:
+    """`rules` in which an authority's questions reach whoever answers them.
+
+    They go before the paths of the rule that has their host alone; without such a rule they are dropped, or get one of
+    their own with `keep_others`.
+    """
+    by_host: dict[str, list[JsonObject]] = {}
+    for challenge in challenges:
+        url = urlsplit(challenge.url)
+        by_host.setdefault(url.hostname or "", []).append(
+            {
+                "path": url.path,
+                "splits": [
+                    {
+                        "serviceNamespace": challenge.service_namespace,
+                        "serviceName": challenge.service_name,
+                        "servicePort": challenge.service_port,
+                        "percent": 100,
+                    }
+                ],
+            }
+        )
+    found = []
+    for rule in rules:
+        asked = by_host.pop(rule["hosts"][0], []) if rule["visibility"] == PUBLIC and len(rule["hosts"]) == 1 else []
+        found.append({**rule, "http": {"paths": [*asked, *rule["http"]["paths"]]}})
+    if keep_others:
+        found += [
+            {"hosts": [host], "visibility": PUBLIC, "http": {"paths": paths}} for host, paths in sorted(by_host.items())
+        ]
+    return found
+
+
+def http_option(annotations: Mapping[str, str], settings: Settings) -> str:
+    """What happens to plain HTTP, by annotation or for the whole cluster. Raises `HttpOptionError`."""
+    annotated = keys.first_present(annotations, keys.HTTP_OPTION)
     if annotated is None:
         return _HTTP_OPTIONS[settings.network.http_protocol]
     if annotated.lower() not in ("enabled", "redirected"):

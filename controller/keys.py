@@ -20,6 +20,9 @@ ROUTE_NAMESPACE = f"{SERVING}/routeNamespace"
 ROUTING_STATE = f"{SERVING}/routingState"
 DEPLOYMENT_HASH = f"{SERVING}/deployment-hash"
 
+DOMAIN_MAPPING_UID = f"{SERVING}/domainMappingUID"
+DOMAIN_MAPPING_NAMESPACE = f"{SERVING}/domainMappingNamespace"
+
 ROUTES = f"{SERVING}/routes"
 ROUTING_STATE_MODIFIED = f"{SERVING}/routingStateModified"
 ROLLOUT_DURATION = (f"{SERVING}/rollout-duration", f"{SERVING}/rolloutDuration")
@@ -45,6 +48,9 @@ DISABLE_TLS = (
 HTTP_OPTION = (f"{NETWORKING}/httpOption", f"{NETWORKING}/http-protocol")
 VISIBILITY = f"{NETWORKING}/visibility"
 CLUSTER_LOCAL = "cluster-local"
+
+CERTIFICATE_TYPE = f"{NETWORKING}/certificate-type"
+WILDCARD_DOMAIN = f"{NETWORKING}/wildcardDomain"
 
 NETWORKING_INTERNAL = "networking.internal.knative.dev"
 ROLLOUT = f"{NETWORKING_INTERNAL}/rollout"

@@ -8,7 +8,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from controller import domains, ingress, keys, placeholder, rollout, traffic
+from controller import certificates, domains, ingress, keys, placeholder, rollout, traffic
+from controller.certificates import Provisioned, Provisioner
 from controller.cluster import LABEL_INDEX, Cluster
 from controller.collection import NOT_OWNED_RETRY_S, Reconciler, happy_condition, is_failed, is_ready
 from controller.domains import DomainError, Hosts
@@ -77,6 +78,7 @@ class RouteReconciler:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._provisioner = Provisioner(cluster)
 
     def reconciler(self) -> Reconciler[Route]:
         """The envelope for this kind."""
@@ -89,22 +91,26 @@ class RouteReconciler:
         assigned = self._traffic(route)
         try:
             hosts = self._hosts(route, assigned)
-            status.url = _url(self._scheme(hosts[""]), hosts[""].url_host)
         except DomainError as error:
             conditions.mark_false("AllTrafficAssigned", "ErrorConfig", str(error))
             return None
+        if not status.url or assigned.problem is None:
+            status.url = _url(self._scheme(hosts[""], Provisioned()), hosts[""].url_host)
         if assigned.problem is not None:
             mark = conditions.mark_false if assigned.problem.is_failure else conditions.mark_unknown
             mark("AllTrafficAssigned", assigned.problem.reason, assigned.problem.message)
             return None
         conditions.mark_true("AllTrafficAssigned")
         address = domains.service_host(route.name, route.namespace, self._cluster.cluster_domain)
-        status.address = {"url": f"http://{address}"}
-        conditions.mark_true("CertificateProvisioned", "TLSNotEnabled", "external-domain-tls is not enabled")
         try:
             await self._keep_placeholders(route, hosts)
-            state, ingress_ = await self._ingress(route, assigned, hosts, conditions)
-            status.traffic = self._status_traffic(assigned, hosts, state)
+            provided = await self._certificates(route, hosts, conditions)
+            if provided.not_owned:
+                return NOT_OWNED_RETRY_S
+            status.url = _url(self._scheme(hosts[""], provided), hosts[""].url_host)
+            status.address = {"url": _url("https" if address in provided.secure_hosts else "http", address)}
+            state, ingress_ = await self._ingress(route, assigned, hosts, provided, conditions)
+            status.traffic = self._status_traffic(assigned, hosts, provided, state)
             self._apply_ingress(ingress_, state, conditions)
             await self._lead_placeholders(route, hosts, ingress_)
         except NotOwned as error:
@@ -130,14 +136,59 @@ class RouteReconciler:
         tags = {"", *assigned.groups}
         return domains.hosts_of(route, tags, self._cluster.settings, self._cluster.cluster_domain, visibility)
 
-    def _scheme(self, hosts: Hosts) -> str:
-        return "http" if hosts.is_local else self._cluster.settings.network.default_external_scheme
+    def _scheme(self, hosts: Hosts, provided: Provisioned) -> str:
+        network = self._cluster.settings.network
+        if hosts.url_host in provided.secure_hosts:
+            return "https"
+        if hosts.is_local or provided.downgraded:
+            return "http"
+        return network.default_external_scheme
 
-    def _status_traffic(self, assigned: Traffic, hosts: dict[str, Hosts], state: Rollout) -> list[TrafficTarget]:
+    async def _certificates(self, route: Route, hosts: dict[str, Hosts], conditions: Conditions) -> Provisioned:
+        """The certificates of all names, as far as the cluster has any."""
+        network = self._cluster.settings.network
+        is_external = network.external_domain_tls and not certificates.is_disabled(route.metadata.annotations)
+        is_public = any(not named.is_local for named in hosts.values())
+        if not is_external:
+            conditions.mark_true("CertificateProvisioned", "TLSNotEnabled", "external-domain-tls is not enabled")
+        elif not is_public:
+            conditions.mark_true("CertificateProvisioned", "TLSNotEnabled", "TLS is not enabled for cluster-local")
+        domain = self._cluster.settings.domain.domain_for(route.metadata.labels)
+        wanted = []
+        for tag, named in sorted(hosts.items()):
+            for type_, names, base, is_on in (
+                (certificates.EXTERNAL, named.public, domain, is_external),
+                (
+                    certificates.LOCAL,
+                    named.local,
+                    f"svc.{self._cluster.cluster_domain}",
+                    network.cluster_local_domain_tls,
+                ),
+            ):
+                if is_on and names:
+                    name = certificates.name_for_route(route.metadata.uid, tag, type_)
+                    default_class = network.certificate_class
+                    wanted.append(certificates.want(route, name, names, base, type_=type_, default_class=default_class))
+        provided = await self._provisioner.provide(route, wanted, conditions)
+        if not provided.not_owned:
+            for type_ in (certificates.EXTERNAL, certificates.LOCAL):
+                used = {
+                    name
+                    for body in wanted
+                    if body["metadata"]["labels"][keys.CERTIFICATE_TYPE] == type_
+                    for name in body["spec"]["dnsNames"]
+                }
+                await self._provisioner.prune(route, type_, used)
+        return provided
+
+    def _status_traffic(
+        self, assigned: Traffic, hosts: dict[str, Hosts], provided: Provisioned, state: Rollout
+    ) -> list[TrafficTarget]:
         shares = {(entry.tag, entry.configuration): entry.revisions for entry in state.configurations}
         shown = []
         for target in assigned.flattened:
-            url = _url(self._scheme(hosts[target.tag]), hosts[target.tag].url_host) if target.tag else ""
+            named = hosts[target.tag]
+            url = _url(self._scheme(named, provided), named.url_host) if target.tag else ""
             rolled = shares.get((target.tag, target.configuration), ()) if target.latest else ()
             split = (
                 [(share.revision, share.percent) for share in rolled]
@@ -209,7 +260,12 @@ class RouteReconciler:
     # The Ingress.
 
     async def _ingress(
-        self, route: Route, assigned: Traffic, hosts: dict[str, Hosts], conditions: Conditions
+        self,
+        route: Route,
+        assigned: Traffic,
+        hosts: dict[str, Hosts],
+        provided: Provisioned,
+        conditions: Conditions,
     ) -> tuple[Rollout, Ingress]:
         """The Ingress, created or brought up to date, and the rollout that it carries."""
         collection = self._cluster.ingresses
@@ -217,7 +273,7 @@ class RouteReconciler:
         if existing is not None and not existing.is_controlled_by(route):
             raise NotOwned(f'There is an existing Ingress "{existing.name}" that we do not own.')
         state = self._rolled(route, assigned, existing, conditions)
-        wanted = ingress.build(route, assigned.groups, hosts, state, self._cluster.settings)
+        wanted = ingress.build(route, assigned.groups, hosts, state, self._cluster.settings, provided)
         if existing is None:
             return state, await collection.create(wanted)
         operations = ingress.drift_patch(existing, wanted)

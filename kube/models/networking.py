@@ -1,4 +1,7 @@
-"""networking.internal.knative.dev/v1alpha1: ServerlessService and Ingress (spec autoscaler.md 10, ingress.md 2)."""
+"""networking.internal.knative.dev/v1alpha1: ServerlessService, Ingress, Certificate, ClusterDomainClaim.
+
+Source: spec autoscaler.md 10, ingress.md 2, control-plane.md 4.7.
+"""
 
 from typing import ClassVar
 
@@ -8,6 +11,12 @@ from kube.models.core import ObjectReference
 from kube.models.meta import Condition, Model, Resource, ResourceInfo
 
 __all__ = [
+    "Certificate",
+    "CertificateSpec",
+    "CertificateStatus",
+    "ClusterDomainClaim",
+    "ClusterDomainClaimSpec",
+    "Http01Challenge",
     "Ingress",
     "IngressBackendSplit",
     "IngressHTTP",
@@ -134,3 +143,50 @@ class Ingress(Resource):
     RESOURCE: ClassVar = ResourceInfo(GROUP, "v1alpha1", "ingresses", "Ingress")
     spec: IngressSpec = field(default_factory=IngressSpec)
     status: IngressStatus = field(default_factory=IngressStatus)
+
+
+class CertificateSpec(Model):
+    """A certificate that is wanted for `dns_names`, and the Secret that it is put into."""
+
+    dns_names: list[str] = []
+    domain: str = ""
+    secret_name: str = ""
+
+
+class Http01Challenge(Model):
+    """Who answers the authority's question whether a name is ours, under `url`."""
+
+    url: str = ""
+    service_name: str = ""
+    service_namespace: str = ""
+    service_port: int | str = 0
+
+
+class CertificateStatus(Model):
+    """Whether there is a certificate, and what is to be served until then."""
+
+    observed_generation: int = 0
+    conditions: list[Condition] = []
+    not_after: str | None = None
+    http01_challenges: list[Http01Challenge] = field(default_factory=list, name="http01Challenges")
+
+
+class Certificate(Resource):
+    """A wish for a certificate; whoever has the class of its annotation fulfils it."""
+
+    RESOURCE: ClassVar = ResourceInfo(GROUP, "v1alpha1", "certificates", "Certificate")
+    spec: CertificateSpec = field(default_factory=CertificateSpec)
+    status: CertificateStatus = field(default_factory=CertificateStatus)
+
+
+class ClusterDomainClaimSpec(Model):
+    """The namespace that may map the domain."""
+
+    namespace: str = ""
+
+
+class ClusterDomainClaim(Resource):
+    """Which namespace may map a domain; its name is the domain."""
+
+    RESOURCE: ClassVar = ResourceInfo(GROUP, "v1alpha1", "clusterdomainclaims", "ClusterDomainClaim", namespaced=False)
+    spec: ClusterDomainClaimSpec = field(default_factory=ClusterDomainClaimSpec)

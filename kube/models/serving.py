@@ -1,4 +1,4 @@
-"""serving.knative.dev/v1: Service, Configuration, Revision, Route (spec control-plane.md 4).
+"""serving.knative.dev: Service, Configuration, Revision, Route, DomainMapping (spec control-plane.md 4, 10).
 
 Revision templates and revision specs are plain dicts: they inline a whole pod spec, of which nothing may be lost.
 `Revision`'s properties read from them what the data plane needs.
@@ -14,6 +14,11 @@ __all__ = [
     "Configuration",
     "ConfigurationSpec",
     "ConfigurationStatus",
+    "DomainMapping",
+    "DomainMappingSpec",
+    "DomainMappingStatus",
+    "DomainMappingTLS",
+    "Reference",
     "Revision",
     "RevisionStatus",
     "Route",
@@ -162,3 +167,43 @@ class Service(Resource):
     RESOURCE: ClassVar = ResourceInfo(GROUP, "v1", "services", "Service")
     spec: ServiceSpec = field(default_factory=ServiceSpec)
     status: ServiceStatus = field(default_factory=ServiceStatus)
+
+
+class Reference(Model):
+    """An object of the same namespace that has an address."""
+
+    kind: str = ""
+    name: str = ""
+    api_version: str = ""
+    namespace: str = ""
+
+
+class DomainMappingTLS(Model):
+    """A Secret with a certificate of the user's own."""
+
+    secret_name: str = ""
+
+
+class DomainMappingSpec(Model):
+    """What the domain leads to."""
+
+    ref: Reference = field(default_factory=Reference)
+    tls: DomainMappingTLS | None = None
+
+
+class DomainMappingStatus(Model):
+    """Whether it does."""
+
+    observed_generation: int = 0
+    conditions: list[Condition] = []
+    annotations: dict[str, str] = {}
+    url: str = ""
+    address: dict[str, str] | None = None
+
+
+class DomainMapping(Resource):
+    """A domain of one's own for something with an address; its name is the domain."""
+
+    RESOURCE: ClassVar = ResourceInfo(GROUP, "v1beta1", "domainmappings", "DomainMapping")
+    spec: DomainMappingSpec = field(default_factory=DomainMappingSpec)
+    status: DomainMappingStatus = field(default_factory=DomainMappingStatus)

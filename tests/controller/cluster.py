@@ -34,7 +34,7 @@ from kube.timestamps import format_time
 from local_cluster import admission, system
 from local_cluster.workloads.app import Workloads
 from proxies.logs import Logger
-from tests.support.api import running_api_server
+from tests.support.api import RunningApiServer, running_api_server
 
 NAMESPACE = "default"
 SYSTEM = system.SYSTEM_NAMESPACE
@@ -46,7 +46,7 @@ R = TypeVar("R", bound=Resource)
 class Kn:
     """A running control plane and how to look at it."""
 
-    def __init__(self, client: Client, app: App, peers: "Peers", log_lines: list[bytes]) -> None:
+    def __init__(self, client: Client, app: App | None, peers: "Peers", log_lines: list[bytes]) -> None:
         self.client = client
         self.app = app
         self.peers = peers
@@ -244,29 +244,45 @@ class Peers:
 
 
 @asynccontextmanager
-async def control_plane() -> AsyncIterator[Kn]:
-    """Everything running; ConfigMaps as the local stack has them, and one activator."""
+async def control_plane(**settings: dict[str, str]) -> AsyncIterator[Kn]:
+    """Everything running; ConfigMaps as the local stack has them, and one activator.
+
+    `settings` are added to ConfigMaps, by section: `control_plane(network={"http-protocol": "redirected"})`.
+    """
     log_lines: list[bytes] = []
+    async with cluster(**settings) as (api, client, peers):
+        app = App(
+            Config(api=api.config, system_namespace=SYSTEM), Logger("controller", level="debug", write=log_lines.append)
+        )
+        try:
+            await app.start()
+            yield Kn(client, app, peers, log_lines)
+        finally:
+            await app.stop()
+        assert not [line for line in log_lines if b"reconcile_failed" in line], log_lines
+
+
+@asynccontextmanager
+async def cluster(**settings: dict[str, str]) -> AsyncIterator[tuple[RunningApiServer, Client, "Peers"]]:
+    """The same without a controller."""
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(running_api_server())
         admission.install(api.server)
         client = await stack.enter_async_context(Client(api.config))
         for body in (*system.namespaces(), *system.config_maps("example.com")):
             kind = body["kind"]
+            if kind == "ConfigMap":
+                body["data"] |= settings.get(body["metadata"]["name"].removeprefix("config-").replace("-", "_"), {})
             path = (core.Namespace if kind == "Namespace" else core.ConfigMap).RESOURCE.path(SYSTEM)
             if kind != "Namespace" or body["metadata"]["name"] == SYSTEM:
                 await client.raw("POST", path, body=json.dumps(body).encode())
         await client.raw("POST", core.Endpoints.RESOURCE.path(SYSTEM), body=json.dumps(ACTIVATORS).encode())
         workloads = Workloads(client)
         peers = Peers(client)
-        app = App(
-            Config(api=api.config, system_namespace=SYSTEM), Logger("controller", level="debug", write=log_lines.append)
-        )
-        for part in (workloads, peers, app):
+        for part in (workloads, peers):
             stack.push_async_callback(part.stop)
             await part.start()
-        yield Kn(client, app, peers, log_lines)
-        assert not [line for line in log_lines if b"reconcile_failed" in line], log_lines
+        yield api, client, peers
 
 
 ACTIVATORS = {
