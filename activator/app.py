@@ -101,6 +101,7 @@ class App:
             held_bytes_max=config.held_bytes_max,
             retries=not config.is_strict,
             spreads=not config.is_strict,
+            check_s=0.0 if config.is_strict else config.check_s,
             log=self._log,
         )
         resolver = Resolver(
@@ -128,7 +129,7 @@ class App:
             health=self._health,
             measure=self._metrics.ended if self._metrics is not None else None,
         )
-        self._server = Server(loop, policy)
+        self._server = Server(loop, policy, takes_http2=True)
         for port in PORTS:
             await self._server.listen(config.bind_address, port)
         gc.freeze()
@@ -245,6 +246,8 @@ class App:
             self._metrics.reported(loads)
         if loads:
             self._reporter.push([self._message(load) for load in loads])
+        assert self._revisions is not None
+        self._revisions.check_pods(self._loads.tracked, loop.time())
         if self._waker is not None:
             self._waker.tick(() if self._reporter.is_connected else self._stuck(), loop.time())
 

@@ -19,6 +19,8 @@ _DRAIN_S = 45.0
 AUDIT_S = 30.0
 _WAKE_S = 2.0
 """An autoscaler that is restarted is back by then."""
+_CHECK_S = 10.0
+"""A third of the time for which a queue-proxy that drains still serves (`proxies.drain.QUIET_S`)."""
 _HELD_REQUESTS_MAX = 10_000
 _HELD_BYTES_MAX = 64 * 1024 * 1024
 
@@ -48,11 +50,13 @@ class Config:
     held_requests_max: int = _HELD_REQUESTS_MAX
     """Requests of one revision that wait for capacity at most; beyond it 503. `KNUV_HELD_REQUESTS_MAX`."""
     is_strict: bool = False
-    """As the original: its policies, what cannot be sent to its pod is 502, and without an autoscaler the kubelet's
-    probe fails and nothing is woken. `KNUV_STRICT_COMPAT=1`."""
+    """As the original: its policies; what cannot be sent to its pod is 502; pods in use are not looked at; without an
+    autoscaler the kubelet's probe fails and nothing is woken. `KNUV_STRICT_COMPAT=1`."""
     wake_s: float = _WAKE_S
     """After so long without an autoscaler a revision for which requests wait is taken from zero to one pod; 0: never.
     `KNUV_WAKE_SECONDS`."""
+    check_s: float = _CHECK_S
+    """How often it is looked whether pods in use are on their way out; 0: never. `KNUV_POD_CHECK_SECONDS`."""
     held_bytes_max: int = _HELD_BYTES_MAX
     """Bytes that these hold together at most; beyond it 503. `KNUV_HELD_BYTES_MAX`."""
     audit_s: float = AUDIT_S
@@ -89,6 +93,7 @@ class Config:
             held_requests_max=reading.parsed("KNUV_HELD_REQUESTS_MAX", _count, _HELD_REQUESTS_MAX, 0),
             is_strict=reading.boolean("KNUV_STRICT_COMPAT", False),
             wake_s=reading.parsed("KNUV_WAKE_SECONDS", _seconds, _WAKE_S, 0.0),
+            check_s=reading.parsed("KNUV_POD_CHECK_SECONDS", _seconds, _CHECK_S, 0.0),
             held_bytes_max=reading.parsed("KNUV_HELD_BYTES_MAX", _count, _HELD_BYTES_MAX, 0),
             audit_s=reading.parsed("KNUV_AUDIT_SECONDS", _seconds, AUDIT_S, 0.0),
             debug_address=(

@@ -4,7 +4,7 @@ A revision has a timer only while something of it is unsettled. Source: spec act
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -21,7 +21,10 @@ Key = tuple[str, str]
 
 _TARGET: Final = b"/healthz"
 _HEALTHY_BODY: Final = b"queue"
+_DRAINING_BODY: Final = b"shutting down\n"
 _MESH_STATUSES: Final = (502, 503)
+_OVER: Final = (ProbeOutcome.DRAINING, ProbeOutcome.REFUSED, ProbeOutcome.NOT_MESH)
+"""What says of a pod in use that it is on its way out, gone, or another one. Silence or another 503 may be overload."""
 _TIMEOUT_MAX_S: Final = 1.0
 _TYPICAL_TIMES: Final = 4.0
 _TYPICAL_WEIGHT: Final = 0.125
@@ -34,6 +37,8 @@ def judge(result: ProbeResult) -> ProbeOutcome:
         return ProbeOutcome.REFUSED if result.is_refused else ProbeOutcome.SILENT
     if result.status == 200 and result.body == _HEALTHY_BODY:
         return ProbeOutcome.PASSED
+    if result.status == 503 and result.body == _DRAINING_BODY:
+        return ProbeOutcome.DRAINING
     return ProbeOutcome.MAYBE_MESH if result.status in _MESH_STATUSES else ProbeOutcome.NOT_MESH
 
 
@@ -71,7 +76,7 @@ class _Probing:
 class _Watch:
     """One revision."""
 
-    __slots__ = ("cluster_probe", "key", "passthrough_host", "probes", "published", "states", "timer")
+    __slots__ = ("checks", "cluster_probe", "key", "passthrough_host", "probes", "published", "states", "timer")
 
     def __init__(self, key: Key, states: PodStates, passthrough_host: bytes) -> None:
         self.key = key
@@ -79,6 +84,8 @@ class _Watch:
         self.passthrough_host = passthrough_host
         self.published = Backends()
         self.probes: dict[str, _Probing] = {}
+        self.checks: dict[str, _Probing] = {}
+        """Probes of pods in use."""
         self.cluster_probe: _Probing | None = None
         self.timer: asyncio.TimerHandle | None = None
 
@@ -93,13 +100,16 @@ class PodProber:
         *,
         timeout_s: float,
         publish: Callable[[Key, Backends], None],
+        over: Callable[[Key, str, str], None],
     ) -> None:
+        """`over(key, address, reason)` is called when a pod in use turned out not to be one any more."""
         self._loop = loop
         self._settings = settings
         self._timeout_min_s = timeout_s
         self._typical_s = 0.0
         self._slots = ProbeSlots()
         self._publish = publish
+        self._over = over
         self._watches: dict[Key, _Watch] = {}
 
     def observe(self, key: Key, observation: Observation) -> None:
@@ -121,6 +131,16 @@ class PodProber:
             return False
         self._go_on(watch)
         return True
+
+    def check(self, key: Key, addresses: Iterable[str]) -> None:
+        """Probe pods of the revision that are in use; one that is on its way out leaves."""
+        watch = self._watches.get(key)
+        if watch is None:
+            return
+        for address in addresses:
+            if address not in watch.checks and watch.states.is_checkable(address):
+                probing = watch.checks[address] = _Probing(self._slots)
+                self._claim(watch, probing, address, partial(self._checked, watch, address), is_repeated=True)
 
     def forget(self, key: Key) -> None:
         """The revision's Endpoints are gone: nothing is healthy, and everything is found out anew when they return."""
@@ -159,11 +179,13 @@ class PodProber:
         now_s = self._loop.time()
         for address in states.take_due(now_s):
             probing = watch.probes[address] = _Probing(self._slots)
-            self._claim(watch, probing, address, partial(self._probed, watch, address, probing))
+            done = partial(self._probed, watch, address, probing)
+            self._claim(watch, probing, address, done, is_repeated=states.is_repeated(address))
         cluster_address = states.take_cluster_due(now_s)
         if cluster_address:
             probing = watch.cluster_probe = _Probing(self._slots)
-            self._claim(watch, probing, cluster_address, partial(self._cluster_probed, watch, cluster_address))
+            done = partial(self._cluster_probed, watch, cluster_address)
+            self._claim(watch, probing, cluster_address, done, is_repeated=False)
         if watch.timer is not None:
             watch.timer.cancel()
         next_s = states.next_s
@@ -174,9 +196,17 @@ class PodProber:
         """How long a first probe may take: four times as long as one that passes, within limits."""
         return max(self._timeout_min_s, min(_TYPICAL_TIMES * self._typical_s, _TIMEOUT_MAX_S))
 
-    def _claim(self, watch: _Watch, probing: _Probing, address: str, done: Callable[[ProbeResult], None]) -> None:
+    def _claim(
+        self,
+        watch: _Watch,
+        probing: _Probing,
+        address: str,
+        done: Callable[[ProbeResult], None],
+        *,
+        is_repeated: bool,
+    ) -> None:
         start = partial(self._start, watch, probing, address, done)
-        probing.slot = self._slots.claim(start, is_repeated=watch.states.is_repeated(address))
+        probing.slot = self._slots.claim(start, is_repeated=is_repeated)
 
     def _start(self, watch: _Watch, probing: _Probing, address: str, done: Callable[[ProbeResult], None]) -> None:
         probing.started_s = self._loop.time()
@@ -205,6 +235,15 @@ class PodProber:
         watch.states.probed(address, outcome, now_s)
         self._go_on(watch)
 
+    def _checked(self, watch: _Watch, address: str, result: ProbeResult) -> None:
+        probing = watch.checks.pop(address)
+        probing.probe = None
+        probing.end()
+        outcome = judge(result)
+        if outcome in _OVER and watch.states.suspect(address, self._loop.time()):
+            self._over(watch.key, address, outcome.value)
+            self._go_on(watch)
+
     def _cluster_probed(self, watch: _Watch, address: str, result: ProbeResult) -> None:
         probing, watch.cluster_probe = watch.cluster_probe, None
         assert probing is not None
@@ -216,7 +255,7 @@ class PodProber:
     def _end(self, watch: _Watch) -> None:
         if watch.timer is not None:
             watch.timer.cancel()
-        for probe in watch.probes.values():
+        for probe in (*watch.probes.values(), *watch.checks.values()):
             probe.end()
         if watch.cluster_probe is not None:
             watch.cluster_probe.end()

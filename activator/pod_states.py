@@ -2,8 +2,8 @@
 
 Theory of operation. Kubernetes lists a revision's pods as ready and not ready. A pod takes requests when its
 queue-proxy answered a probe; it need not be ready, which saves a cold start the kubelet's and the API's delays. Healthy
-pods are not probed again, so a settled revision costs nothing. Each pod is probed on its own: one that hangs delays no
-other.
+pods are looked at only while they are in use (`pod_checks`), so a settled revision costs nothing. Each pod is probed on
+its own: one that hangs delays no other.
 
     listed  ->  unsettled  -- probe passed -------------------------->  healthy, until it is not listed any more or
                    ^  |                                                    Kubernetes withdraws its ready
@@ -56,6 +56,8 @@ class ProbeOutcome(Enum):
     """Nobody listens there yet, or any more."""
     SILENT = "silent"
     """No answer in time, or a broken connection."""
+    DRAINING = "draining"
+    """503 from a queue-proxy that shuts down; for the question of a mesh as any 503."""
     MAYBE_MESH = "maybe-mesh"
     """502 or 503: from the pod, or from a mesh that does not let us through."""
     NOT_MESH = "not-mesh"
@@ -209,6 +211,10 @@ class PodStates:
         else:
             return False
         return True
+
+    def is_checkable(self, address: str) -> bool:
+        """Whether `address` is in use because it has passed a probe, so that another one can tell that it is over."""
+        return address in self._healthy and self._settings.mesh_mode is not MeshMode.DISABLED
 
     def is_wanted(self, address: str) -> bool:
         """Whether the outcome of a probe of `address` under way is still wanted."""

@@ -5,7 +5,7 @@ does not matter. What follows from them goes into one snapshot, which replaces t
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -21,6 +21,7 @@ from activator.endpoints import (
     trusts_not_ready,
 )
 from activator.loads import RevisionKey
+from activator.pod_checks import PodChecks
 from activator.pod_prober import Observation, PodProber
 from activator.pod_states import Backends, ProbeSettings
 from kube.client import Client
@@ -58,12 +59,14 @@ class Revisions:
         held_bytes_max: int,
         retries: bool,
         spreads: bool,
+        check_s: float,
         log: Logger,
     ) -> None:
         """`own_address`: as the public Endpoints list it. `held_max`: requests that wait per revision at most.
 
         `held_bytes_max`: bytes that these hold at most. `retries`: what cannot be sent to its pod goes to another.
-        `spreads`: pods get requests evenly, not as the original chooses.
+        `spreads`: pods get requests evenly, not as the original chooses. `check_s`: how often pods in use are
+        looked at.
         """
         self.by_key: dict[RevisionKey, ActiveRevision] = {}
         """For the request path: one look-up."""
@@ -77,7 +80,10 @@ class Revisions:
         self._retries = retries
         self._spreads = spreads
         self._log = log
-        self._prober = PodProber(loop, probe_settings, timeout_s=probe_timeout_s, publish=self._publish)
+        self._prober = PodProber(
+            loop, probe_settings, timeout_s=probe_timeout_s, publish=self._publish, over=self._pod_is_over
+        )
+        self._checks = PodChecks(check_s)
         self._revisions = Informer(client, Revision, log=log)
         self._private = Informer(client, Endpoints, label_selector=_PRIVATE, log=log)
         self._public = Informer(client, Endpoints, label_selector=_PUBLIC, log=log)
@@ -131,6 +137,14 @@ class Revisions:
             passthrough_host=_passthrough_host(revision),
         )
         self._prober.observe((namespace, name), observation)
+
+    def check_pods(self, in_use: Iterable[RevisionKey], now_s: float) -> None:
+        """Once a second: look whether pods of the revisions `in_use` are on their way out."""
+        known = ((key, self.by_key.get(key)) for key in in_use)
+        pods = [(key, len(active.throttler.snapshot.pods)) for key, active in known if active is not None]
+        for key in self._checks.take(pods, now_s):
+            addresses = [target.address for target in self.by_key[key].throttler.targets]
+            self._prober.check((key.namespace.decode(), key.name.decode()), addresses)
 
     async def audit(self) -> list[str]:
         """Compare everything with fresh lists and with the probes, repair and name what differs. Raises as lists do."""
@@ -212,6 +226,10 @@ class Revisions:
         """A request could not be sent to this address."""
         if self._prober.suspect(key, address):
             self._log.warning("pod_suspect", namespace=key[0], revision=key[1], pod=address, reason=reason)
+
+    def _pod_is_over(self, key: tuple[str, str], address: str, reason: str) -> None:
+        """A probe of a pod in use said that it is on its way out, gone, or another one."""
+        self._log.info("pod_over", namespace=key[0], revision=key[1], pod=address, reason=reason)
 
     def _revision_changed(self, old: Revision | None, new: Revision | None) -> None:
         changed = new or old

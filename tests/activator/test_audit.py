@@ -52,6 +52,7 @@ async def test_a_snapshot_that_went_wrong_is_named_and_repaired() -> None:
             held_bytes_max=1000,
             retries=True,
             spreads=True,
+            check_s=0.0,
             log=Logger("test"),
         )
         await revisions.start()

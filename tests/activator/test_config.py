@@ -28,7 +28,7 @@ def test_defaults_are_those_of_the_original(environ: dict[str, str]) -> None:
     assert (config.idle_connections_max, config.idle_connections_per_pod_max) == (1000, 100)
     assert (config.drain_s, config.is_strict) == (45.0, False)
     assert (config.held_requests_max, config.held_bytes_max) == (10_000, 64 * 1024 * 1024)
-    assert (config.debug_address, config.audit_s, config.wake_s) == (None, 30.0, 2.0)
+    assert (config.debug_address, config.audit_s, config.wake_s, config.check_s) == (None, 30.0, 2.0, 10.0)
     assert (config.cluster_domain, config.bind_address, config.resolves_by_endpoints) == ("cluster.local", None, False)
 
 
@@ -48,12 +48,13 @@ def test_everything_can_be_set(environ: dict[str, str]) -> None:
             "KNUV_DEBUG_ADDRESS": "[::1]:8099",
             "KNUV_AUDIT_SECONDS": "5",
             "KNUV_WAKE_SECONDS": "0",
+            "KNUV_POD_CHECK_SECONDS": "2.5",
         }
     )
     assert (config.probe_timeout_s, config.probe_frequency_s, config.idle_connections_max) == (1.0, 0.05, 16)
     assert (config.drain_s, config.is_strict) == (0.5, True)
     assert (config.held_requests_max, config.held_bytes_max) == (0, 4096)
-    assert (config.debug_address, config.audit_s, config.wake_s) == (("::1", 8099), 5.0, 0.0)
+    assert (config.debug_address, config.audit_s, config.wake_s, config.check_s) == (("::1", 8099), 5.0, 0.0, 2.5)
     assert (config.resolves_by_endpoints, config.bind_address) == (True, "127.0.0.9")
 
 

@@ -29,6 +29,8 @@ def answer(status: int, body: bytes = b"") -> ProbeResult:
         (answer(301, b"queue"), ProbeOutcome.NOT_MESH),
         (answer(502), ProbeOutcome.MAYBE_MESH),
         (answer(503), ProbeOutcome.MAYBE_MESH),
+        (answer(503, b"no healthy upstream"), ProbeOutcome.MAYBE_MESH),
+        (answer(503, b"shutting down\n"), ProbeOutcome.DRAINING),
         (ProbeResult(error="connection refused", is_refused=True), ProbeOutcome.REFUSED),
         (ProbeResult(error="no result within 0.3 s"), ProbeOutcome.SILENT),
         (ProbeResult(head=answer(200).head, body=b"queue", error="EOF"), ProbeOutcome.SILENT),
@@ -50,6 +52,7 @@ async def prober() -> AsyncIterator[tuple[PodProber, asyncio.Queue[Backends]]]:
         ProbeSettings(frequency_s=0.2),
         timeout_s=60.0,
         publish=lambda key, backends: published.put_nowait(backends),
+        over=lambda key, address, reason: None,
     )
     try:
         yield running, published
