@@ -15,6 +15,7 @@ from autoscaler.cluster_settings import NETWORK, ClusterSettings
 from autoscaler.config import Config
 from autoscaler.debug_server import DebugServer
 from autoscaler.envelope import Envelope
+from autoscaler.failures import Failures
 from autoscaler.garbage import GarbageKeeper
 from autoscaler.hpa import HpaReconciler
 from autoscaler.multiscaler import UNKNOWN_SCALE, MultiScaler, Outcome, Revision, RevisionKey
@@ -73,7 +74,8 @@ class App:
         self._deployments = Informer(client, Deployment, label_selector=REVISION_LABEL, log=self._log)
         self._pod_informer = Informer(client, Pod, label_selector=REVISION_LABEL, log=self._log)
         self._pods = RevisionPods(self._pod_informer, self._wake)
-        self._scalers = MultiScaler(self._pods.ready_count, is_strict=config.strict_compat)
+        failures = Failures("decision_failed", clock=self._clock, log=self._log)
+        self._scalers = MultiScaler(self._pods.ready_count, is_strict=config.strict_compat, on_failure=failures.note)
         self._events = EventRecorder(client, component="autoscaler", clock=time.time, log=self._log)
         self._settings = ClusterSettings(self._wake_all, self._refuse_config, self._log)
         self._prober = ActivatorProber(self._resolver)

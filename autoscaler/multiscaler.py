@@ -91,12 +91,20 @@ class Outcome(NamedTuple):
 class MultiScaler:
     """The revisions by key. `ready_pods(key)` counts a revision's ready pods, 0 when there are none.
 
-    `is_strict`: an autoscaler that has just started takes silence for no load, as the original does.
+    `is_strict`: an autoscaler that has just started takes silence for no load, as the original does. `on_failure(key,
+    error)` is told of a decision that failed, which is a bug of ours: it changes nothing, and the others are made.
     """
 
-    def __init__(self, ready_pods: Callable[[RevisionKey], int], *, is_strict: bool = False) -> None:
+    def __init__(
+        self,
+        ready_pods: Callable[[RevisionKey], int],
+        *,
+        is_strict: bool = False,
+        on_failure: Callable[[RevisionKey, Exception], None] | None = None,
+    ) -> None:
         self._ready_pods = ready_pods
         self._is_strict = is_strict
+        self._on_failure = on_failure
         self._revisions: dict[RevisionKey, Revision] = {}
         self._phases: list[dict[RevisionKey, Revision]] = [{} for _ in range(PHASES)]
 
@@ -155,7 +163,7 @@ class MultiScaler:
         revision.collection.record(at_s, stat)
         # -1 does not qualify: a revision that was never decided is not known to be at zero.
         if revision.desired == 0 and stat.average_concurrent_requests != 0:
-            return self.decide(revision, now_s, poked_s=now_s)
+            return self._decide_or_tell(revision, now_s, poked_s=now_s)
         return None
 
     def decide_phase(self, phase: int, now_s: float) -> list[Outcome]:
@@ -163,7 +171,7 @@ class MultiScaler:
         outcomes: list[Outcome] = []
         for revision in self._phases[phase % PHASES].values():
             if now_s >= revision.first_due_s:
-                outcome = self.decide(revision, now_s)
+                outcome = self._decide_or_tell(revision, now_s)
                 if outcome is not None:
                     outcomes.append(outcome)
         return outcomes
@@ -199,6 +207,15 @@ class MultiScaler:
     def in_phase(self, phase: int) -> list[Revision]:
         """The revisions of one phase."""
         return list(self._phases[phase % PHASES].values())
+
+    def _decide_or_tell(self, revision: Revision, now_s: float, *, poked_s: float | None = None) -> Outcome | None:
+        try:
+            return self.decide(revision, now_s, poked_s=poked_s)
+        except Exception as error:
+            if self._on_failure is None:
+                raise
+            self._on_failure(revision.key, error)
+            return None
 
     def _phase_with_room(self, phase: int) -> int:
         """The phase itself, or the next one that is not overfull when very many revisions appear at once."""

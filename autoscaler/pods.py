@@ -22,7 +22,8 @@ class PodCounts(NamedTuple):
 
 
 class ReadyPod(NamedTuple):
-    """A pod that can be scraped. `started_s`: Unix seconds, or None when the kubelet has not said."""
+    """A pod that can be scraped. `started_s`: Unix seconds, or None when the kubelet has not said, or nothing
+    readable."""
 
     ip: str
     started_s: float | None
@@ -48,11 +49,7 @@ def count_pods(pods: Iterable[Pod]) -> PodCounts:
 
 def ready_pods(pods: Iterable[Pod]) -> list[ReadyPod]:
     """The ready ones, with their addresses and starts."""
-    return [
-        ReadyPod(pod.status.pod_ip, parse_time_s(pod.status.start_time) if pod.status.start_time else None)
-        for pod in pods
-        if pod.is_ready()
-    ]
+    return [ReadyPod(pod.status.pod_ip, _start_s(pod)) for pod in pods if pod.is_ready()]
 
 
 def split_by_age(pods: Iterable[ReadyPod], now_s: float, old_from_s: float) -> tuple[list[str], list[str]]:
@@ -63,3 +60,10 @@ def split_by_age(pods: Iterable[ReadyPod], now_s: float, old_from_s: float) -> t
         is_old = pod.started_s is not None and now_s - pod.started_s >= old_from_s
         (old if is_old else young).append(pod.ip)
     return old, young
+
+
+def _start_s(pod: Pod) -> float | None:
+    try:
+        return parse_time_s(pod.status.start_time) if pod.status.start_time else None
+    except ValueError:
+        return None  # such a pod counts as young, as one without a start does

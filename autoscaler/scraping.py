@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
+from autoscaler.failures import Failures
 from autoscaler.multiscaler import PHASE_S, PHASES, MultiScaler, Revision, RevisionKey
 from autoscaler.pods import ReadyPod
 from autoscaler.scrape_client import ScrapeClient, ScrapeTarget
@@ -59,6 +60,7 @@ class Scraping:
         self._log = log
         self.on_look: Callable[[RevisionKey, float], None] | None = None
         """Told how many seconds it took to ask a revision's pods, where somebody measures that."""
+        self._failures = Failures("scrape_crashed", clock=clock, log=log)
         self._random = random.Random()
         self._scrapers: dict[RevisionKey, tuple[ScrapeTarget, Scraper]] = {}
         self._gauges: dict[RevisionKey, tuple[MetricUrl, Scraper]] = {}
@@ -74,7 +76,10 @@ class Scraping:
         tick."""
         for decided in _decided_after(phase):
             for revision in self._scalers.in_phase(decided):
-                self._start(revision, due_s)
+                try:
+                    self._start(revision, due_s)
+                except Exception as error:  # noqa: BLE001 - a bug that meets one revision must not keep others unseen
+                    self._failures.note(revision.key, error)
 
     def work_in_phase(self, phase: int) -> int:
         """About how many pods are asked at `phase`."""
@@ -181,8 +186,8 @@ class Scraping:
     def _ended(self, key: RevisionKey, task: asyncio.Task[None]) -> None:
         if self._running.get(key) is task:
             del self._running[key]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._log.exception("scrape_crashed", error, namespace=key[0], revision=key[1])
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self._failures.note(key, error)
 
     def _note(self, key: RevisionKey, error: ScrapeError | None) -> None:
         before = self._errors.get(key)

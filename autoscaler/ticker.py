@@ -46,7 +46,7 @@ class Ticker:
         """Begin; needs a running loop."""
         self._started_s = self._clock()
         self._started_loop_s = asyncio.get_running_loop().time()
-        self._sleep()
+        self._sleep_until(self._next_wake())
 
     def stop(self) -> None:
         """Tick no more."""
@@ -56,25 +56,29 @@ class Ticker:
 
     def _tick(self) -> None:
         now = int((asyncio.get_running_loop().time() - self._started_loop_s) / PHASE_S)
+        wake = now + 1
         try:
             for phase in range(max(self.phase + 1, now - PHASES + 1), now + 1):
                 self.phase = phase
                 for outcome in self._scalers.decide_phase(phase, self._clock()):
                     self._announce(outcome)
                 self._scraping.start_phase(phase, self._started_s + phase * PHASE_S)
+            wake = self._next_wake()
         finally:
-            self._sleep()  # a revision that cannot be decided, which is a bug, does not end it for all others
+            self._sleep_until(wake)  # whatever failed, which is a bug, does not end it for all revisions
 
-    def _sleep(self) -> None:
-        """Sleep until enough is due."""
+    def _sleep_until(self, phase: int) -> None:
+        self._timer = asyncio.get_running_loop().call_at(self._started_loop_s + phase * PHASE_S, self._tick)
+
+    def _next_wake(self) -> int:
+        """The phase until which enough is due."""
         phase = self.phase + 1
         last = self.phase + _TOGETHER_MAX
         work = self._work(phase)
         while phase < last and work < _WORK_MAX:
             phase += 1
             work += self._work(phase)
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_at(self._started_loop_s + phase * PHASE_S, self._tick)
+        return phase
 
     def _work(self, phase: int) -> int:
         return self._scalers.count_in_phase(phase) + self._scraping.work_in_phase(phase)

@@ -177,3 +177,39 @@ def test_the_specs_of_two_revisions_do_not_mix() -> None:
     assert first is not None
     assert second is not None
     assert replace(first.decider.spec, target_value=0.7, total_value=1.0) == second.decider.spec
+
+
+def test_a_revision_that_cannot_be_decided_does_not_keep_the_others_from_it() -> None:
+    cluster = Cluster()
+    failed: list[tuple[RevisionKey, str]] = []
+    names = ("first", "broken", "last")
+
+    def ready_pods(key: RevisionKey) -> int:
+        if is_broken and key[1] == "broken":
+            raise ValueError("cannot count")
+        return 1
+
+    is_broken = False
+    cluster.scalers = MultiScaler(ready_pods, on_failure=lambda key, error: failed.append((key, str(error))))
+    for name in names:
+        cluster.put(("default", name))
+        cluster.stat(0, ("default", name))
+    cluster.run(2)
+    is_broken = True
+    for name in names:
+        # A poke decides at once, a stat for what runs in its phase.
+        outcome = cluster.stat(100, ("default", name))
+        assert (outcome is None) == (name == "broken")
+    cluster.run(2)
+    assert [cluster.desired(("default", name)) for name in names] == [1, 0, 1]
+    assert failed == [(("default", "broken"), "cannot count")] * 2
+
+
+def test_without_anybody_to_tell_a_failure_is_raised() -> None:
+    cluster = Cluster()
+    ready = iter([1])
+    cluster.scalers = MultiScaler(lambda key: next(ready))
+    cluster.put()
+    cluster.stat(0)
+    with pytest.raises(StopIteration):
+        cluster.run(2)

@@ -283,3 +283,24 @@ async def test_a_forgotten_revision_is_not_scraped() -> None:
     await scaler.run(4)
     assert scaler.scraping.error(KEY) is None
     await scaler.scraping.stop()
+
+
+async def test_a_revision_whose_scrape_breaks_does_not_keep_the_others_unseen() -> None:
+    scaler = Autoscaler()
+    scaler.pods.count = 1
+    scaler.load = 30.0
+    settings = scaler.scalers.get(KEY)
+    assert settings is not None
+    broken = ("default", "broken")
+    scaler.scalers.put(broken, settings.decider.spec, settings.collection.spec, scaler.clock(), scaler.phase - 1)
+    ready = scaler.pods.ready
+
+    def ready_or_fail(key: RevisionKey) -> list[ReadyPod]:
+        if key == broken:
+            raise ValueError("cannot list")
+        return ready(key)
+
+    scaler.scraping._ready_pods = ready_or_fail
+    await scaler.run(20)
+    assert settings.collection.load("concurrency", scaler.clock()) == (30.0, 30.0, 1.0)
+    assert b"".join(scaler.lines).count(b"scrape_crashed") == 1

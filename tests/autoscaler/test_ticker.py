@@ -92,7 +92,7 @@ async def test_a_stopped_ticker_ticks_no_more() -> None:
     assert len(turns.decided) == handled
 
 
-async def test_a_revision_that_cannot_be_decided_does_not_stop_the_others() -> None:
+async def test_whatever_fails_in_a_tick_the_next_one_comes() -> None:
     turns = Turns()
     decide, told = turns.decide_phase, []
 
@@ -110,3 +110,22 @@ async def test_a_revision_that_cannot_be_decided_does_not_stop_the_others() -> N
     ticker.stop()
     assert [str(error) for error in told] == ["cannot decide"]
     assert turns.decided[:30] == list(range(1, 31))
+
+
+@pytest.mark.parametrize("broken", ["decide_phase", "start_phase", "work_in_phase"])
+async def test_no_failure_ends_the_ticking(broken: str) -> None:
+    turns = Turns()
+    told: list[object] = []
+    works = getattr(turns, broken)
+
+    def fail_at_first(*arguments: float) -> object:
+        setattr(turns, broken, works)
+        raise ValueError("a bug")
+
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+    ticker = turns.ticker()
+    ticker.start()
+    setattr(turns, broken, fail_at_first)
+    await turns.until(30)
+    ticker.stop()
+    assert len(told) == 1
