@@ -17,6 +17,7 @@ from proxies.fields import DATE, Field
 from proxies.headers import DateLine
 from proxies.http2.endpoint import Endpoint
 from proxies.http2.errors import CANCEL, INTERNAL_ERROR, SETTINGS_TIMEOUT
+from proxies.http2.grpc import GRPC_CODES, grpc_block, is_grpc
 from proxies.http2.rendering import lines_block, relayed_block, response_block, trailers_block
 from proxies.http2.server import ServerConnection
 from proxies.http2.stream import Stream
@@ -291,6 +292,9 @@ class _DownstreamStream(Stream):
         """Send an answer of our own."""
         exchange = self._exchange
         assert exchange is not None
+        if self._connection.server.grpc_errors and is_grpc(exchange.request) and answer.status in GRPC_CODES:
+            self.send_head(grpc_block(answer), True)
+            return
         block = response_block(answer.head()) + self._connection.date_block()
         is_bodiless = not answer.body or exchange.request.method == b"HEAD"
         self.send_head(block, is_bodiless)

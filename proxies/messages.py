@@ -18,6 +18,7 @@ REASONS: Final = {
     100: b"Continue",
     101: b"Switching Protocols",
     200: b"OK",
+    307: b"Temporary Redirect",
     400: b"Bad Request",
     404: b"Not Found",
     405: b"Method Not Allowed",

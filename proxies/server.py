@@ -34,15 +34,18 @@ class Server:
         head_timeout_s: float = HEAD_TIMEOUT_S,
         is_side_port: bool = False,
         takes_http2: bool = False,
+        grpc_errors: bool = False,
     ) -> None:
         """`logger` hears when connections have to wait because no file descriptor is left.
 
         `head_timeout_s`: how long the head of a request may take, from its first byte or from the connection's begin.
         `is_side_port`: few will ask, and a flood of them must not take the main port's file descriptors.
         `takes_http2`: a connection that begins with the preface of HTTP/2 is served as such.
+        `grpc_errors`: gRPC clients get our own 502, 503 and 504 in their terms.
         """
         self.head_timeout_s = head_timeout_s
         self.takes_http2 = takes_http2
+        self.grpc_errors = grpc_errors
         self._loop = loop
         self._policy = policy
         self._date = DateLine()

@@ -83,7 +83,7 @@ class App:
             tells_timing=config.server_timing,
         )
         self._waiters = DrainPolicy(self._wait_for_drain)
-        self._main = Server(loop, self._policy, self._logger, takes_http2=True)
+        self._main = Server(loop, self._policy, self._logger, takes_http2=True, grpc_errors=config.grpc_errors)
         self._admin = Server(loop, self._waiters, self._logger, is_side_port=True)
         self._stat = Server(loop, StatPolicy(self._snapshot), self._logger, is_side_port=True)
         self._profiling = self._profiling_if_on()

@@ -72,6 +72,8 @@ class Config:
     `KNUV_USER_SOCKET`."""
     single_port: bool = False
     """Open the configured main port only, and not its sibling of 8012 and 8013. `KNUV_SINGLE_PORT`."""
+    grpc_errors: bool = False
+    """gRPC clients get our own 502, 503 and 504 as `grpc-status`. `KNUV_GRPC_ERRORS`."""
     server_timing: bool = False
     """Responses carry `Server-Timing`. `KNUV_SERVER_TIMING`."""
     bind_address: str = ""
@@ -131,6 +133,7 @@ class Config:
             serving_pod_ip=env.text("SERVING_POD_IP"),
             user_socket=env.parsed("KNUV_USER_SOCKET", _socket_path, "", ""),
             single_port=env.boolean("KNUV_SINGLE_PORT", False),
+            grpc_errors=env.boolean("KNUV_GRPC_ERRORS", False),
             server_timing=env.boolean("KNUV_SERVER_TIMING", False),
             bind_address=env.text("KNUV_BIND_ADDRESS", ""),
             observability=Observability.from_env(env),

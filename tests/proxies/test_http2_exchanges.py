@@ -545,3 +545,27 @@ async def test_an_app_that_cannot_be_reached_is_502_for_all_that_wait() -> None:
             status, text = await client.response(stream_id)
             assert status == 502
             assert b"connection refused" in text
+
+
+@pytest.mark.parametrize(("status", "code"), [(502, "14"), (503, "14"), (504, "4")])
+async def test_clients_of_grpc_get_our_errors_in_their_terms_where_that_is_wanted(status: int, code: str) -> None:
+    async with running_bench() as bench:
+        bench.policy.decide = lambda exchange: exchange.answer(Answer.error(status, "99 % full \u00e9"))
+        client = await bench.client()
+        client.request(1, ("content-type", "application/grpc+proto"), method="POST", done=False)
+        assert (await client.response(1))[0] == status
+        bench.server.grpc_errors = True
+        client.request(3, ("content-type", "application/grpc+proto"), method="POST", done=False)
+        fields, is_done, _ = await client.fields(3)
+        assert is_done
+        assert fields == {
+            ":status": "200",
+            "content-type": "application/grpc",
+            "grpc-status": code,
+            "grpc-message": "99 %25 full %C3%A9",
+        }
+        client.request(5)
+        assert (await client.response(5))[0] == status
+        bench.policy.decide = lambda exchange: exchange.answer(Answer.error(400, "bad"))
+        client.request(7, ("content-type", "application/grpc"), method="POST", done=False)
+        assert (await client.response(7))[0] == 400
