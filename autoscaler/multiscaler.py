@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeAlias
 from autoscaler.collector import Collection, MetricSpec
 from autoscaler.decider import TICK_S, Decider, DeciderSpec, Decision
 from autoscaler.decision_log import DecisionLog
+from autoscaler.early_stats import EarlyStats
 from kube.autoscaling.metric_url import MetricUrl
 from proxies.wire.stat import Stat
 
@@ -91,8 +92,9 @@ class Outcome(NamedTuple):
 class MultiScaler:
     """The revisions by key. `ready_pods(key)` counts a revision's ready pods, 0 when there are none.
 
-    `is_strict`: an autoscaler that has just started takes silence for no load, as the original does. `on_failure(key,
-    error)` is told of a decision that failed, which is a bug of ours: it changes nothing, and the others are made.
+    `is_strict`: an autoscaler that has just started takes silence for no load, and drops stats for revisions that it
+    does not know yet, as the original does. `on_failure(key, error)` is told of a decision that failed, which is a bug
+    of ours: it changes nothing, and the others are made.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class MultiScaler:
         self._is_strict = is_strict
         self._on_failure = on_failure
         self._revisions: dict[RevisionKey, Revision] = {}
+        self._early = EarlyStats()
         self._phases: list[dict[RevisionKey, Revision]] = [{} for _ in range(PHASES)]
 
     def __iter__(self) -> Iterator[Revision]:
@@ -144,6 +147,8 @@ class MultiScaler:
         revision.metric_url = metric_url
         revision.phase = self._phase_with_room(phase)
         self._phases[revision.phase][key] = revision
+        for stat, arrived_s in self._early.take(key, now_s):
+            collection.record(_sent_s(stat, arrived_s), stat)
         return revision
 
     def delete(self, key: RevisionKey) -> None:
@@ -153,14 +158,13 @@ class MultiScaler:
             del self._phases[revision.phase][key]
 
     def record(self, key: RevisionKey, stat: Stat, now_s: float) -> Outcome | None:
-        """Take a stat from outside; the outcome when it made for an immediate decision. Unknown keys are dropped."""
+        """Take a stat from outside; the outcome when it made for an immediate decision."""
         revision = self._revisions.get(key)
         if revision is None:
+            if not self._is_strict:
+                self._early.keep(key, stat, now_s)
             return None
-        # A forwarded stat carries the second of its arrival, by the clock of another replica. One from the future would
-        # make all that follows look old, and load that seems older than any forwarder keeps it is load all the same.
-        at_s = stat.timestamp if now_s - _FORWARDED_WITHIN_S <= stat.timestamp <= now_s else now_s
-        revision.collection.record(at_s, stat)
+        revision.collection.record(_sent_s(stat, now_s), stat)
         # -1 does not qualify: a revision that was never decided is not known to be at zero.
         if revision.desired == 0 and stat.average_concurrent_requests != 0:
             return self._decide_or_tell(revision, now_s, poked_s=now_s)
@@ -224,6 +228,15 @@ class MultiScaler:
             if len(self._phases[candidate % PHASES]) < share:
                 return candidate % PHASES
         raise AssertionError("some phase always holds no more than its share")
+
+
+def _sent_s(stat: Stat, arrived_s: float) -> float:
+    """The second that a stat is about.
+
+    A forwarded stat carries the second of its arrival, by the clock of another replica. One from the future would make
+    all that follows look old, and load that seems older than any forwarder keeps it is load all the same.
+    """
+    return stat.timestamp if arrived_s - _FORWARDED_WITHIN_S <= stat.timestamp <= arrived_s else arrived_s
 
 
 def initial_excess_burst_capacity(spec: DeciderSpec) -> int:

@@ -194,7 +194,8 @@ class Ownership:
     def _lost(self, bucket: str) -> None:
         self._held.discard(bucket)
         now = asyncio.get_running_loop().time()
-        for scope in self._reconciles.get(bucket, ()):
+        # Taken away, since a reconcile that still ends from an earlier loss cannot be cancelled again.
+        for scope in self._reconciles.pop(bucket, ()):
             scope.reschedule(now)
         self._on_lost()
         lease = self._leases.get(self._config.system_namespace, bucket)

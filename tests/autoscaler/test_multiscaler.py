@@ -213,3 +213,13 @@ def test_without_anybody_to_tell_a_failure_is_raised() -> None:
     cluster.stat(0)
     with pytest.raises(StopIteration):
         cluster.run(2)
+
+
+@pytest.mark.parametrize(("is_strict", "expected"), [(False, 5), (True, -1)])
+def test_what_is_heard_of_a_revision_before_its_first_reconcile_counts(is_strict: bool, expected: int) -> None:
+    cluster = Cluster()
+    cluster.scalers = MultiScaler(lambda key: 0, is_strict=is_strict)
+    assert cluster.stat(350) is None
+    cluster.put()
+    cluster.run(2)
+    assert cluster.desired() == expected

@@ -263,6 +263,33 @@ async def test_work_under_way_is_cancelled_when_the_revision_is_lost(make: Make)
     assert cancelled.is_set()
 
 
+async def test_a_bucket_may_be_lost_again_before_work_from_the_first_time_has_ended(make: Make, client: Client) -> None:
+    replica = make()
+    await replica.start()
+    bucket = bucket_names(1)[0]
+    may_end = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await may_end.wait()
+
+    async def lose() -> None:
+        other = {"holderIdentity": "somebody", "leaseDurationSeconds": 1}
+        await client.patch(Lease, bucket, SYSTEM, {"spec": other})
+
+    doing = asyncio.create_task(replica.ownership.while_owned(KEY, work))
+    await asyncio.sleep(0)
+    await lose()
+    await eventually(lambda: replica.turns == ["gained", "lost", "gained"])
+    await lose()
+    await eventually(lambda: replica.turns[:4] == ["gained", "lost", "gained", "lost"])
+    may_end.set()
+    assert await asyncio.wait_for(doing, 2) is None
+    assert b"election_failed" not in b"".join(replica.lines)
+
+
 async def test_what_work_raises_is_raised(make: Make) -> None:
     replica = make()
     await replica.start()
