@@ -34,8 +34,6 @@ _LINGER_S: Final = 60.0
 """How long the end of a response may wait for a client that opens no window."""
 _DRAIN_STEP_S: Final = 1.0
 """When a client that does not answer the first step of a drain gets the second."""
-_FLUSH_S: Final = 2.0
-"""How long the last bytes that were written may take to leave."""
 
 
 class Http2Downstream(CoreProtocol, Timer):
@@ -99,9 +97,6 @@ class Http2Downstream(CoreProtocol, Timer):
         super().connection_lost(error)
 
     def on_timer(self, now_s: float) -> None:
-        if self._transport.is_closing():
-            self._transport.abort()
-            return
         if self._head_due_s and self._head_due_s <= now_s:
             self.core.close(
                 SETTINGS_TIMEOUT, "expected the rest of a message, or an acknowledgement of SETTINGS, sooner"
@@ -122,7 +117,7 @@ class Http2Downstream(CoreProtocol, Timer):
     def flush(self) -> None:
         super().flush()
         if self.core.is_drained:
-            self.close()
+            self.close_transport()
 
     # What the server calls.
 
@@ -135,12 +130,6 @@ class Http2Downstream(CoreProtocol, Timer):
     def go_away(self) -> None:
         """Close at the end of a drain."""
         self.core.close()
-
-    def close(self) -> None:
-        """Close behind what was written; a client that does not take that is not waited for long."""
-        self._transport.close()
-        if self._transport.get_write_buffer_size():
-            self.server.timers.arm(self, time.monotonic() + _FLUSH_S)
 
     # What the streams call.
 

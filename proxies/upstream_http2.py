@@ -7,7 +7,6 @@ one when that is full. Requests that come while a connection is being dialled wa
 import asyncio
 import time
 from collections import deque
-from typing import Final
 
 from proxies.exchange import Ending, Exchange
 from proxies.fields import Field
@@ -21,9 +20,6 @@ from proxies.messages import ResponseHead
 from proxies.upstream import Endpoint, Unreachable, keep_alive
 
 __all__ = ["Http2Upstream", "Multiplexer"]
-
-_FLUSH_S: Final = 2.0
-"""How long the last bytes that were written may take to leave."""
 
 
 class Multiplexer:
@@ -44,6 +40,7 @@ class Multiplexer:
             if connection.core.can_open:
                 connection.start(exchange)
                 return
+        self._is_wanted()
         self._waiting.append(exchange)
         self._dial()
 
@@ -100,6 +97,7 @@ class Multiplexer:
             self._dial()
 
     def _is_wanted(self) -> bool:
+        """Whether somebody waits; those who left are forgotten."""
         waiting = self._waiting
         while waiting and waiting[0].is_over:
             waiting.popleft()
@@ -145,11 +143,9 @@ class Http2Upstream(CoreProtocol):
         self.stream_ended()
 
     def close(self) -> None:
-        """Close; a peer that does not read is not waited for long."""
+        """Close at once; streams that are open are lost."""
         self.core.close()
         self.flush()
-        if self._transport.get_write_buffer_size():
-            self._loop.call_later(_FLUSH_S, self._transport.abort)
 
     # What the transport and the core call.
 

@@ -6,7 +6,7 @@ output, and each of them writes once: at the end of the read that caused it, or,
 """
 
 import asyncio
-from typing import Final, TypeVar, cast
+from typing import Final, cast
 from weakref import WeakKeyDictionary
 
 from proxies.http2.connection import Connection
@@ -16,7 +16,8 @@ __all__ = ["CoreProtocol", "Turn"]
 _WRITE_HIGH_BYTES: Final = 64 * 1024
 """Beyond it DATA waits in its streams, where each has its own bound, and heads go on to be written."""
 
-C = TypeVar("C", bound=Connection)
+_FLUSH_S: Final = 2.0
+"""How long the last bytes that were written may take to leave."""
 
 
 class Turn:
@@ -49,7 +50,10 @@ class Turn:
             # Writing may tell streams that there is room, or none, and make more to write.
             self._waiting = []
             for protocol in waiting:
-                protocol.flush()
+                try:
+                    protocol.flush()
+                except Exception as error:  # noqa: BLE001 - one connection's bug must not silence the others
+                    self._loop.call_exception_handler({"message": f"{protocol!r} failed", "exception": error})
             waiting = self._waiting
         self._is_within = False
 
@@ -129,10 +133,18 @@ class CoreProtocol(asyncio.Protocol):
         """Write what there is; close behind it when the connection is over."""
         transport = self._transport
         data = self.core.take_output()
+        if transport.is_closing():
+            return
         if data:
             transport.write(data)
         if self.core.is_over:
-            transport.close()
+            self.close_transport()
+
+    def close_transport(self) -> None:
+        """Close behind what was written; a peer that does not take that is not waited for long."""
+        self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._loop.call_later(_FLUSH_S, self._transport.abort)
 
     # Inside.
 

@@ -31,7 +31,7 @@ Source: OpenTelemetry "Metrics Data Model" and "Metrics SDK" (cardinality limits
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Final, Generic, TypeAlias, TypeVar
 
@@ -177,6 +177,10 @@ class Instrument(Generic[Series]):
                 return self.series(OVERFLOW)
             series = self._series[key] = self._new_series(dict(attributes))
         return series
+
+    def keep_only(self, series: Container[Series]) -> None:
+        """Forget every other series: what they told of is gone."""
+        self._series = {key: known for key, known in self._series.items() if known in series}
 
     def observe(self, observe: Callable[[], Observations]) -> None:
         """Let `observe` tell (attributes, value) of every series whenever somebody reads them.
