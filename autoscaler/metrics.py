@@ -92,13 +92,19 @@ class RevisionMetrics:
             if autoscaler is None:
                 return
             if len(self._durations) > 2 * len(self._scalers):
-                self._durations.clear()  # mostly of revisions that have gone; the others find their series again
+                self._forget_gone()  # nobody reads
             attributes = _attributes(autoscaler)
             del attributes["kn.revision.name"]
             series = self._durations[key] = self._scrapes.series(attributes)
         series.record(duration_s)
 
+    def _forget_gone(self) -> None:
+        """Drop the histogram's series of configurations without any revision that was scraped here."""
+        self._durations = {key: series for key, series in self._durations.items() if self._scalers.get(key) is not None}
+        self._scrapes.keep_only(set(self._durations.values()))
+
     def _read(self) -> None:
+        self._forget_gone()
         known = {row.revision.key: row.series for row in self._rows}
         rows = []
         for revision in self._scalers:

@@ -80,17 +80,34 @@ def test_labels_that_change_are_told_as_they_are() -> None:
     assert 'kn_configuration_name="b"' in line
 
 
-def test_durations_of_revisions_that_have_gone_are_not_remembered() -> None:
+def test_durations_are_told_as_long_as_their_configuration_has_a_revision() -> None:
     told = Told()
-    kept = told.add("kept")
-    for number in range(100):
-        key = told.add(f"gone-{number}")
+    first, second, other = told.add("first", "a"), told.add("second", "a"), told.add("other", "b")
+    for key in (first, second, other):
+        told.metrics.scraped(key, 0.1)
+    assert len(told.lines("kn_autoscaler_scrape_duration_seconds_count")) == 2
+    told.scalers.delete(other)
+    told.scalers.delete(first)
+    (line,) = told.lines("kn_autoscaler_scrape_duration_seconds_count")
+    assert 'kn_configuration_name="a"' in line
+    assert line.endswith(" 2")
+    told.scalers.delete(second)
+    assert told.lines("kn_autoscaler_scrape_duration_seconds_count") == []
+    told.metrics.scraped(told.add("third", "a"), 0.1)
+    assert told.lines("kn_autoscaler_scrape_duration_seconds_count")[0].endswith(" 1")
+
+
+def test_revisions_that_come_and_go_leave_nothing_though_nobody_reads() -> None:
+    told = Told()
+    told.metrics.scraped(told.add("kept"), 0.1)
+    for number in range(1000):
+        key = told.add(f"gone-{number}", f"configuration-{number}")
         told.metrics.scraped(key, 0.1)
         told.scalers.delete(key)
-    told.metrics.scraped(kept, 0.1)
+    (instrument,) = (each for each in told.registry.scopes[0].instruments if each.name.startswith("kn.autoscaler"))
+    assert len(list(instrument.all_series())) < 10
     (line,) = told.lines("kn_autoscaler_scrape_duration_seconds_count")
-    assert line.endswith(" 101")
-    assert len(told.metrics._durations) < 10
+    assert line.endswith(" 1")
 
 
 def test_a_scrape_of_an_unknown_revision_is_not_told() -> None:

@@ -127,3 +127,14 @@ def test_a_stream_lends_its_series_one_after_the_other() -> None:
     assert [(each.attributes["thing"], each.value) for each in large.all_series()] == [("a", 10), ("b", 20)]
     del things["a"]
     assert [each.value for each in small.all_series()] == [2]
+
+
+def test_series_of_what_is_gone_are_forgotten_and_begin_anew() -> None:
+    counter = Registry().scope("s").counter("requests", series_max=3)
+    one, other = counter.series({"name": "one"}), counter.series({"name": "other"})
+    one.add(5)
+    other.add(7)
+    counter.keep_only({other})
+    assert list(counter.all_series()) == [other]
+    assert counter.series({"name": "one"}).value == 0
+    assert counter.series({"name": "other"}) is other
