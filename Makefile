@@ -8,10 +8,10 @@ READY := $(VENV)/.ready
 # (xdist_group) would say the same, but pytest-xdist 3.8 does not find them with pytest 9.2.
 SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test fuzz faults system lint fmt lock bench bench-coldstart soak-coldstart soak-queue-proxy soak-autoscaler bench-autoscaler bench-activator soak-activator soak-transitions clean
+.PHONY: help setup demo test fuzz faults system lint fmt lock bench bench-queue-proxy-h2 bench-coldstart soak-coldstart soak-queue-proxy soak-autoscaler bench-autoscaler bench-activator soak-activator soak-transitions clean
 
 help: ## list these words
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: $(READY) ## create .venv with the locked versions
 
@@ -55,6 +55,9 @@ lock: $(READY) ## resolve the dependencies anew into requirements.lock
 bench: $(READY) ## every budget of queue-proxy, against nginx
 	$(BIN)/python -m loadtests.lab queue-proxy --against nginx
 
+bench-queue-proxy-h2: $(READY) ## every budget of queue-proxy on HTTP/2 and gRPC, against nghttpx
+	$(BIN)/python -m loadtests.lab queue-proxy-h2 --against nghttpx
+
 bench-coldstart: $(READY) ## 30 cold starts, phase by phase
 	$(BIN)/python -m loadtests.lab cold-start --cycles 30
 
@@ -77,8 +80,9 @@ bench-activator: $(READY) ## every budget of the activator, against nginx
 soak-activator: $(READY) ## 200 clients a second that give up after 1 s, for 15 minutes: memory flat
 	$(BIN)/python -m pytest tests/faults/activator -k give_up --soak-seconds 900
 
-soak-transitions: $(READY) ## 1,000 changes of a revision's pods and activators at 500 requests a second: none lost
+soak-transitions: $(READY) ## 1,000 changes of pods, activators and modes at 500 requests a second: none lost
 	$(BIN)/python -m pytest tests/faults/activator -k come_and_go --transitions 1000 --rate 500
+	$(BIN)/python -m pytest tests/system/test_activator.py -k modes --stack-transitions 1000 --stack-rate 500
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

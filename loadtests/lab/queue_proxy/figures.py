@@ -29,6 +29,7 @@ class Kind:
 KINDS: Final[Mapping[str, Kind]] = {
     "cpu_us": Kind("CPU per request", "us"),
     "event_cpu_us": Kind("CPU per event", "us"),
+    "message_cpu_us": Kind("CPU per message", "us"),
     "idle_core_percent": Kind("idle CPU", "% of a core", 3),
     "wakeups": Kind("wake-ups", "/s"),
     "rate": Kind("throughput", "/s", 0),
@@ -40,7 +41,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "start_ms": Kind("exec to accepting port", "ms"),
     "connect_ms": Kind("last connection open after", "ms", 0),
     "answered_ms": Kind("slowest answer", "ms", 0),
+    "mean_ms": Kind("mean", "ms", 2, is_latency=True),
     "rss_mb": Kind("RSS", "MB"),
+    "kib_each": Kind("memory of a connection", "KiB"),
     "upload_growth_mib": Kind("RSS growth, upload", "MiB", 2),
     "download_growth_mib": Kind("RSS growth, download", "MiB", 2),
     "upload_rate": Kind("upload", "MB/s", 0),

@@ -1,0 +1,134 @@
+"""nghttp2's programs: nghttpx as the rival, nghttpd as an app, h2load as the load."""
+
+import asyncio
+import re
+import shutil
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from loadtests.lab.queue_proxy.subjects import HOST, PORT, LabError, Setting, Subject
+
+__all__ = ["Loaded", "h2load", "nghttpd", "nghttpx", "version"]
+
+_PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/usr/local/sbin"
+_START_S: Final = 10.0
+_POLL_S: Final = 0.005
+_OK: Final = b"ok"
+_HEADERS: Final = (
+    ":authority: lab.default.example.com",
+    "user-agent: lab/1",
+    "accept-encoding: gzip",
+    "x-forwarded-for: 10.1.2.3",
+    "x-forwarded-proto: http",
+    "x-request-id: 5f0c2c9e-8c5f-4f6e-9a36-0f6c0c1f7a11",
+)
+_SUMMARY: Final = re.compile(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout")
+_RATE: Final = re.compile(r"finished in [\d.]+m?s, ([\d.]+) req/s")
+_TIME: Final = re.compile(r"time for request:\s+\S+\s+\S+\s+([\d.]+)(us|ms|s)\b")
+_MS: Final = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+
+
+def nghttpx() -> Subject:
+    """nghttp2's proxy with HTTP/2 on both sides and one worker. Raises `LabError` when it is not installed."""
+    binary = _find("nghttpx", "nghttp2-proxy")
+
+    def command(_scratch: Path, app_port: int, setting: Setting) -> list[str]:
+        return [
+            *(binary, "--conf=/dev/null", "--workers=1", "--accesslog-file=/dev/null", "--errorlog-file=/dev/stderr"),
+            *(f"--frontend={setting.host},{PORT};no-tls", f"--backend=127.0.0.1,{app_port};;proto=h2"),
+            *("--add-x-forwarded-for", "--backlog=4096", "--worker-frontend-connections=0"),
+            *("--frontend-http2-max-concurrent-streams=250", "--backend-http2-max-concurrent-streams=1000"),
+        ]
+
+    return Subject("nghttpx", command)
+
+
+async def version() -> str:
+    """What nghttpx calls itself."""
+    return (await _output(_find("nghttpx", "nghttp2-proxy"), "--version")).strip()
+
+
+@asynccontextmanager
+async def nghttpd(scratch: Path) -> AsyncIterator[int]:
+    """nghttp2's server with one small file, `/hello`; yields its port."""
+    binary = _find("nghttpd", "nghttp2-server")
+    files = scratch / "files"
+    files.mkdir(exist_ok=True)
+    (files / "hello").write_bytes(_OK)
+    port = _free_port()
+    process = await asyncio.create_subprocess_exec(
+        *(binary, "--no-tls", "--address=127.0.0.1", f"--htdocs={files}", "--max-concurrent-streams=1000", str(port)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(_START_S):
+            while not _accepts(port):  # noqa: ASYNC110 - another process gives no event
+                await asyncio.sleep(_POLL_S)
+        yield port
+    finally:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGKILL)
+        await process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What h2load has counted."""
+
+    succeeded: int
+    rate: float
+    """Per second."""
+    mean_ms: float
+    """From a request to its answer's end."""
+
+
+async def h2load(connections: int, streams: int, seconds: float) -> Loaded:
+    """Ask for `/hello` in a closed loop. Raises `LabError` when a request fails; those under way at the end do not."""
+    headers = [f"--header={text}" for text in _HEADERS]
+    load = (f"--clients={connections}", f"--max-concurrent-streams={streams}", f"--duration={round(seconds * 1000)}ms")
+    text = await _output(_find("h2load", "nghttp2-client"), *load, *headers, f"http://{HOST}:{PORT}/hello")
+    counts, rate, time = _SUMMARY.search(text), _RATE.search(text), _TIME.search(text)
+    if counts is None or rate is None or time is None:
+        raise LabError(f"h2load did not say what came; it said: {text[-500:]}")
+    succeeded, *bad = map(int, counts.groups())
+    if any(bad) or not succeeded:
+        raise LabError(f"h2load: {counts.group()}")
+    return Loaded(succeeded, float(rate.group(1)), float(time.group(1)) * _MS[time.group(2)])
+
+
+async def _output(*command: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        out, _ = await process.communicate()
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+    return out.decode()
+
+
+def _find(program: str, package: str) -> str:
+    binary = shutil.which(program, path=_PATH)
+    if binary is None:
+        raise LabError(f"{program} is not installed (Debian: apt-get install {package})")
+    return binary
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,152 @@
+"""What is measured, how, and against which budget: the table at the end says it all, the functions above do it.
+
+A scenario's function is one round with one proxy: it starts the proxy, puts load on it, and returns figures by the
+names of `figures.KINDS`.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+from loadtests.lab.queue_proxy import apps
+from loadtests.lab.queue_proxy.figures import Budget, quantile
+from loadtests.lab.queue_proxy.machine import Meter
+from loadtests.lab.queue_proxy.scenarios import Bench, Round, Scenario
+from loadtests.lab.queue_proxy.subjects import LabError, Setting, Subject, running
+from loadtests.lab.queue_proxy_h2 import calls, programs, wire
+
+__all__ = ["SCENARIOS"]
+
+_RIVAL: Final = "nghttpx"
+_SETTLE_S: Final = 0.5
+_ROOMY: Final = Setting(concurrency=1000)
+
+
+def _get(connections: int, streams: int) -> Round:
+    """h2load in a closed loop."""
+
+    async def round_(bench: Bench, subject: Subject) -> dict[str, float]:
+        async with (
+            programs.nghttpd(bench.scratch) as app_port,
+            running(subject, bench.cores, bench.scratch, app_port, _ROOMY) as proxy,
+        ):
+            await programs.h2load(connections, streams, bench.scale.warm_s)
+            meter = Meter(proxy, bench.cores)
+            loaded = await programs.h2load(connections, streams, bench.scale.seconds)
+            return {
+                "cpu_us": meter.cpu_us() / loaded.succeeded,
+                "rate": loaded.rate,
+                **meter.cores(),
+                "mean_ms": loaded.mean_ms,
+                "rss_mb": proxy.rss_bytes() / 1e6,
+            }
+
+    return round_
+
+
+def _echoes(
+    app: Callable[[], AbstractAsyncContextManager[int]],
+    load: Callable[[], AbstractAsyncContextManager[wire.Echoes]],
+    figure: str,
+    messages: int,
+) -> Round:
+    """Messages that go to the app and come back. `messages`: how many of what `figure` counts are in a round trip."""
+
+    async def round_(bench: Bench, subject: Subject) -> dict[str, float]:
+        async with (
+            app() as app_port,
+            running(subject, bench.cores, bench.scratch, app_port, _ROOMY) as proxy,
+            load() as echoes,
+        ):
+            await asyncio.sleep(bench.scale.warm_s)
+            first = len(echoes.latencies_s)
+            meter = Meter(proxy, bench.cores)
+            await asyncio.sleep(bench.scale.seconds)
+            count = messages * (len(echoes.latencies_s) - first)
+            _no_problems(echoes)
+            if not count:
+                raise LabError("nothing came through the proxy")
+            figures = {figure: meter.cpu_us() / count, "rate": count / meter.elapsed_s} | meter.cores()
+            ordered = sorted(latency_s * 1000 for latency_s in echoes.latencies_s[first:])
+            return figures | {"p50_ms": quantile(ordered, 0.5), "p99_ms": quantile(ordered, 0.99)}
+
+    return round_
+
+
+async def _idle(bench: Bench, subject: Subject) -> dict[str, float]:
+    count = bench.scale.idle_connections
+    async with (
+        programs.nghttpd(bench.scratch) as app_port,
+        running(subject, bench.cores, bench.scratch, app_port, _ROOMY) as proxy,
+    ):
+        # What is there once for all connections does not count.
+        async with wire.idle(1):
+            before = proxy.rss_bytes()
+        async with wire.idle(count) as echoes:
+            await asyncio.sleep(_SETTLE_S)
+            _no_problems(echoes)
+            return {"kib_each": (proxy.rss_bytes() - before) / 1024 / count, "rss_mb": proxy.rss_bytes() / 1e6}
+
+
+def _no_problems(load: wire.Echoes) -> None:
+    if load.problems:
+        raise LabError(f"{len(load.problems)} streams or connections failed, the first: {load.problems[0]}")
+
+
+def _echo_app() -> AbstractAsyncContextManager[int]:
+    return apps.serving(wire.EchoApp)
+
+
+SCENARIOS: Final = (
+    Scenario(
+        name="streams",
+        what="small GET, 4 connections with 25 streams each, every feature on",
+        method="h2load in a closed loop to nghttpd; CPU time of the proxy over answers",
+        round=_get(4, 25),
+        budgets=(Budget("cpu_us", 30.0, goal=15.0), Budget("cpu_us", None, rival=_RIVAL)),
+    ),
+    Scenario(
+        name="connections",
+        what="the same, 50 connections with one stream each",
+        method="h2load in a closed loop to nghttpd; CPU time of the proxy over answers",
+        round=_get(50, 1),
+        budgets=(Budget("cpu_us", 35.0), Budget("cpu_us", None, rival=_RIVAL)),
+    ),
+    Scenario(
+        name="grpc-unary",
+        what="gRPC unary calls of 100 bytes, 4 connections with 25 callers each",
+        method="grpcio as client and as app, closed loop; CPU time of the proxy over answers",
+        round=_echoes(calls.app, calls.unary, "cpu_us", 1),
+        budgets=(Budget("cpu_us", 35.0), Budget("cpu_us", None, rival=_RIVAL)),
+    ),
+    Scenario(
+        name="bidi",
+        what="messages of 100 bytes to and fro on 100 open streams of 4 connections",
+        method="frames made beforehand; each echo is two messages; CPU time of the proxy over messages",
+        round=_echoes(_echo_app, lambda: wire.echoing(4, 25), "message_cpu_us", 2),
+        budgets=(Budget("message_cpu_us", 12.0), Budget("message_cpu_us", None, rival=_RIVAL)),
+    ),
+    Scenario(
+        name="bidi-alone",
+        what="the same on a single stream, so that the proxy is woken for every single message",
+        method="frames made beforehand; each echo is two messages; CPU time of the proxy over messages",
+        round=_echoes(_echo_app, lambda: wire.echoing(1, 1), "message_cpu_us", 2),
+        budgets=(Budget("message_cpu_us", None), Budget("message_cpu_us", None, rival=_RIVAL)),
+    ),
+    Scenario(
+        name="grpc-bidi",
+        what="the same as bidi through grpcio, with the PINGs and window updates that it sends",
+        method="grpcio as client and as app; each echo is two messages; CPU time of the proxy over messages",
+        round=_echoes(calls.app, calls.chatting, "message_cpu_us", 2),
+        budgets=(Budget("message_cpu_us", 12.0), Budget("message_cpu_us", None, rival=_RIVAL)),
+    ),
+    Scenario(
+        name="idle",
+        what="1,000 connections that have had one answer each and keep still",
+        method="VmRSS less that before they were opened",
+        round=_idle,
+        rounds=lambda _scale: 1,
+        budgets=(Budget("kib_each", 20.0),),
+    ),
+)
