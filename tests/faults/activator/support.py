@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 
 from tests.conformance.activator.world import DEADLINE_S, Message, World, read_message
 
-__all__ = ["Second", "SlowGate", "Traffic", "rss_bytes", "traffic"]
+__all__ = ["Second", "SlowGate", "Traffic", "flowing", "rss_bytes", "traffic"]
 
 REQUEST = (
     b"GET / HTTP/1.1\r\nHost: rev.example.com\r\nKnative-Serving-Namespace: ns\r\nKnative-Serving-Revision: rev\r\n\r\n"
@@ -47,8 +48,10 @@ class SlowGate(asyncio.Event):
 class Traffic:
     """What became of the requests of some clients, which send at a common rate, each on a connection of its own."""
 
-    def __init__(self, host: str) -> None:
-        self.host = host
+    def __init__(self, host: str, port: int = 8012, requests: Sequence[bytes] = (REQUEST,)) -> None:
+        """`requests`: what clients send, one after another."""
+        self._address = host, port
+        self._requests = requests
         self.answers: Counter[str] = Counter()
         """By status and body, or by what went wrong."""
         self._changed = asyncio.Condition()
@@ -70,14 +73,15 @@ class Traffic:
     async def client(self, every_s: float) -> None:
         """Send a request every so many seconds, or when the last one is answered if that is later; for ever."""
         writer = None
+        requests = cycle(self._requests)
         loop = asyncio.get_running_loop()
         due_s = loop.time()
         try:
             while True:
                 try:
                     if writer is None:
-                        reader, writer = await asyncio.open_connection(self.host, 8012)
-                    writer.write(REQUEST)
+                        reader, writer = await asyncio.open_connection(*self._address)
+                    writer.write(next(requests))
                     answer: Message = await read_message(reader)
                     text = f"{answer.status} {answer.body.decode()}"
                 except (OSError, asyncio.IncompleteReadError) as error:
@@ -98,7 +102,13 @@ class Traffic:
 @asynccontextmanager
 async def traffic(world: World, *, clients: int = 10, rate: float = 100.0) -> AsyncIterator[Traffic]:
     """Requests for `rev` from so many clients, together `rate` a second, until the end of the block."""
-    seen = Traffic(world.address)
+    async with flowing(Traffic(world.address), clients=clients, rate=rate) as seen:
+        yield seen
+
+
+@asynccontextmanager
+async def flowing(seen: Traffic, *, clients: int, rate: float) -> AsyncIterator[Traffic]:
+    """The same for any traffic."""
     tasks = [asyncio.get_running_loop().create_task(seen.client(clients / rate)) for _ in range(clients)]
     try:
         yield seen
