@@ -137,9 +137,11 @@ def forbidden(group: str, plural: str, name: str, why: str, causes: Iterable[Cau
     return StatusError(403, "Forbidden", message, _details(group, plural, name, causes))
 
 
-def method_not_allowed() -> StatusError:
-    """405: the resource has no such verb."""
-    return StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+def method_not_allowed(
+    why: str = "the server does not allow this method on the requested resource",
+) -> StatusError:
+    """405: the resource has no such verb, or not at this time."""
+    return StatusError(405, "MethodNotAllowed", why)
 
 
 def not_acceptable(accept: str) -> StatusError:

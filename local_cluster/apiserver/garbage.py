@@ -12,9 +12,11 @@ from collections import deque
 from collections.abc import Callable
 
 from local_cluster.apiserver.crds import CLEANUP, CRD_KEY
+from local_cluster.apiserver.errors import StatusError
 from local_cluster.apiserver.objects import FOREGROUND, ORPHAN, DeleteOptions, Objects
 from local_cluster.apiserver.resources import Registry
 from local_cluster.apiserver.store import Change, Selection, Store, Stored
+from proxies.logs import Logger
 
 __all__ = ["GarbageCollector"]
 
@@ -42,6 +44,7 @@ class GarbageCollector:
         self._event_times: dict[str, float] = {}
         """When each Event was last written, oldest first."""
         self._clock = clock
+        self._logger = Logger("apiserver")
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         store.on_change(self._changed)
@@ -76,7 +79,7 @@ class GarbageCollector:
             return
         if state.owners and (change.previous is None or change.previous.owners != state.owners):
             self._add("dependent", state.uid)
-        if b'"deletionTimestamp"' in state.data:
+        if state.is_ending:
             if key == "namespaces.":
                 self._add("namespace", state.name)
             elif key == CRD_KEY:
@@ -125,7 +128,13 @@ class GarbageCollector:
     def _work(self) -> None:
         item = self._queue.popleft()
         self._queued.discard(item)
-        what, name = item
+        try:
+            self._look_at(*item)
+        except StatusError as error:
+            # One object that cannot be written must not keep the others from being collected.
+            self._logger.error("not_collected", what=item[0], name=item[1], error=error.message)
+
+    def _look_at(self, what: str, name: str) -> None:
         match what:
             case "owner":
                 for key, dependent in self._store.dependents(name):
@@ -143,7 +152,7 @@ class GarbageCollector:
 
     def _settle(self, key: str, dependent: Stored) -> None:
         """Delete a dependent without living owners, or take the dead ones from its references."""
-        dead = {uid for uid in dependent.owners if not self._store.owner_exists(uid)}
+        dead = {uid for uid in dependent.owners if not self._store.owner_exists(uid, dependent.namespace)}
         if not dead:
             return
         if dead == set(dependent.owners):
@@ -173,7 +182,7 @@ class GarbageCollector:
             self._drop_finalizer(uid, ORPHAN)
         elif FOREGROUND in finalizers:
             for dependent_key, dependent in dependents:
-                if b'"deletionTimestamp"' not in dependent.data:
+                if not dependent.is_ending:
                     self._delete(dependent_key, dependent, "Foreground")
             if not any(_blocks(dependent, uid) for _, dependent in self._store.dependents(uid)):
                 self._drop_finalizer(uid, FOREGROUND)
@@ -196,7 +205,7 @@ class GarbageCollector:
         left = False
         for key, collection in self._store.collections():
             for stored in collection.select(Selection(namespace=name)):
-                if b'"deletionTimestamp"' not in stored.data:
+                if not stored.is_ending:
                     self._delete(key, stored, "Background")
             left = left or bool(collection.select(Selection(namespace=name)))
         if not left and not (namespace.load()["metadata"].get("finalizers")):
@@ -209,7 +218,7 @@ class GarbageCollector:
             self._ending_kinds.discard(key)
             return
         for stored in self._store.collection(key).select(Selection()):
-            if b'"deletionTimestamp"' not in stored.data:
+            if not stored.is_ending:
                 self._delete(key, stored, "Background")
         if not len(self._store.collection(key)):
             self._ending_kinds.discard(key)

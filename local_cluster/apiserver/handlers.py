@@ -15,6 +15,7 @@ from local_cluster.apiserver.applying import apply_patch
 from local_cluster.apiserver.errors import (
     StatusError,
     bad_request,
+    expired,
     page_not_found,
     unprocessable,
     unsupported_media_type,
@@ -36,6 +37,7 @@ from local_cluster.apiserver.requests import (
 )
 from local_cluster.apiserver.resources import ResourceType
 from local_cluster.apiserver.reviewing import Reviewer
+from local_cluster.apiserver.reviews import Authenticate, answer_review
 from local_cluster.apiserver.scaling import apply_scale, scale_of
 from local_cluster.apiserver.strategic import strategic_patch
 from local_cluster.apiserver.table import Renderer
@@ -111,7 +113,8 @@ class Handlers:
         selection = read_selection(kind, request.target.namespace, query)
         renderer = _renderer(kind, request)
         limit, token = whole_number(query, "limit"), query.get("continue", "")
-        path = f"{kind.key}/{request.target.namespace}"
+        selectors = f"{query.get('labelSelector', '')}&{query.get('fieldSelector', '')}"
+        path = f"{kind.key}/{request.target.namespace}?{selectors}"
         if token:
             page = self._paging.following(token, limit, path, time.monotonic())
         else:
@@ -119,6 +122,7 @@ class Handlers:
             version = self._objects.store.version
             if asked > version:
                 raise version_too_large(asked, version)
+            self._check_match(kind, query.get("resourceVersionMatch", ""), query.get("resourceVersion", ""))
             items = self._objects.select(kind, selection)
             page = self._paging.first(items, version, limit, path, time.monotonic())
         return Answer(body=renderer.list([stored.data for stored in page.items], _list_metadata(page)))
@@ -138,6 +142,13 @@ class Handlers:
         warnings = self._reviewer.review(kind, obj, request.query)
         stored = await self._objects.create(kind, request.target.namespace, obj, _caller(request))
         return Answer(status=201, body=_renderer(kind, request).object(stored.data), warnings=warnings)
+
+    def ask(self, kind: ResourceType, request: Request, authenticate: Authenticate) -> Answer:
+        """POST of a question, which is answered and not stored."""
+        question = read_object(request.content_type, request.body)
+        warnings = self._reviewer.review(kind, question, request.query)
+        answer = answer_review(kind, question, request.identity, authenticate)
+        return Answer(status=201, body=orjson.dumps(answer), warnings=warnings)
 
     async def replace(self, kind: ResourceType, request: Request) -> Answer:
         """PUT of an object or of its `status` or `scale`."""
@@ -170,7 +181,8 @@ class Handlers:
         target = request.target
         _require(not target.subresource)
         options = _delete_options(request)
-        stored, is_gone = await self._objects.delete(kind, target.namespace, target.name, options, _caller(request))
+        caller = _caller(request, options)
+        stored, is_gone = await self._objects.delete(kind, target.namespace, target.name, options, caller)
         if not is_gone:
             return Answer(body=_renderer(kind, request).object(stored.data))
         details = {"name": stored.name, "kind": kind.plural, "uid": stored.uid}
@@ -182,7 +194,8 @@ class Handlers:
     async def delete_collection(self, kind: ResourceType, request: Request) -> Answer:
         """DELETE of every selected object; the answer lists them."""
         selection = read_selection(kind, request.target.namespace, request.query)
-        options, caller = _delete_options(request), _caller(request)
+        options = _delete_options(request)
+        caller = _caller(request, options)
         deleted = []
         for stored in self._objects.select(kind, selection):
             try:
@@ -196,6 +209,20 @@ class Handlers:
         return Answer(body=_renderer(kind, request).list(deleted, metadata))
 
     # -- parts ----------------------------------------------------------------------------------------------
+
+    def _check_match(self, kind: ResourceType, match: str, version: str) -> None:
+        """Raise 400 for a `resourceVersionMatch` that means nothing, 410 for an exact version that has passed."""
+        if not match:
+            return
+        if match not in ("Exact", "NotOlderThan"):
+            raise bad_request(
+                f'resourceVersionMatch: Unsupported value: "{match}": supported values: "Exact", "NotOlderThan"'
+            )
+        if not version or (match == "Exact" and version == "0"):
+            raise bad_request(f'resourceVersionMatch: Forbidden: "{match}" needs a resourceVersion')
+        # The newest state is also that of every version since the kind's last write; older ones are not kept.
+        if match == "Exact" and int(version) < self._objects.store.collection(kind.key).version:
+            raise expired(f"The provided resource version is too old: {version}")
 
     async def _update(self, kind: ResourceType, request: Request, produce: Produce, warnings: list[str]) -> Answer:
         target = request.target
@@ -281,11 +308,12 @@ def _renderer(kind: ResourceType, request: Request) -> Renderer:
     return Renderer(kind, representation, request.query.get("includeObject", ""))
 
 
-def _caller(request: Request) -> Caller:
+def _caller(request: Request, options: DeleteOptions | None = None) -> Caller:
     dry_run = request.query.get("dryRun", "")
     if dry_run not in ("", "All"):
         raise bad_request(f'dryRun: Unsupported value: "{dry_run}": supported values: "All"')
-    return Caller(identity=request.identity, dry_run=dry_run == "All")
+    is_dry = dry_run == "All" or (options is not None and options.dry_run)
+    return Caller(identity=request.identity, dry_run=is_dry)
 
 
 def _list_metadata(page: Page) -> dict[str, Any]:
@@ -312,11 +340,17 @@ def _delete_options(request: Request) -> DeleteOptions:
     if grace is not None and (isinstance(grace, bool) or not isinstance(grace, int)):
         raise bad_request(f"gracePeriodSeconds: expected a whole number, got {grace!r}")
     preconditions = given.get("preconditions") or {}
+    if not isinstance(preconditions, dict):
+        raise bad_request("preconditions: expected an object")
+    dry_run = given.get("dryRun") or []
+    if dry_run not in ([], ["All"]):
+        raise bad_request(f'dryRun: Unsupported value: {dry_run!r}: supported values: ["All"]')
     return DeleteOptions(
         propagation=propagation or "Background",
         grace_period_s=grace,
         uid=str(preconditions.get("uid") or ""),
         resource_version=str(preconditions.get("resourceVersion") or ""),
+        dry_run=bool(dry_run),
     )
 
 

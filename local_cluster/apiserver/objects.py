@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+import orjson
+
 from local_cluster.apiserver.admission import Admission, AdmissionRequest
 from local_cluster.apiserver.errors import (
     Cause,
@@ -16,7 +18,9 @@ from local_cluster.apiserver.errors import (
     bad_request,
     conflict,
     forbidden,
+    method_not_allowed,
     not_found,
+    too_large,
 )
 from local_cluster.apiserver.resources import Registry, ResourceType
 from local_cluster.apiserver.rules import (
@@ -40,6 +44,9 @@ GENERATE_ATTEMPTS = 8
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 _DEFAULT_GRACE_S = 30
+_DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
+OBJECT_BYTES_MAX = 3 << 19
+"""1.5 MiB, what etcd takes by default: no object gets larger, whatever it grew by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,8 @@ class DeleteOptions:
     """Seconds that a pod gets to end; None: as its spec says."""
     uid: str = ""
     resource_version: str = ""
+    dry_run: bool = False
+    """Asked for in the body, where kubectl does; the parameter counts as much."""
 
 
 Produce: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
@@ -116,7 +125,7 @@ class Objects:
     async def create(self, kind: ResourceType, namespace: str, obj: dict[str, Any], caller: Caller) -> Stored:
         """POST. Raises 409 when the name is taken, 404 and 403 when the namespace is absent or ending."""
         obj = prepare_create(kind, obj, namespace)
-        self._check_namespace(kind, namespace, obj)
+        self._check_place(kind, namespace, obj)
         self._policy.default(kind, obj, None)
         obj = await self._admit(kind, "CREATE", namespace, obj, {}, caller)
         if kind.has_status:
@@ -135,13 +144,13 @@ class Objects:
             metadata["name"] = generate_name(metadata["generateName"])
         else:
             raise already_exists(kind.group, kind.plural, metadata["name"])
-        self._check_namespace(kind, namespace, obj)
+        self._check_place(kind, namespace, obj)
+        _check_size(obj)
         finish_create(obj)
         self._policy.place(kind, obj, None, dry_run=caller.dry_run)
-        if caller.dry_run:
-            return self.store.preview(kind.key, kind.stored(obj))
-        stored = self.store.put(kind.key, kind.stored(obj))
-        self._policy.committed(kind, obj)
+        stored = self._put(kind, obj, caller)
+        if not caller.dry_run:
+            self._policy.committed(kind, obj)
         return stored
 
     def create_own(self, kind: ResourceType, obj: dict[str, Any]) -> Stored:
@@ -173,6 +182,7 @@ class Objects:
                 raise_generation(desired, current)
             if self.store.collection(kind.key).get(namespace, name) is not stored:
                 continue  # producing anew finds out whether the writer insists on what is gone
+            _check_size(desired)
             self._policy.place(kind, desired, current, dry_run=caller.dry_run)
             return self._commit(kind, stored, desired, current, caller)
         raise conflict(kind.group, kind.plural, name, "the object is being modified too often; please try again")
@@ -228,11 +238,14 @@ class Objects:
         )
         if is_same(desired, current) and not is_done:
             return stored
-        if caller.dry_run:
-            return self.store.preview(kind.key, kind.stored(desired))
-        if is_done:
+        if is_done and not caller.dry_run:
             return self.store.remove(kind.key, stored, kind.stored(desired))
-        return self.store.put(kind.key, kind.stored(desired))
+        return self._put(kind, desired, caller)
+
+    def _put(self, kind: ResourceType, obj: dict[str, Any], caller: Caller) -> Stored:
+        """Commit `obj`, or say what would be committed."""
+        write = self.store.preview if caller.dry_run else self.store.put
+        return write(kind.key, kind.stored(obj))
 
     async def _admit(
         self,
@@ -263,7 +276,12 @@ class Objects:
             )
         )
 
-    def _check_namespace(self, kind: ResourceType, namespace: str, obj: dict[str, Any]) -> None:
+    def _check_place(self, kind: ResourceType, namespace: str, obj: dict[str, Any]) -> None:
+        """Raise what an absent or ending namespace, or an ending definition, answers to a create."""
+        if kind.is_custom:
+            definition = self.store.collection(_DEFINITIONS).get("", kind.key)
+            if definition is not None and definition.is_ending:
+                raise method_not_allowed("create not allowed while custom resource definition is terminating")
         if not kind.namespaced:
             return
         if not namespace:
@@ -276,6 +294,16 @@ class Objects:
             why = f"unable to create new content in namespace {namespace} because it is being terminated"
             cause = Cause("metadata.namespace", "NamespaceTerminating", f"namespace {namespace} is being terminated")
             raise forbidden(kind.group, kind.plural, name, why, [cause])
+
+
+def _check_size(obj: dict[str, Any]) -> None:
+    """Raise 413 and 400 for what must not be stored: patches can make an object larger and deeper than any body."""
+    try:
+        size = len(orjson.dumps(obj))
+    except TypeError as error:
+        raise bad_request(f"the object cannot be written as JSON: {error}") from error
+    if size > OBJECT_BYTES_MAX:
+        raise too_large(OBJECT_BYTES_MAX)
 
 
 class _Hold(NamedTuple):

@@ -52,6 +52,8 @@ class Paging:
         """The first page of `items`, all of them when `limit` is 0."""
         if not limit or len(items) <= limit:
             return Page(items, version)
+        for old in [number for number, snapshot in self._snapshots.items() if snapshot.expires_at_s < now_s]:
+            del self._snapshots[old]
         number = next(self._numbers)
         self._snapshots[number] = _Snapshot(items, version, path, now_s + self._age_max_s)
         if len(self._snapshots) > self._snapshots_max:

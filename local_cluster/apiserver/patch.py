@@ -7,10 +7,14 @@ ones copied.
 import copy
 from typing import Any
 
+import orjson
+
 __all__ = ["PatchError", "PatchTestFailed", "json_patch", "merge_patch"]
 
 OPERATIONS_MAX = 10_000
 """Operations in one JSON Patch, as upstream's limit."""
+COPIED_BYTES_MAX = 3 << 20
+"""What all `copy` operations of one patch may add: each can double the document, and 30 fill any memory."""
 
 
 class PatchError(ValueError):
@@ -41,7 +45,12 @@ def json_patch(document: Any, operations: Any) -> Any:
     if len(operations) > OPERATIONS_MAX:
         raise PatchError(f"{len(operations)} operations exceed the maximum of {OPERATIONS_MAX}")
     result = copy.deepcopy(document)
+    copied_bytes = 0
     for operation in operations:
+        if isinstance(operation, dict) and operation.get("op") == "copy":
+            copied_bytes += len(orjson.dumps(_get(result, _pointer(operation.get("from")))))
+            if copied_bytes > COPIED_BYTES_MAX:
+                raise PatchError(f"the copies of this patch exceed {COPIED_BYTES_MAX} bytes")
         result = _apply(result, operation)
     return result
 

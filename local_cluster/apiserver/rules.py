@@ -99,7 +99,7 @@ def prepare_update(
     _check_type(kind, desired)
     metadata = _metadata(desired)
     _check_namespace(kind, metadata, namespace)
-    if "deletionTimestamp" in current["metadata"]:
+    if "deletionTimestamp" in current["metadata"] and subresource != "status":
         _refuse_added_finalizers(kind, metadata, current["metadata"])
     if metadata.setdefault("name", name) != name:
         raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")

@@ -43,7 +43,9 @@ def apply_scale(kind: ResourceType, obj: dict[str, Any], scale: dict[str, Any]) 
     replicas = spec.get("replicas", 0) if isinstance(spec, dict) else spec
     if isinstance(replicas, bool) or not isinstance(replicas, int):
         raise bad_request(f"spec.replicas: expected a whole number, got {replicas!r}")
-    metadata = scale.get("metadata") or {}
+    metadata = {} if scale.get("metadata") is None else scale["metadata"]
+    if not isinstance(metadata, dict):
+        raise bad_request("metadata: expected an object")
     name = obj["metadata"]["name"]
     if replicas < 0:
         message = f"Invalid value: {replicas}: must be greater than or equal to 0"
@@ -55,5 +57,7 @@ def apply_scale(kind: ResourceType, obj: dict[str, Any], scale: dict[str, Any]) 
     target = obj
     for parent in parents:
         target = target.setdefault(parent, {})
+        if not isinstance(target, dict):
+            raise bad_request(f"{kind.scale.spec_replicas}: {parent} is no object")
     target[last] = replicas
     return obj

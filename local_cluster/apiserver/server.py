@@ -37,10 +37,10 @@ from local_cluster.apiserver.objects import Identity, Objects
 from local_cluster.apiserver.openapi import OpenApi
 from local_cluster.apiserver.pages import Pages
 from local_cluster.apiserver.pod_logs import LogReader, read_log_options
-from local_cluster.apiserver.requests import Target, flag, parse_path, read_object
+from local_cluster.apiserver.requests import Target, flag, parse_path
 from local_cluster.apiserver.resources import Registry, ResourceType
 from local_cluster.apiserver.reviewing import Reviewer
-from local_cluster.apiserver.reviews import REVIEW_KINDS, answer_review
+from local_cluster.apiserver.reviews import REVIEW_KINDS
 from local_cluster.apiserver.schemas import Schemas
 from local_cluster.apiserver.store import HISTORY_MAX, WATCHER_QUEUE_MAX, Store
 from local_cluster.apiserver.watching import BOOKMARK_INTERVAL_S, Watches
@@ -242,9 +242,7 @@ class ApiServer:
         if kind.verbs == ("create",):
             if method != "POST" or target.name:
                 raise method_not_allowed()
-            review = read_object(request.content_type, request.body)
-            answer = answer_review(kind, review, request.identity, self._identity_of)
-            return Answer(status=201, body=orjson.dumps(answer))
+            return handlers.ask(kind, request, self._identity_of)
         if target.subresource == "log" and kind.key == "pods.":
             return await self._logs(kind, method, request)
         match method, bool(target.name):

@@ -52,6 +52,8 @@ class Stored:
     """Values of the kind's selectable fields, `metadata.name` and `metadata.namespace` included."""
     owners: tuple[str, ...]
     """UIDs of the owner references."""
+    is_ending: bool
+    """Whether it is being deleted, and only something that holds it keeps it."""
     data: bytes
     """The whole object as JSON, in its storage version."""
 
@@ -211,6 +213,11 @@ class Collection:
     def __len__(self) -> int:
         return sum(map(len, self._by_namespace.values()))
 
+    @property
+    def version(self) -> int:
+        """Number of the last write; without one that is known, of the moment when the history begins."""
+        return self._history[-1].version if self._history else self._floor
+
     def get(self, namespace: str, name: str) -> Stored | None:
         """The current version of one object, or None."""
         return self._by_namespace.get(namespace, {}).get(name)
@@ -289,12 +296,16 @@ class Store:
         return self._collections[key]
 
     def discard(self, key: str) -> None:
-        """Forget an empty collection and end its watches."""
-        collection = self._collections.pop(key, None)
-        if collection is not None:
-            assert not len(collection), f"{key} still has objects"
-            for watcher in collection.watchers:
-                watcher.close()
+        """Forget a collection and end its watches.
+
+        Objects that are left in it, because somebody took away what held their definition, are gone with it.
+        """
+        collection = self._collections[key]
+        for stored in collection.select(Selection()):
+            self.remove(key, stored)
+        del self._collections[key]
+        for watcher in collection.watchers:
+            watcher.close()
 
     def collections(self) -> Iterable[tuple[str, Collection]]:
         """All collections by key."""
@@ -326,9 +337,10 @@ class Store:
         self._apply(key, collection, Change(last, stored, is_deletion=True))
         return last
 
-    def owner_exists(self, uid: str) -> bool:
-        """Whether an object with this UID is stored."""
-        return uid in self._uids
+    def owner_exists(self, uid: str, namespace: str) -> bool:
+        """Whether an object with this UID is stored where it may own objects of `namespace`: there or cluster-wide."""
+        place = self._uids.get(uid)
+        return place is not None and place[1] in ("", namespace)
 
     def by_uid(self, uid: str) -> tuple[str, Stored] | None:
         """Collection key and current version of the object with this UID."""
@@ -364,6 +376,7 @@ class Store:
             labels=metadata.get("labels") or {},
             fields={"metadata.name": name, "metadata.namespace": namespace, **collection.fields_of(obj)},
             owners=tuple(owner.get("uid", "") for owner in owners) if owners else (),
+            is_ending="deletionTimestamp" in metadata,
             data=orjson.dumps(obj),
         )
 

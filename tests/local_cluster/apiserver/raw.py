@@ -88,7 +88,7 @@ class Api:
             method, self._server + path, data=None if data is None else io.BytesIO(data), headers=sent, params=params
         ) as response:
             text = await response.read()
-            is_json = response.content_type == "application/json"
+            is_json = response.content_type == "application/json" and text
             return Answer(response.status, orjson.loads(text) if is_json else text.decode(), dict(response.headers))
 
     async def get(self, path: str, **params: str) -> Answer:
