@@ -103,8 +103,8 @@ class Body(Protocol):
 class Downstream(Protocol):
     """The half towards the client: one HTTP/1 connection, or one stream of a later version.
 
-    Bytes of a body come with the framing of the version that the exchange has on both sides: that of its request. What
-    the framing of HTTP/2 does not hold, the trailers, is `Exchange.response_trailers` before the last bytes come.
+    Bytes of a body come with the framing of the request's version. What the framing of HTTP/2 does not hold, the
+    trailers, is `Exchange.response_trailers` before the last bytes come.
     """
 
     @property
@@ -154,7 +154,7 @@ class Downstream(Protocol):
 class Upstream(Protocol):
     """The half towards the peer: one connection in use by one exchange, or one stream.
 
-    Bytes are as for `Downstream`; trailers are `Exchange.request_trailers`.
+    Bytes are as for `Downstream`, whatever the peer's version; trailers are `Exchange.request_trailers`.
     """
 
     def send(self, data: bytes, is_done: bool) -> None:

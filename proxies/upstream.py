@@ -18,6 +18,7 @@ from proxies.exchange import Ending, Exchange
 from proxies.heads import response_head
 from proxies.http1 import HEAD_BYTES_MAX, HttpError, ResponseError
 from proxies.messages import ResponseHead
+from proxies.reframing import chunked
 
 if TYPE_CHECKING:
     from proxies.upstream_http2 import Http2Upstream, Multiplexer
@@ -71,9 +72,12 @@ class Pool:
         self.is_watching_idle = False
         self._sweep: asyncio.TimerHandle | None = None
 
-    def endpoint(self, host: str, port: int) -> "Endpoint":
-        """Return a new endpoint. `host` is an address, never a name, or the path of a unix socket (then no port)."""
-        endpoint = Endpoint(self, host, port)
+    def endpoint(self, host: str, port: int, *, version: int = 0) -> "Endpoint":
+        """Return a new endpoint. `host` is an address, never a name, or the path of a unix socket (then no port).
+
+        `version`: 1 or 2, the one that the peer speaks; 0: whichever the request has.
+        """
+        endpoint = Endpoint(self, host, port, version)
         self._endpoints.add(endpoint)
         return endpoint
 
@@ -127,11 +131,12 @@ P = TypeVar("P", bound=asyncio.BaseProtocol)
 class Endpoint:
     """One peer address and its idle connections. Made by `Pool.endpoint`; keep it as long as the peer is wanted."""
 
-    __slots__ = ("_http2", "_idle", "_is_closed", "address", "host", "pool", "port")
+    __slots__ = ("_http2", "_idle", "_is_closed", "address", "host", "pool", "port", "version")
 
-    def __init__(self, pool: Pool, host: str, port: int) -> None:
+    def __init__(self, pool: Pool, host: str, port: int, version: int) -> None:
         self.host = host
         self.port = port
+        self.version = version
         self.address = host if host.startswith("/") else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.pool = pool
         self._idle: list[UpstreamConnection] = []
@@ -150,10 +155,11 @@ class Endpoint:
     def carry(self, exchange: Exchange, *, fresh: bool = False) -> None:
         """Send the exchange's request over the idle connection that was used last, or over one of its own.
 
-        The version is the request's (spec queue-proxy.md 8). `fresh`: over a new connection only; those that were idle
-        together are closed together by their peer.
+        The version is the request's, if the peer has none of its own (spec queue-proxy.md 8); upgrades are HTTP/1.1's.
+        `fresh`: over a new connection only; those that were idle together are closed together by their peer.
         """
-        if exchange.request.major == 2:
+        request = exchange.request
+        if (self.version or request.major) == 2 and not request.upgrade:
             self._multiplexer().carry(exchange)
             return
         idle = self._idle
@@ -280,6 +286,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_payload_only",
         "_pool",
         "_request_done",
+        "_sends_chunks",
         "_transport",
         "idle_since_s",
         "is_reused",
@@ -302,6 +309,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._is_tunnel = False
         self._payload_only = False
         self._request_done = True
+        self._sends_chunks = False
         self.is_reused = False
         self.idle_since_s = 0.0
 
@@ -320,15 +328,21 @@ class UpstreamConnection(asyncio.Protocol):
         self._interims = 0
         edits = exchange.edits
         assert edits is not None
-        head = edits.apply(exchange.request, exchange.peer)
+        request = exchange.request
+        head = edits.apply(request, exchange.peer)
         data = exchange.take_body()
         self._request_done = exchange.request_done
+        if request.major == 2 and request.is_chunked:
+            self._sends_chunks = True
+            data = chunked(data, self._request_done)
         exchange.connected(self)
         self._transport.write(head + data if data else head)
 
     def send(self, data: bytes, is_done: bool) -> None:
         """Send on bytes of the request's body or of the tunnel."""
         self._request_done = is_done
+        if self._sends_chunks:
+            data = chunked(data, is_done)
         if data:
             self._transport.write(data)
 
@@ -473,7 +487,7 @@ class UpstreamConnection(asyncio.Protocol):
         if length >= 0:
             body: BodyReader = LengthBody(length)
         elif head.is_chunked:
-            self._payload_only = exchange.request.minor == 0
+            self._payload_only = exchange.request.minor == 0 or exchange.request.major == 2
             body = ChunkedBody(keeps_spans=self._payload_only)
         else:
             body = UntilCloseBody()
@@ -525,6 +539,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._exchange = None
         self._body = None
         self._payload_only = False
+        self._sends_chunks = False
         self.is_reused = True
         if not keep or self._is_lost or not self._request_done or not self._endpoint.release(self):
             self.close()

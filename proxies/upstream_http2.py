@@ -17,6 +17,7 @@ from proxies.http2.rendering import request_block, trailers_block
 from proxies.http2.stream import Stream
 from proxies.http2.transport import CoreProtocol
 from proxies.messages import ResponseHead
+from proxies.reframing import Unchunker, chunked, chunked_head
 from proxies.upstream import Endpoint, Unreachable, keep_alive
 
 __all__ = ["Http2Upstream", "Multiplexer"]
@@ -181,13 +182,15 @@ class Http2Upstream(CoreProtocol):
 class _UpstreamStream(Stream):
     """One request and its response: what the exchange sees of the app."""
 
-    __slots__ = ("_begun_at", "_connection", "_exchange")
+    __slots__ = ("_begun_at", "_connection", "_exchange", "_is_chunked", "_unchunker")
 
     def __init__(self, core: CoreEndpoint, connection: Http2Upstream) -> None:
         super().__init__(core)
         self._connection = connection
         self._exchange: Exchange | None = None
         self._begun_at = 0
+        self._unchunker: Unchunker | None = None
+        self._is_chunked = False
 
     def start(self, exchange: Exchange) -> None:
         """Send the request's head, and what there is of its body."""
@@ -198,6 +201,8 @@ class _UpstreamStream(Stream):
         assert edits is not None
         request = exchange.request
         self.is_bodiless = request.method == b"HEAD"
+        if request.major == 1 and request.is_chunked:
+            self._unchunker = Unchunker()
         block = request_block(edits.apply(request, exchange.peer), b"http")
         data = exchange.take_body()
         is_done = exchange.request_done
@@ -216,12 +221,18 @@ class _UpstreamStream(Stream):
     def response_received(self, head: ResponseHead, is_done: bool) -> None:
         exchange = self._exchange
         assert exchange is not None
+        data = b""
+        request = exchange.request
+        if request.major == 1 and head.content_length < 0 and not self._has_no_body(head):
+            self._is_chunked = request.minor == 1
+            if self._is_chunked:
+                head = chunked_head(head)
+                data = chunked(b"", is_done)
         if is_done:
             self._finish()
-            exchange.response(head, b"", True)
         else:
             exchange.response_body = self
-            exchange.response(head, b"", False)
+        exchange.response(head, data, is_done)
 
     def data_received(self, data: bytes, is_done: bool) -> None:
         exchange = self._exchange
@@ -229,14 +240,14 @@ class _UpstreamStream(Stream):
             return
         if is_done:
             self._finish()
-        exchange.response_data(data, is_done)
+        exchange.response_data(chunked(data, is_done) if self._is_chunked else data, is_done)
 
     def trailers_received(self, fields: list[Field]) -> None:
         exchange = self._exchange
         if exchange is not None:
             exchange.response_trailers = fields
             self._finish()
-            exchange.response_data(b"", True)
+            exchange.response_data(chunked(b"", True) if self._is_chunked else b"", True)
 
     def lost(self, code: int, text: str, *, is_unprocessed: bool) -> None:
         exchange = self._exchange
@@ -263,6 +274,8 @@ class _UpstreamStream(Stream):
         """Send on bytes of the request's body, and behind the last the trailers."""
         exchange = self._exchange
         assert exchange is not None
+        if self._unchunker is not None:
+            data = self._unchunker.take(data)
         trailers = exchange.request_trailers
         if trailers is None:
             self.send_data(data, is_done)
@@ -292,11 +305,14 @@ class _UpstreamStream(Stream):
     def ending(self, text: bytes) -> Ending:
         """Return how to end the response under way with `text` (spec queue-proxy.md 10)."""
         if self.length < 0:
-            return Ending(text, is_whole=True)
+            return Ending(chunked(text, True) if self._is_chunked else text, is_whole=True)
         left = self.length - self.size
         return Ending(text if left >= len(text) else b"", is_whole=left == len(text))
 
     # Inside.
+
+    def _has_no_body(self, head: ResponseHead) -> bool:
+        return self.is_bodiless or head.status == 204 or head.status == 304
 
     def _finish(self) -> None:
         """The response is whole. What of the request is still unsent, nobody waits for."""

@@ -68,7 +68,9 @@ class App:
         breaker = Breaker[Exchange](queue_depth=config.queue_depth, concurrency=limit) if limit > 0 else None
         self._observers = Observers(loop, config, self._logger, lambda: self._policy.queue_depth)
         self._policy = QueuePolicy(
-            target=self._pool.endpoint(config.user_socket or _USER_HOST, _port(config.user_port)),
+            target=self._pool.endpoint(
+                config.user_socket or _USER_HOST, _port(config.user_port), version=config.user_protocol
+            ),
             limits=TimeoutLimits(
                 max_duration_s=config.revision_timeout_seconds,
                 response_start_s=max(0, config.revision_response_start_timeout_seconds),

@@ -19,6 +19,7 @@ QUEUE_DEPTH_FACTOR: Final = 10
 
 _SIBLINGS: Final = {"8012": 8013, "8013": 8012}
 STAT_PORT: Final = 9090
+_PROTOCOLS: Final = {"": 0, "http1": 1, "h2c": 2}
 _SOCKET_PATH_BYTES_MAX: Final = 107
 ADMIN_PORT: Final = 8022
 
@@ -70,6 +71,8 @@ class Config:
     user_socket: str = ""
     """Path of a unix socket that the user container listens on instead of its port; empty: the port.
     `KNUV_USER_SOCKET`."""
+    user_protocol: int = 0
+    """The version of HTTP that the user container speaks, 1 or 2; 0: that of each request. `KNUV_USER_PROTOCOL`."""
     single_port: bool = False
     """Open the configured main port only, and not its sibling of 8012 and 8013. `KNUV_SINGLE_PORT`."""
     grpc_errors: bool = False
@@ -132,6 +135,7 @@ class Config:
             serving_pod=env.text("SERVING_POD"),
             serving_pod_ip=env.text("SERVING_POD_IP"),
             user_socket=env.parsed("KNUV_USER_SOCKET", _socket_path, "", ""),
+            user_protocol=env.parsed("KNUV_USER_PROTOCOL", _protocol, 0, 0),
             single_port=env.boolean("KNUV_SINGLE_PORT", False),
             grpc_errors=env.boolean("KNUV_GRPC_ERRORS", False),
             server_timing=env.boolean("KNUV_SERVER_TIMING", False),
@@ -148,6 +152,12 @@ def _socket_path(text: str) -> str:
     if len(text.encode()) > _SOCKET_PATH_BYTES_MAX:
         raise ValueError(f"expected a path of at most {_SOCKET_PATH_BYTES_MAX} bytes, got {len(text.encode())}")
     return text
+
+
+def _protocol(text: str) -> int:
+    if text not in _PROTOCOLS:
+        raise ValueError(f"expected http1, h2c or nothing, got {text!r}")
+    return _PROTOCOLS[text]
 
 
 def _probes(is_list: bool) -> Callable[[str], tuple[ProbeSpec, ...]]:

@@ -16,7 +16,8 @@ from proxies.server import Server
 from proxies.timeouts import TimeoutLimits
 from proxies.upstream import Pool
 from tests.proxies.test_server import EDITS, Policy, settled
-from tests.support.http import Client
+from tests.support.http import Call, Client
+from tests.support.http import running_app as http_app
 from tests.support.http2 import App, Peer, running_app
 from tests.support.processes import eventually
 
@@ -545,6 +546,78 @@ async def test_an_app_that_cannot_be_reached_is_502_for_all_that_wait() -> None:
             status, text = await client.response(stream_id)
             assert status == 502
             assert b"connection refused" in text
+
+
+async def test_an_app_of_http1_gets_chunks_and_its_own_are_taken_off_for_a_client_of_http2() -> None:
+    bodies: list[bytes] = []
+
+    async def answer(call: Call) -> None:
+        body, _ = await call.body()
+        bodies.append(body)
+        assert call.version == "HTTP/1.1"
+        if call.target == "/chunked":
+            await call.start_chunked()
+            for piece in (b"one ", b"two"):
+                await call.chunk(piece)
+            await call.send(b"0\r\nX-Sum: 7\r\n\r\n")
+        else:
+            await call.respond(200, b"whole")
+
+    async with http_app(answer) as app, running_bench() as bench:
+        bench.policy.endpoint = bench.pool.endpoint("127.0.0.1", app.port, version=1)
+        client = await bench.client()
+        client.request(1, method="POST", path="/chunked", done=False)
+        client.data(1, b"a" * 20_000)
+        client.data(1, b"end")
+        client.head(1, ("x-sum", "3"), done=True)
+        assert await client.response(1) == (200, b"one two")
+        client.request(3, ("content-length", "3"), method="POST", done=False)
+        client.data(3, b"sum", done=True)
+        assert await client.response(3) == (200, b"whole")
+        client.request(5)
+        assert await client.response(5) == (200, b"whole")
+        assert bodies == [b"a" * 20_000 + b"end", b"sum", b""]
+        assert len(app.calls) == 3
+        assert len({call.connection for call in app.calls}) == 1
+
+
+async def test_a_client_of_http1_gets_chunks_and_its_own_are_taken_off_for_an_app_of_http2() -> None:
+    async with running_bench() as bench:
+        bench.policy.endpoint = bench.pool.endpoint("127.0.0.1", bench.app.port, version=2)
+        client = await Client.open("127.0.0.1", bench.port)
+        await client.send(
+            b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"4;a=b\r\nbody\r\n1\r\n!\r\n0\r\nX: y\r\n\r\n"
+        )
+        app = await bench.app.accepted()
+        fields, is_done, stream_id = await app.fields()
+        assert not is_done
+        assert "transfer-encoding" not in fields
+        assert await app.body(stream_id) == b"body!"
+        app.head(stream_id, OK)
+        app.data(stream_id, b"one ")
+        app.data(stream_id, b"two")
+        app.head(stream_id, ("x-sum", "7"), done=True)
+        response = await client.response()
+        assert response.value("transfer-encoding") == "chunked"
+        assert response.body == b"one two"
+        for pairs, done, body in (
+            ((OK,), True, b""),
+            ((OK, ("content-length", "2")), False, b"ok"),
+            (((":status", "204"),), True, b""),
+        ):
+            await client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+            _, _, stream_id = await app.fields()
+            app.head(stream_id, *pairs, done=done)
+            if not done:
+                app.data(stream_id, body, done=True)
+            assert (await client.response()).body == body
+        await client.send(b"GET / HTTP/1.0\r\n\r\n")
+        _, _, stream_id = await app.fields()
+        app.head(stream_id, OK)
+        app.data(stream_id, b"old", done=True)
+        assert (await client.response()).body == b"old"
+        client.close()
 
 
 @pytest.mark.parametrize(("status", "code"), [(502, "14"), (503, "14"), (504, "4")])

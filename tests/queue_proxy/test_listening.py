@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import http2
 from tests.support.processes import eventually
 from tests.support.queue_proxy import environment, exit_of, running_queue_proxy
 
@@ -82,3 +83,17 @@ async def test_timeouts_are_logged_by_timer_once_a_second_however_many() -> None
 
 def told(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [event for event in events if event["message"] == "request_timed_out"]
+
+
+async def test_an_app_whose_version_is_known_is_asked_in_it() -> None:
+    async with http2.running_app() as app, running_queue_proxy(app.port, KNUV_USER_PROTOCOL="h2c") as proxy:
+        asking = asyncio.ensure_future(proxy.fetch("/path"))
+        peer = await app.accepted()
+        fields, _, stream_id = await peer.fields()
+        assert fields[":path"] == "/path"
+        peer.head(stream_id, (":status", "200"), done=True)
+        assert (await asking).status == 200
+    code, text = await exit_of(environment(KNUV_USER_PROTOCOL="http3"))
+    assert code == 1
+    assert "KNUV_USER_PROTOCOL" in text
+    assert "http1, h2c" in text
