@@ -1,9 +1,10 @@
 """Events about objects, for people (`kubectl describe`): written beside the real work, counted instead of repeated.
 
 Theory of operation. `report` only notes; one task writes. An event that says the same about the same object again
-raises the count of the one that is there, which is written at most every `_REPEAT_S`. An object about which ever
-different things are reported gets `_BURST` events at once and then one in `_REFILL_S`, as with Kubernetes' own
-recorder; the others are dropped. Everything that is remembered is bounded.
+raises the count of the one that is there, which is written at most every `_REPEAT_S`; what repeats sooner is written,
+all together, when the time is up. An object about which ever different things are reported gets `_BURST` events at once
+and then one in `_REFILL_S`, as with Kubernetes' own recorder; the others are dropped. Everything that is remembered is
+bounded.
 
 Best effort, as in Kubernetes: an event that cannot be written is dropped, counted in `dropped`, and said once in the
 log until writing works again. Source: client-go `tools/record` (correlator, spam filter).
@@ -38,12 +39,14 @@ _MESSAGE_MAX = 1024
 _CLUSTER_SCOPED_NAMESPACE = "default"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Entry:
     """One event, and how much of it the API knows."""
 
     event: Event
     written_s: float = 0.0
+    """When it was queued last."""
+    written_count: int = 0
     is_created: bool = False
 
 
@@ -70,9 +73,12 @@ class EventRecorder:
         self._clock = clock
         self._log = log or Logger("events")
         self._queue: asyncio.Queue[_Entry] = asyncio.Queue(_QUEUED_MAX)
-        self._known: OrderedDict[tuple[str, str, str, str], _Entry] = OrderedDict()
+        self._known: OrderedDict[tuple[str, ...], _Entry] = OrderedDict()
         self._allowances: OrderedDict[str, _Allowance] = OrderedDict()
         self._sequence = itertools.count()
+        self._late: set[_Entry] = set()
+        """Repeated so soon after they were written that the count must wait."""
+        self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_failing = False
         self.dropped = 0
@@ -81,9 +87,13 @@ class EventRecorder:
     async def start(self) -> None:
         """Begin to write."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="events")
+        self._watch_late()
 
     async def stop(self) -> None:
         """Stop; what is queued is dropped."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -92,7 +102,7 @@ class EventRecorder:
     def report(self, about: Resource, type_: str, reason: str, message: str) -> None:
         """Queue an event about `about`, or raise the count of the one that says the same."""
         now_s = self._clock()
-        key = (about.kind, about.metadata.uid or f"{about.namespace}/{about.name}", reason, message)
+        key = (about.kind, about.metadata.uid or f"{about.namespace}/{about.name}", type_, reason, message)
         entry = self._known.pop(key, None)
         if entry is None:
             if not self._allows("/".join(key[:2]), now_s):
@@ -104,13 +114,33 @@ class EventRecorder:
             self._known.popitem(last=False)
         entry.event.count += 1
         entry.event.last_timestamp = format_time(now_s)
-        if now_s - entry.written_s < _REPEAT_S:
-            return
+        if now_s - entry.written_s >= _REPEAT_S:
+            self._queue_up(entry, now_s)
+        elif len(self._late) < _KNOWN_MAX:
+            self._late.add(entry)
+            self._watch_late()
+
+    def _queue_up(self, entry: _Entry, now_s: float) -> None:
+        self._late.discard(entry)
         if self._queue.full():
             self.dropped += 1
             return
         self._queue.put_nowait(entry)
         entry.written_s = now_s
+
+    def _watch_late(self) -> None:
+        if self._late and self._timer is None and self._task is not None:
+            self._timer = self._task.get_loop().call_later(_REPEAT_S, self._queue_up_late)
+
+    def _queue_up_late(self) -> None:
+        self._timer = None
+        now_s = self._clock()
+        for entry in [entry for entry in self._late if now_s - entry.written_s >= _REPEAT_S]:
+            if entry.event.count > entry.written_count:
+                self._queue_up(entry, now_s)
+            else:
+                self._late.discard(entry)
+        self._watch_late()
 
     def _allows(self, about: str, now_s: float) -> bool:
         """Whether one more new event about this object may be written."""
@@ -164,8 +194,9 @@ class EventRecorder:
 
     async def _write(self, entry: _Entry) -> None:
         event = entry.event
+        count = event.count
         if entry.is_created:
-            patch = {"count": event.count, "lastTimestamp": event.last_timestamp}
+            patch = {"count": count, "lastTimestamp": event.last_timestamp}
             try:
                 await self._client.patch(Event, event.name, event.namespace, patch)
             except NotFound:
@@ -174,3 +205,4 @@ class EventRecorder:
         if not entry.is_created:
             await self._client.create(event)
             entry.is_created = True
+        entry.written_count = count

@@ -1,11 +1,13 @@
 """The event recorder against a real API server."""
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from kube import events
 from kube.events import EventRecorder
 from kube.models.core import Event, Node, Pod
 from kube.models.meta import ObjectMeta
@@ -68,6 +70,30 @@ async def test_a_repeated_event_is_counted_and_written_seldom(cluster: Cluster) 
 
     await eventually(counted)
     assert writes == ["CREATE BackOff", "CREATE Killing", "UPDATE BackOff"]
+    await recorder.stop()
+
+
+async def test_repetitions_are_counted_though_no_other_follows(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_REPEAT_S", 0.2)
+    recorder = EventRecorder(cluster.client, component="kubelet", clock=time.monotonic)
+    pod = msgspec.convert(await cluster.create_pod("p", {"command": ["x"]}), Pod)
+    await recorder.start()
+    recorder.report(pod, "Warning", "BackOff", "it ended again")
+    await eventually(lambda: stored(cluster))
+    for _ in range(3):
+        recorder.report(pod, "Warning", "BackOff", "it ended again")
+    recorder.report(pod, "Normal", "BackOff", "it ended again")
+
+    async def counts() -> dict[str, int]:
+        return {event.type: event.count for event in await stored(cluster)}
+
+    async def all_counted() -> bool:
+        return await counts() == {"Warning": 4, "Normal": 1}
+
+    await eventually(all_counted)
+    assert not recorder._late
     await recorder.stop()
 
 
