@@ -6,9 +6,10 @@ the attributes of `Request`; refusals carry the text that users see and the path
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Protocol
 
-from controller import defaulting, shapes, validation
+from controller import defaulting, network_validation, shapes, validation
 from controller.field_errors import FieldError, merged, render
 from controller.settings import InvalidConfig, Settings, example_checksum, parse_section
 
@@ -22,6 +23,7 @@ CONFIG_VALIDATION = "config.webhook.serving.knative.dev"
 
 _SERVING = "serving.knative.dev"
 _AUTOSCALING = "autoscaling.internal.knative.dev"
+_NETWORKING = "networking.internal.knative.dev"
 _CHECKSUM = "knative.dev/example-checksum"
 
 Default = Callable[[JsonObject, "JsonObject | None", Settings, str], JsonObject]
@@ -32,7 +34,9 @@ _DEFAULTS: Mapping[tuple[str, str], Default] = {
     (_SERVING, "Configuration"): defaulting.configuration,
     (_SERVING, "Route"): defaulting.route,
     (_SERVING, "Revision"): defaulting.revision,
+    (_SERVING, "DomainMapping"): network_validation.default_domain_mapping,
     (_AUTOSCALING, "PodAutoscaler"): defaulting.pod_autoscaler,
+    (_NETWORKING, "Ingress"): network_validation.default_ingress,
 }
 _CHECKS: Mapping[tuple[str, str], Check] = {
     (_SERVING, "Service"): validation.check_service,
@@ -40,6 +44,9 @@ _CHECKS: Mapping[tuple[str, str], Check] = {
     (_SERVING, "Route"): validation.check_route,
     (_SERVING, "Revision"): validation.check_revision,
     (_AUTOSCALING, "PodAutoscaler"): validation.check_pod_autoscaler,
+    (_NETWORKING, "Ingress"): network_validation.check_ingress,
+    (_NETWORKING, "ServerlessService"): network_validation.check_serverless_service,
+    (_NETWORKING, "Certificate"): network_validation.check_certificate,
 }
 
 
@@ -94,12 +101,18 @@ class Admission:
         self._config_map = config_map
         self._system_namespace = system_namespace
         self._cluster_domain = cluster_domain
+        self._checks: Mapping[tuple[str, str], Check] = {
+            **_CHECKS,
+            (_SERVING, "DomainMapping"): partial(
+                network_validation.check_domain_mapping, cluster_domain=cluster_domain
+            ),
+        }
         self._held: tuple[dict[str, dict[str, str]], Settings] | None = None
 
     def default(self, request: Request) -> JsonObject:
         """The object with its defaults; the one that was given when there are none. Raises `Denied`."""
-        fill = _DEFAULTS.get((request.group, request.kind))
-        if fill is None or request.operation == "DELETE" or request.subresource:
+        key = (request.group, request.kind)
+        if key not in self._checks or request.operation == "DELETE" or request.subresource:
             return request.object
         try:
             shapes.check(request.kind, request.object)
@@ -107,6 +120,9 @@ class Admission:
             path, _, problem = str(error).partition(": ")
             text = f"mutation failed: cannot decode incoming new object: {error}"
             raise Denied(text, [(path, problem)]) from error
+        fill = _DEFAULTS.get(key)
+        if fill is None:
+            return request.object
         return fill(request.object, request.old_object or None, self.settings(), request.username)
 
     def validate(self, request: Request) -> list[str]:
@@ -116,7 +132,7 @@ class Admission:
         if request.group == "" and request.kind == "ConfigMap" and request.namespace == self._system_namespace:
             self._check_config_map(request)
             return []
-        check = _CHECKS.get((request.group, request.kind))
+        check = self._checks.get((request.group, request.kind))
         if check is None:
             return []
         found = list(check(request.object, request.old_object or None, self.settings()))

@@ -219,9 +219,11 @@ class App:
 
     def _on(self, collection: Collection[R], wake: Callable[[R], None]) -> None:
         def changed(old: R | None, new: R | None) -> None:
-            obj = new or old
-            if obj is not None:
-                wake(obj)
+            if new is not None:
+                wake(new)
+            # Whom an object belonged to misses it when it is gone, and when it changes hands.
+            if old is not None and (new is None or _ties(old) != _ties(new)):
+                wake(old)
 
         collection.informer.on_change(changed)
 
@@ -314,3 +316,8 @@ class App:
         owner = obj.metadata.controller()
         if owner is not None and owner.kind == kind:
             loop.add((obj.namespace, owner.name))
+
+
+def _ties(obj: Resource) -> object:
+    """What says whose an object is."""
+    return obj.metadata.owner_references, obj.metadata.labels

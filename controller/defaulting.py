@@ -24,6 +24,7 @@ __all__ = [
     "revision",
     "route",
     "service",
+    "stamp",
     "template",
     "traffic",
     "traffic_targets",
@@ -44,7 +45,7 @@ def service(obj: JsonObject, old: JsonObject | None, settings: Settings, usernam
     spec = _spec(obj)
     _template_of(spec, old, settings, obj)
     spec["traffic"] = traffic(spec.get("traffic") or [{"latestRevision": True, "percent": 100}])
-    _stamp(obj, old, username)
+    stamp(obj, old, username)
     return obj
 
 
@@ -52,7 +53,7 @@ def configuration(obj: JsonObject, old: JsonObject | None, settings: Settings, u
     """A Configuration; one that belongs to a Service is not stamped with who made it."""
     _template_of(_spec(obj), old, settings, obj)
     if not obj["metadata"].get("ownerReferences"):
-        _stamp(obj, old, username)
+        stamp(obj, old, username)
     return obj
 
 
@@ -62,7 +63,7 @@ def route(obj: JsonObject, old: JsonObject | None, settings: Settings, username:
     if spec.get("traffic"):
         spec["traffic"] = traffic(spec["traffic"])
     if not obj["metadata"].get("ownerReferences"):
-        _stamp(obj, old, username)
+        stamp(obj, old, username)
     return obj
 
 
@@ -146,7 +147,7 @@ def _template_of(spec: JsonObject, old: JsonObject | None, settings: Settings, o
     template(found, settings, parent=msgspec.convert(obj["metadata"], ObjectMeta), is_create=old is None)
 
 
-def _stamp(obj: JsonObject, old: JsonObject | None, username: str) -> None:
+def stamp(obj: JsonObject, old: JsonObject | None, username: str) -> None:
     """Who made it, and who changed its spec last."""
     if not username:
         return

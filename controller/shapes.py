@@ -154,6 +154,96 @@ class _Revision(_Shape):
     spec: _RevisionSpec | None = None
 
 
+class _Ref(_Shape):
+    kind: str | None = None
+    name: str | None = None
+    api_version: str | None = None
+    namespace: str | None = None
+
+
+class _MappingTls(_Shape):
+    secret_name: str | None = None
+
+
+class _MappingSpec(_Shape):
+    ref: _Ref | None = None
+    tls: _MappingTls | None = None
+
+
+class _DomainMapping(_Shape):
+    metadata: _Metadata | None = None
+    spec: _MappingSpec | None = None
+
+
+class _Split(_Shape):
+    service_namespace: str | None = None
+    service_name: str | None = None
+    service_port: int | str | None = None
+    percent: int | None = None
+    append_headers: Names | None = None
+
+
+class _HeaderMatch(_Shape):
+    exact: str | None = None
+
+
+class _Path(_Shape):
+    path: str | None = None
+    rewrite_host: str | None = None
+    headers: dict[str, _HeaderMatch] | None = None
+    append_headers: Names | None = None
+    splits: list[_Split] | None = None
+
+
+class _Http(_Shape):
+    paths: list[_Path] | None = None
+
+
+class _Rule(_Shape):
+    hosts: list[str] | None = None
+    visibility: str | None = None
+    http: _Http | None = None
+
+
+class _Tls(_Shape):
+    hosts: list[str] | None = None
+    secret_name: str | None = None
+    secret_namespace: str | None = None
+
+
+class _IngressSpec(_Shape):
+    rules: list[_Rule] | None = None
+    tls: list[_Tls] | None = None
+    http_option: str | None = None
+
+
+class _Ingress(_Shape):
+    metadata: _Metadata | None = None
+    spec: _IngressSpec | None = None
+
+
+class _SksSpec(_Shape):
+    mode: str | None = None
+    object_ref: _Ref | None = None
+    num_activators: int | None = None
+
+
+class _ServerlessService(_Shape):
+    metadata: _Metadata | None = None
+    spec: _SksSpec | None = None
+
+
+class _CertificateSpec(_Shape):
+    dns_names: list[str] | None = None
+    domain: str | None = None
+    secret_name: str | None = None
+
+
+class _Certificate(_Shape):
+    metadata: _Metadata | None = None
+    spec: _CertificateSpec | None = None
+
+
 class _Other(_Shape):
     metadata: _Metadata | None = None
     spec: dict[str, Any] | None = None
@@ -164,6 +254,10 @@ _BY_KIND: dict[str, type[_Shape]] = {
     "Configuration": _Service,
     "Route": _Service,
     "Revision": _Revision,
+    "DomainMapping": _DomainMapping,
+    "Ingress": _Ingress,
+    "ServerlessService": _ServerlessService,
+    "Certificate": _Certificate,
 }
 
 

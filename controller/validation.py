@@ -28,7 +28,14 @@ from controller.settings import Settings
 from kube.autoscaling import annotations as autoscaling
 from proxies import gotext
 
-__all__ = ["check_configuration", "check_pod_autoscaler", "check_revision", "check_route", "check_service"]
+__all__ = [
+    "check_authors",
+    "check_configuration",
+    "check_pod_autoscaler",
+    "check_revision",
+    "check_route",
+    "check_service",
+]
 
 JsonObject = dict[str, Any]
 
@@ -51,7 +58,7 @@ def check_service(obj: JsonObject, old: JsonObject | None, settings: Settings) -
     yield from at("spec.template", _template(spec.get("template") or {}, meta, settings))
     yield from at("spec.traffic", _traffic(spec.get("traffic") or [], follows_own=True))
     if old is not None:
-        yield from at("metadata.annotations", _authors(obj, old))
+        yield from at("metadata.annotations", check_authors(obj, old))
         yield from at("spec.template", _name_change(obj, old))
 
 
@@ -63,7 +70,7 @@ def check_configuration(obj: JsonObject, old: JsonObject | None, settings: Setti
     yield from at("spec.template", _template(spec.get("template") or {}, meta, settings))
     if old is not None:
         if not meta.get("ownerReferences"):
-            yield from at("metadata.annotations", _authors(obj, old))
+            yield from at("metadata.annotations", check_authors(obj, old))
         yield from at("spec.template", _name_change(obj, old))
 
 
@@ -75,7 +82,7 @@ def check_route(obj: JsonObject, old: JsonObject | None, settings: Settings) -> 
     yield from at("metadata.annotations", _duration_annotation(meta, keys.ROLLOUT_DURATION, "rollout-duration"))
     yield from at("spec.traffic", _traffic(spec.get("traffic") or [], follows_own=False))
     if old is not None and not meta.get("ownerReferences"):
-        yield from at("metadata.annotations", _authors(obj, old))
+        yield from at("metadata.annotations", check_authors(obj, old))
 
 
 def check_revision(obj: JsonObject, old: JsonObject | None, settings: Settings) -> Iterator[FieldError]:
@@ -153,7 +160,7 @@ def _duration_annotation(meta: JsonObject, names: tuple[str, ...], what: str) ->
         yield FieldError(f"{what}={text} must be positive", (key,))
 
 
-def _authors(obj: JsonObject, old: JsonObject) -> Iterator[FieldError]:
+def check_authors(obj: JsonObject, old: JsonObject) -> Iterator[FieldError]:
     """Who created it never changes; who modified it, only with the spec."""
     held = (old.get("metadata") or {}).get("annotations") or {}
     given = (obj.get("metadata") or {}).get("annotations") or {}

@@ -1,0 +1,1 @@
+"""The control plane's numbered statements, and where each is tested."""
