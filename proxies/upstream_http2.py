@@ -159,7 +159,12 @@ class Http2Upstream(CoreProtocol):
 
     def data_received(self, data: bytes) -> None:
         self.reads += 1
-        super().data_received(data)
+        turn = self._turn
+        turn.begin()
+        try:
+            super().data_received(data)
+        finally:
+            turn.end()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.endpoint.pool.connections.discard(self)

@@ -1,8 +1,9 @@
 """A transport's protocol around a core, and when what the core puts out is written.
 
-Many streams put out something in one turn of the loop, often on several connections at once: what one read from a
-client asks of the app, what one read from the app answers to its clients. `Turn` gathers the connections that have
-output, and each of them writes once: at the end of the read that caused it, or, where no read did, of the turn.
+Many streams put out something in one turn of the loop, often on several connections at once. `Turn` gathers the
+connections that have output, and each of them writes once: at the end of the turn, when all that came from all clients
+stands in one write to the app; or before, at the end of a read from the app, for its clients wait each for a write of
+their own.
 """
 
 import asyncio
@@ -40,11 +41,11 @@ class Turn:
         return turn
 
     def begin(self) -> None:
-        """A read is being worked on; `end` follows, whatever happens."""
+        """A read is being worked on behind which `end` follows, whatever happens."""
         self._is_within = True
 
     def end(self) -> None:
-        """It is done: write."""
+        """Write now."""
         waiting = self._waiting
         while waiting:
             # Writing may tell streams that there is room, or none, and make more to write.
@@ -92,13 +93,8 @@ class CoreProtocol(asyncio.Protocol):
         self._turn.add(self)
 
     def data_received(self, data: bytes) -> None:
-        turn = self._turn
-        turn.begin()
-        try:
-            if self.core.receive(data):
-                self._go_on_later()
-        finally:
-            turn.end()
+        if self.core.receive(data):
+            self._go_on_later()
 
     def eof_received(self) -> None:
         """Both directions end: a stream that the peer half-closed cannot have its windows opened any more."""
