@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.conformance.activator.world import DEADLINE_S, activator, read_head
+from tests.conformance.activator.world import DEADLINE_S, Pod, activator, read_head, surroundings
 
 
 async def test_statements_15_to_18_the_pod_sees_edited_headers() -> None:
@@ -72,6 +72,38 @@ async def test_statement_22_a_pod_that_closes_mid_body_gives_an_incomplete_respo
             with pytest.raises(asyncio.IncompleteReadError) as broken:
                 await reader.readexactly(10)
         assert broken.value.partial == b"hello"
+
+
+@pytest.mark.parametrize("annotations", [{}, {"features.knative.dev/http-full-duplex": "Enabled"}], ids=["", "asked"])
+async def test_statement_75_a_response_may_begin_before_the_request_is_complete(annotations: dict[str, str]) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await read_head(reader)
+        if head.get("k-network-probe"):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nqueue")
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
+            for _ in range(2):
+                writer.write(await reader.readexactly(3))
+        await reader.read()
+        writer.close()
+
+    async with surroundings(network={}) as world:
+        await world.revision(annotations=annotations)
+        await world.start()
+        server = await asyncio.start_server(echo, f"{world.subnet}.10", 0)
+        try:
+            await world.endpoints(ready=[Pod(f"{world.subnet}.10", "echo", port=server.sockets[0].getsockname()[1])])
+            reader, writer = await world.send(method="POST", headers=[("Content-Length", "6")])
+            async with asyncio.timeout(DEADLINE_S):
+                assert (await read_head(reader)).status == 200
+                writer.write(b"one")
+                assert await reader.readexactly(3) == b"one"
+                writer.write(b"two")
+                assert await reader.readexactly(3) == b"two"
+        finally:
+            await world.end()
+            server.close()
+            await server.wait_closed()
 
 
 async def test_statement_23_the_body_is_not_read_before_there_is_a_pod() -> None:

@@ -1,6 +1,7 @@
 """Statements 37 to 52, as far as they concern HTTP/1.1: who waits, for how long, and which pod is chosen."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from tests.conformance.activator.world import (
@@ -53,6 +54,20 @@ async def test_statement_37_without_pods_a_request_times_out() -> None:
         assert 0.9 < asyncio.get_running_loop().time() - began < 2
 
 
+async def test_statement_38_waiting_uses_up_the_time_of_the_request_but_not_of_its_response() -> None:
+    """Stated: 504 after `responseStartTimeoutSeconds` from arrival. Here that time begins when a pod was chosen."""
+    async with surroundings(network={}) as world:
+        await with_revision(world, 0, timeoutSeconds=3, responseStartTimeoutSeconds=1)
+        waiting = world.start_get()
+        began = time.monotonic()
+        await world.autoscaler.until(lambda autoscaler: len(autoscaler.frames) >= 3, "reports of two seconds")
+        (pod,) = await closed_pods(world, 10)
+        answer = await waiting
+        assert (answer.status, answer.body) == (504, b"activator request timeout")
+        assert answer.at - began > 2.0
+        assert pod.requests
+
+
 async def test_statement_39_one_request_at_a_time_with_container_concurrency_1() -> None:
     async with surroundings(network={}) as world:
         await with_revision(world, 1)
@@ -63,7 +78,7 @@ async def test_statement_39_one_request_at_a_time_with_container_concurrency_1()
         assert pod.active_max == 1
 
 
-async def test_statement_40_many_wait_and_none_is_refused_within_the_bound() -> None:
+async def test_all_wait_within_the_bound_and_the_one_beyond_it_is_refused() -> None:
     async with activator(KNUV_HELD_REQUESTS_MAX="300") as world:
         waiting = [world.start_get() for _ in range(300)]
         # The autoscaler hears of all of them, so they are all inside.

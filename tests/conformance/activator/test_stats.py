@@ -2,9 +2,13 @@
 
 import asyncio
 import time
+from itertools import pairwise
+
+from websockets.utils import accept_key
 
 from proxies.wire.stat import Stat, StatMessage
-from tests.conformance.activator.world import SOON_S, Autoscaler, World, activator
+from tests.conformance.activator.world import SOON_S, Autoscaler, World, activator, surroundings
+from tests.support.processes import eventually
 
 
 def stat(frame_index: int, autoscaler: Autoscaler) -> Stat:
@@ -88,6 +92,46 @@ async def until_known(world: World, name: str) -> None:
             if not done:
                 return
             assert request.result().status == 404
+
+
+async def test_statement_59_an_idle_connection_carries_pings_and_nothing_else() -> None:
+    async with activator() as world:
+        autoscaler = world.autoscaler
+        await eventually(lambda: len(autoscaler.pings) >= 2)
+        gaps_s = [later - earlier for earlier, later in pairwise(autoscaler.pings)]
+        assert all(3.0 < gap_s < 4.0 for gap_s in gaps_s), gaps_s
+        assert autoscaler.frames == []
+
+
+async def test_statement_60_a_server_that_answers_no_pings_is_left_after_ten_seconds() -> None:
+    connected_s: list[float] = []
+    second = asyncio.Event()
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        key = next(
+            line.partition(": ")[2] for line in head.split("\r\n") if line.lower().startswith("sec-websocket-key")
+        )
+        lines = ("HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade")
+        writer.write("\r\n".join([*lines, f"Sec-WebSocket-Accept: {accept_key(key)}", "\r\n"]).encode())
+        connected_s.append(time.monotonic())
+        if len(connected_s) == 2:
+            second.set()
+        await reader.read()
+        writer.close()
+
+    async with surroundings(network={}) as world:
+        await world.autoscaler.stop()
+        server = await asyncio.start_server(mute, "127.0.0.1", world.autoscaler.port)
+        try:
+            await world.spawn()
+            async with asyncio.timeout(20):
+                await second.wait()
+            assert 9.0 < connected_s[1] - connected_s[0] < 12.0
+        finally:
+            await world.end()
+            server.close()
+            await server.wait_closed()
 
 
 async def test_statements_60_and_61_after_a_close_it_is_back_soon_and_the_outage_is_not_reported() -> None:

@@ -20,11 +20,15 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame as WebSocketFrame
+from websockets.frames import Opcode
+from websockets.protocol import Event
 
 from kube.client import Client
 from kube.errors import AlreadyExists
@@ -194,11 +198,26 @@ class Frame:
     messages: list[StatMessage]
 
 
+class _PingNotingConnection(ServerConnection):
+    """Answers pings, as any server does, and remembers when they came."""
+
+    def __init__(self, *args: Any, pings: list[float], **options: Any) -> None:
+        self._pings = pings
+        super().__init__(*args, **options)
+
+    def process_event(self, event: Event) -> None:
+        if isinstance(event, WebSocketFrame) and event.opcode is Opcode.PING:
+            self._pings.append(time.monotonic())
+        super().process_event(event)
+
+
 class Autoscaler:
     """The stat server's side of the WebSocket."""
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []
+        self.pings: list[float] = []
+        """Monotonic times."""
         self.paths: list[str] = []
         self.request_headers: list[list[tuple[str, str]]] = []
         self.port = 0
@@ -208,7 +227,14 @@ class Autoscaler:
 
     async def start(self) -> None:
         """Listen, on the same port as before if there was one."""
-        self._server = await serve(self._take, "127.0.0.1", self.port, ping_interval=None, close_timeout=0.1)
+        self._server = await serve(
+            self._take,
+            "127.0.0.1",
+            self.port,
+            ping_interval=None,
+            close_timeout=0.1,
+            create_connection=partial(_PingNotingConnection, pings=self.pings),
+        )
         self.port = next(iter(self._server.sockets)).getsockname()[1]
 
     async def stop(self) -> None:
