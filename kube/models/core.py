@@ -155,6 +155,9 @@ class PodSpec(Model):
     termination_grace_period_seconds: int | None = None
     node_name: str = ""
     service_account_name: str = ""
+    automount_service_account_token: bool | None = None
+    host_network: bool = False
+    security_context: dict[str, Any] | None = None
     hostname: str = ""
 
 

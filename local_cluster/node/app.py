@@ -23,10 +23,12 @@ from local_cluster.guardian import Guardian
 from local_cluster.node.config import NodeConfig
 from local_cluster.node.environment import PodFacts
 from local_cluster.node.images import ImageEntry, ImageMap
+from local_cluster.node.launch import ApiAccess, NodeServices
 from local_cluster.node.logs import LogsUnavailable
 from local_cluster.node.loopback import rewrite_ports
 from local_cluster.node.network import AddressPool, PoolExhausted, PortPool
-from local_cluster.node.pod_runner import NodeServices, PodRunner
+from local_cluster.node.pod_runner import PodRunner
+from local_cluster.node.sandbox import Sandboxes
 from local_cluster.node.strays import Strays
 from local_cluster.node.warm import WarmProcesses
 from proxies.logs import Logger
@@ -41,7 +43,13 @@ class Node:
     """One machine that runs pods. `stop` ends everything it started."""
 
     def __init__(
-        self, client: Client, config: NodeConfig, *, guardian: Guardian | None = None, log: Logger | None = None
+        self,
+        client: Client,
+        config: NodeConfig,
+        *,
+        guardian: Guardian | None = None,
+        api: ApiAccess | None = None,
+        log: Logger | None = None,
     ) -> None:
         self._client = client
         self._config = config
@@ -55,12 +63,15 @@ class Node:
         self._events = EventRecorder(client, component="kubelet", host=config.name, clock=self._clock)
         builtin = tuple(ImageEntry(pattern, tuple(command)) for pattern, command in config.images.items())
         self._warm = WarmProcesses(config.warm_command, guardian=guardian) if config.warm_command else None
+        self._sandboxes = Sandboxes(guardian=guardian) if os.geteuid() == 0 else None
         self._services = NodeServices(
             config=config,
             client=client,
             images=ImageMap(builtin, config.state_dir / "images.yaml"),
             guardian=guardian,
             warm=self._warm,
+            sandboxes=self._sandboxes,
+            api=api,
             events=self._events,
             facts=self._facts,
             clock=self._clock,
@@ -93,6 +104,8 @@ class Node:
         await self._events.stop()
         if self._warm is not None:
             self._warm.stop()
+        if self._sandboxes is not None:
+            self._sandboxes.stop()
         for runner in list(self._runners.values()):
             runner.vanish()
         if self._runners:

@@ -34,3 +34,6 @@ class NodeConfig:
     """Where commands run whose container names no folder: the one in which the stack was started."""
     environ: Mapping[str, str] = field(default_factory=_inherited)
     """Variables that every container gets."""
+    cluster_domain: str = "cluster.local"
+    dns_server: str = ""
+    """Address that pods with a network of their own ask for names; empty: they use the machine's files."""

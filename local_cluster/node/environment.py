@@ -23,8 +23,10 @@ __all__ = [
     "VariableError",
     "container_environment",
     "expand",
+    "field_text",
     "inherited",
     "references",
+    "resource_text",
 ]
 
 INHERITED_VARIABLES = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
@@ -126,17 +128,18 @@ def _value(
     if not origin:
         return expand(variable.value, declared)
     if "fieldRef" in origin:
-        return _field(str(origin["fieldRef"].get("fieldPath", "")), pod, facts)
+        return field_text(str(origin["fieldRef"].get("fieldPath", "")), pod, facts)
     if "configMapKeyRef" in origin:
         return _one_key("ConfigMap", origin["configMapKeyRef"], pod.namespace, sources)
     if "secretKeyRef" in origin:
         return _one_key("Secret", origin["secretKeyRef"], pod.namespace, sources)
     if "resourceFieldRef" in origin:
-        return _resource(origin["resourceFieldRef"], container, pod, facts)
+        return resource_text(origin["resourceFieldRef"], container, pod, facts)
     raise VariableError(f"variable {variable.name}: unknown source {', '.join(origin)}")
 
 
-def _field(path: str, pod: Pod, facts: PodFacts) -> str:
+def field_text(path: str, pod: Pod, facts: PodFacts) -> str:
+    """A field of the pod by its path, as the downward API gives it. Raises `VariableError`."""
     keyed = _FIELD_WITH_KEY.match(path)
     if keyed:
         values = pod.metadata.labels if keyed[1] == "labels" else pod.metadata.annotations
@@ -190,9 +193,12 @@ def _plain(kind: str, name: str, key: str, value: str) -> str:
         raise VariableError(f"key {key} of Secret {name} is not base64 of UTF-8 text") from error
 
 
-def _resource(selector: Mapping[str, Any], container: Container, pod: Pod, facts: PodFacts) -> str:
-    """`limits.x` or `requests.x` divided by the divisor, rounded up; without a limit, what the node has."""
-    of = str(selector.get("containerName") or container.name)
+def resource_text(selector: Mapping[str, Any], container: Container | None, pod: Pod, facts: PodFacts) -> str:
+    """`limits.x` or `requests.x` divided by the divisor, rounded up; without a limit, what the node has.
+
+    `container`: whose, where the selector does not say. Raises `VariableError`.
+    """
+    of = str(selector.get("containerName") or (container.name if container is not None else ""))
     target = next((c for c in (*pod.spec.init_containers, *pod.spec.containers) if c.name == of), None)
     if target is None:
         raise VariableError(f"resourceFieldRef: there is no container {of}")

@@ -10,30 +10,19 @@ import shutil
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
-from kube.client import Client
-from kube.errors import ApiError, ApiUnreachable, NotFound
-from kube.events import EventRecorder
-from kube.models.core import ConfigMap, Container, Pod, PodStatus, Secret
-from local_cluster.guardian import Guardian
-from local_cluster.node.config import NodeConfig
-from local_cluster.node.environment import (
-    PodFacts,
-    VariableError,
-    container_environment,
-    expand,
-    references,
-)
-from local_cluster.node.images import ImageMap, ImageMapError
+from kube.errors import ApiError, ApiUnreachable
+from kube.models.core import Container, Pod, PodStatus
+from local_cluster.node.launch import NodeServices, NotCreated, PodLauncher, SourceMap
 from local_cluster.node.logs import ContainerLog, LogsUnavailable
 from local_cluster.node.loopback import PortRewrite
 from local_cluster.node.pod_plan import PodPlan
 from local_cluster.node.pod_state import (
+    START_ERROR_CODE,
     Action,
     PodMachine,
     Remove,
@@ -46,42 +35,13 @@ from local_cluster.node.pod_state import (
 from local_cluster.node.pod_status import StatusBuilder
 from local_cluster.node.probe_state import ProbeKind
 from local_cluster.node.probes import ProbeFailed, ProbeTarget, run_hook, run_probe
-from local_cluster.node.process import ContainerProcess, StartError, spawn
+from local_cluster.node.process import ContainerProcess, StartError
 from local_cluster.node.status_writer import StatusWriter
-from local_cluster.node.strays import POD_VARIABLE
-from local_cluster.node.warm import WarmProcesses
-from proxies.logs import Logger
 
-__all__ = ["NodeServices", "PodRunner"]
+__all__ = ["PodRunner"]
 
 _FOLDER_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", re.ASCII)
 """A container's name becomes a folder's: nothing that could lead out of the pod's."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeServices:
-    """What all pods of a node share."""
-
-    config: NodeConfig
-    client: Client
-    images: ImageMap
-    guardian: Guardian | None
-    events: EventRecorder
-    warm: WarmProcesses | None
-    facts: Callable[[str], PodFacts]
-    """Pod address -> what the node knows about such a pod."""
-    clock: Callable[[], float]
-    """Unix seconds that never go back."""
-    log: Logger
-
-
-class NotCreated(Exception):
-    """A container cannot be made as its spec stands: a reason as the kubelet names it, and the cause."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
 
 
 @dataclass(slots=True)
@@ -90,10 +50,14 @@ class _Running:
 
     process: ContainerProcess
     target: ProbeTarget
+    is_sandboxed: bool
 
 
 class PodRunner:
-    """One pod on this node. `closed()` is called once nothing of it is left."""
+    """One pod on this node. `closed()` is called once nothing of it is left.
+
+    `network`: path of the pod's network namespace; empty: the machine's.
+    """
 
     def __init__(
         self,
@@ -102,6 +66,7 @@ class PodRunner:
         rewrite: PortRewrite,
         services: NodeServices,
         *,
+        network: str = "",
         seen_s: float,
         closed: Callable[["PodRunner"], None],
     ) -> None:
@@ -114,6 +79,7 @@ class PodRunner:
         self._machine = PodMachine(PodPlan.of(pod))
         self._builder = StatusBuilder(pod_ip=pod_ip, host_ip=services.facts(pod_ip).host_ip, start_s=services.clock())
         self._writer = StatusWriter(services.client, pod, self._status)
+        self._launcher = PodLauncher(pod, pod_ip, rewrite, services, network=network)
         self._specs = {c.name: c for c in (*pod.spec.init_containers, *pod.spec.containers)}
         self._running: dict[str, _Running] = {}
         self._logs: dict[str, list[ContainerLog]] = {}
@@ -193,7 +159,7 @@ class PodRunner:
         return []
 
     def _spawn(self, container: str, restart_count: int) -> list[Action]:
-        if references(self._specs[container]):
+        if self._launcher.references(self._specs[container]):
             self._task(self._spawn_with_sources(container, restart_count))
             return []
         return self._launch(container, restart_count, {})
@@ -201,44 +167,25 @@ class PodRunner:
     async def _spawn_with_sources(self, container: str, restart_count: int) -> None:
         clock = self._services.clock
         try:
-            sources = await self._fetch_sources(self._specs[container])
+            sources = await self._launcher.fetch(self._specs[container])
         except (ApiError, ApiUnreachable) as error:
             self._do(self._machine.not_created(container, "CreateContainerConfigError", str(error), clock()))
             return
         self._do(self._launch(container, restart_count, sources))
 
-    async def _fetch_sources(self, spec: Container) -> dict[tuple[str, str], Mapping[str, str]]:
-        client, namespace = self._services.client, self.pod.namespace
-        sources: dict[tuple[str, str], Mapping[str, str]] = {}
-        for reference in references(spec):
-            key = (reference.kind, reference.name)
-            if key in sources:
-                continue
-            try:
-                if reference.kind == "Secret":
-                    sources[key] = (await client.get(Secret, reference.name, namespace)).data
-                else:
-                    sources[key] = (await client.get(ConfigMap, reference.name, namespace)).data
-            except NotFound:
-                continue  # its absence is judged where the variable is worked out
-        return sources
-
-    def _launch(
-        self, container: str, restart_count: int, sources: Mapping[tuple[str, str], Mapping[str, str]]
-    ) -> list[Action]:
+    def _launch(self, container: str, restart_count: int, sources: SourceMap) -> list[Action]:
         services, machine = self._services, self._machine
         if machine.is_deleting:  # while its ConfigMaps were fetched
             return machine.not_created(container, "", "", services.clock())
         spec = self._specs[container]
         try:
-            command, env, cwd = self._command(spec, sources)
+            launch = self._launcher.prepare(spec, sources)
             log = self._open_log(container, restart_count)
         except NotCreated as error:
             return machine.not_created(container, error.reason, error.message, services.clock())
         try:
-            warm = services.warm.take(command, env, cwd) if services.warm is not None else None
             process = ContainerProcess(
-                warm or spawn(command, env=env, cwd=cwd),
+                self._launcher.start(launch),
                 log=log,
                 guardian=services.guardian,
                 clock=services.clock,
@@ -249,9 +196,13 @@ class PodRunner:
             log.close(services.clock())
             return machine.spawn_failed(container, str(error), services.clock())
         target = ProbeTarget(
-            address=lambda host, port: self._address(spec, host, port), env=env, cwd=cwd, guardian=services.guardian
+            address=lambda host, port: self._address(spec, host, port),
+            env=launch.env,
+            cwd=launch.cwd,
+            guardian=services.guardian,
+            inside=launch.inside(process.pid),
         )
-        self._running[container] = _Running(process, target)
+        self._running[container] = _Running(process, target, launch.sandbox is not None)
         services.log.info(
             "container_started",
             namespace=self.pod.namespace,
@@ -262,53 +213,6 @@ class PodRunner:
             spawned=time.time(),
         )
         return machine.spawned(container, f"process://{process.pid}-{uuid.uuid4().hex[:12]}", services.clock())
-
-    def _command(
-        self, spec: Container, sources: Mapping[tuple[str, str], Mapping[str, str]]
-    ) -> tuple[list[str], dict[str, str], str]:
-        """(command line, environment, working directory). Raises `NotCreated`."""
-        services = self._services
-        self._refuse_mounts(spec)
-        try:
-            image = services.images.find(spec.image)
-        except ImageMapError as error:
-            raise NotCreated("ErrImagePull", str(error)) from error
-        entrypoint = spec.command or (list(image.command) if image else [])
-        if not entrypoint:
-            raise NotCreated("ErrImagePull", services.images.advice(spec.image))
-        guardian = services.guardian
-        base = {
-            **services.config.environ,
-            **(image.env if image else {}),
-            **(guardian.environment if guardian else {}),
-            POD_VARIABLE: self.pod.metadata.uid,
-        }
-        try:
-            env = container_environment(
-                spec,
-                self.pod,
-                services.facts(self.pod_ip),
-                base=base,
-                sources=sources,
-                replaced=self.rewrite.env.get(spec.name, {}),
-            )
-        except VariableError as error:
-            raise NotCreated("CreateContainerConfigError", str(error)) from error
-        command = [expand(part, env) for part in (*entrypoint, *spec.args)]
-        folder = Path(services.config.working_dir, spec.working_dir or (image.working_dir if image else ""))
-        return command, env, str(folder)
-
-    def _refuse_mounts(self, spec: Container) -> None:
-        """Mounts need a mount namespace of the pod's own, which processes on the shared network do not get."""
-        for mount in spec.volume_mounts:
-            name = mount.get("name")
-            volume = next((v for v in self.pod.spec.volumes if v.get("name") == name), {})
-            kind = next((key for key in volume if key != "name"), "unknown")
-            raise NotCreated(
-                "CreateContainerConfigError",
-                f'volume "{name}": {kind} volumes are not supported in loopback mode '
-                f"(mount at {mount.get('mountPath')}); pass the data by env or envFrom",
-            )
 
     def _address(self, spec: Container, host: str, port: int | str) -> tuple[str, int]:
         """Where a probe or hook connects to."""
@@ -337,7 +241,7 @@ class PodRunner:
     # Facts from outside.
 
     def _exited(self, container: str, code: int, number: int) -> None:
-        self._running.pop(container, None)
+        running = self._running.pop(container)
         hook = self._hooks.pop(container, None)
         if hook is not None:
             hook.cancel()
@@ -352,6 +256,11 @@ class PodRunner:
             exit_code=code,
             signal=number,
         )
+        said = self._logs[container][-1].tail().strip()
+        if running.is_sandboxed and code == START_ERROR_CODE and said.startswith(('exec: "', "container: ")):
+            # What was to become the container says why it could not.
+            self._do(self._machine.spawn_failed(container, said, self._services.clock()))
+            return
         self._do(self._machine.exited(container, code, number, message, self._services.clock()))
 
     async def _run_hook(self, container: str, hook: str) -> None:
@@ -435,6 +344,7 @@ class PodRunner:
             for log in logs:
                 log.discard()
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._launcher.remove()
         self._closed(self)
 
     async def leave(self) -> None:

@@ -40,6 +40,8 @@ class ProbeTarget:
     env: Mapping[str, str]
     cwd: str
     guardian: Guardian | None
+    inside: Callable[[list[str]], tuple[list[str], bytes]] | None = None
+    """For a container with a root or a user of its own: command -> (command line, its stdin) that runs it in there."""
 
 
 async def run_probe(probe: Probe, target: ProbeTarget, timeout_s: float) -> None:
@@ -133,24 +135,32 @@ async def _run_command(action: ExecAction, target: ProbeTarget) -> None:
     """Run a command beside the container, with its environment and folder."""
     if not action.command:
         raise ProbeFailed("the command is empty")
+    command, told, cwd = action.command, b"", target.cwd
     try:
-        executable = find_executable(action.command[0], target.env.get("PATH", os.defpath), target.cwd)
+        if target.inside is not None:
+            (command, told), cwd = target.inside(command), "/"
+        else:
+            command = [find_executable(command[0], target.env.get("PATH", os.defpath), cwd), *command[1:]]
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE if told else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=dict(target.env),
+            cwd=cwd,
+            start_new_session=True,
+        )
     except StartError as error:
         raise ProbeFailed(str(error)) from error
-    process = await asyncio.create_subprocess_exec(
-        executable,
-        *action.command[1:],
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=dict(target.env),
-        cwd=target.cwd,
-        start_new_session=True,
-    )
+    except OSError as error:
+        raise ProbeFailed(f'exec: "{action.command[0]}": {error.strerror or error}') from error
     if target.guardian is not None:
         target.guardian.add(process.pid)
     try:
         assert process.stdout is not None
+        if process.stdin is not None:
+            process.stdin.write(told)
+            process.stdin.close()
         output = await process.stdout.read(_OUTPUT_BYTES_MAX)
         while await process.stdout.read(_OUTPUT_BYTES_MAX):
             continue

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from local_cluster.child import watch_exit
 from local_cluster.guardian import Guardian
 from local_cluster.node.logs import ContainerLog
 
-__all__ = ["ContainerProcess", "StartError", "Started", "find_executable", "open_output", "spawn"]
+__all__ = ["ContainerProcess", "StartError", "Started", "User", "find_executable", "open_output", "spawn"]
 
 _READ_BYTES = 1 << 16
 _LAST_READS = 4
@@ -27,6 +28,15 @@ _LAST_READS = 4
 
 class StartError(Exception):
     """The command cannot be started; the text is the container runtimes'."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Whom a container runs as."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
 
 
 class Started(NamedTuple):
@@ -48,8 +58,8 @@ def open_output() -> tuple[io.FileIO, io.FileIO]:
     return io.FileIO(read_end, "r"), io.FileIO(write_end, "w")
 
 
-def spawn(command: list[str], *, env: Mapping[str, str], cwd: str) -> Started:
-    """Start `command` as a group of its own. Raises `StartError`."""
+def spawn(command: list[str], *, env: Mapping[str, str], cwd: str, user: User | None = None) -> Started:
+    """Start `command` as a group of its own, as `user` if one is named. Raises `StartError`."""
     executable = find_executable(command[0], env.get("PATH", os.defpath), cwd)
     output, write_end = open_output()
     try:
@@ -62,6 +72,9 @@ def spawn(command: list[str], *, env: Mapping[str, str], cwd: str) -> Started:
             stdout=write_end,
             stderr=write_end,
             start_new_session=True,
+            user=user.uid if user is not None else None,
+            group=user.gid if user is not None else None,
+            extra_groups=user.groups if user is not None else None,
         )
     except (OSError, ValueError) as error:
         output.close()

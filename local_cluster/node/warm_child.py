@@ -1,12 +1,17 @@
 """A program that has imported itself and waits to be told who it is: `warm_child.py MODULE`.
 
-One line of JSON on stdin, {env, cwd}, makes it the container; the end of stdin ends it. Started by `warm.py`.
+One line of JSON on stdin, {env, cwd, sandbox}, makes it the container; the end of stdin ends it. Started by `warm.py`.
 """
 
 import importlib
 import json
 import os
 import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[2]))
+
+from local_cluster.node import sandbox_child
 
 
 def main() -> int:
@@ -17,6 +22,12 @@ def main() -> int:
     if not line:
         return 0
     told = json.loads(line)
+    if told["sandbox"] is not None:
+        try:
+            sandbox_child.enter(told["sandbox"])
+        except OSError as error:
+            sys.stderr.write(f"container: {error.strerror or error}\n")
+            return sandbox_child.START_ERROR_CODE
     os.environ.clear()  # noqa: TID251 - it takes the place of the environment that exec would have set
     os.environ.update(told["env"])  # noqa: TID251
     os.chdir(told["cwd"])

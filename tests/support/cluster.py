@@ -16,6 +16,7 @@ from kube.models.core import Pod
 from kube.models.meta import Resource
 from local_cluster.guardian import Guardian
 from local_cluster.node.app import Node, NodeConfig
+from local_cluster.node.launch import ApiAccess
 from local_cluster.subnet import Subnet
 from local_cluster.workloads.app import Workloads
 from proxies.logs import Logger
@@ -111,26 +112,26 @@ class Cluster:
 
 @asynccontextmanager
 async def running_cluster(
-    state_dir: Path, *, node: bool = True, workloads: bool = True, **node_options: Any
+    state_dir: Path, *, node: bool = True, workloads: bool = True, api: ApiAccess | None = None, **node_options: Any
 ) -> AsyncIterator[Cluster]:
     """Start the parts; at the end every process is gone."""
     async with AsyncExitStack() as stack:
-        api = await stack.enter_async_context(running_api_server())
-        client = await stack.enter_async_context(Client(api.config))
-        cluster = Cluster(api, client, state_dir)
+        server = await stack.enter_async_context(running_api_server())
+        client = await stack.enter_async_context(Client(server.config))
+        cluster = Cluster(server, client, state_dir)
         guardian = Guardian(cluster.log)
         await guardian.start()
         stack.push_async_callback(guardian.stop)
         subnet = Subnet.claim()
         stack.callback(subnet.release)
         options = {"environ": {"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"}, **node_options}
-        config = NodeConfig(subnet=subnet.network, state_dir=state_dir, working_dir=state_dir, **options)
-        cluster.node = Node(client, config, guardian=guardian, log=cluster.log)
+        config = NodeConfig(subnet=subnet.network, state_dir=state_dir, **{"working_dir": state_dir, **options})
+        cluster.node = Node(client, config, guardian=guardian, api=api, log=cluster.log)
         stack.push_async_callback(cluster.node.stop)
         if node:
             await cluster.start_node()
         if workloads:
-            controllers = Workloads(await stack.enter_async_context(Client(api.config)), log=cluster.log)
+            controllers = Workloads(await stack.enter_async_context(Client(server.config)), log=cluster.log)
             await controllers.start()
             stack.push_async_callback(controllers.stop)
         yield cluster

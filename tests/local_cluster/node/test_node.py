@@ -149,13 +149,15 @@ async def test_an_image_without_a_command_says_what_to_do_and_the_image_map_help
     await eventually(lambda: _logged(cluster, "p", "hi from the map"))
 
 
-async def test_volume_mounts_are_refused_by_name(cluster: Cluster) -> None:
+async def test_volume_mounts_need_root_and_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     mount = {**SLEEP, "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
-    await cluster.create_pod("p", mount, volumes=[{"name": "data", "emptyDir": {}}])
-    pod = await cluster.until(Pod, "p", lambda pod: _waiting(pod) == "CreateContainerConfigError")
+    async with running_cluster(tmp_path, workloads=False) as cluster:
+        await cluster.create_pod("p", mount, volumes=[{"name": "data", "emptyDir": {}}])
+        pod = await cluster.until(Pod, "p", lambda pod: _waiting(pod) == "CreateContainerConfigError")
     waiting = pod.status.container_statuses[0].state.waiting
     assert waiting is not None
-    assert 'volume "data": emptyDir volumes are not supported in loopback mode (mount at /data)' in waiting.message
+    assert "only root may make one (mount at /data); start the stack as root" in waiting.message
 
 
 async def test_a_crash_is_restarted_with_its_last_words_in_the_status(cluster: Cluster) -> None:

@@ -1,0 +1,330 @@
+"""From a container's spec to its process: image, command, environment, volumes, user, surroundings.
+
+A container gets a root of its own (`sandbox.py`) where its pod has a network of its own, and where it mounts volumes;
+any other is a plain process of the machine. What cannot be made is said with `NotCreated`, and tried again later.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kube.client import Client
+from kube.errors import NotFound
+from kube.events import EventRecorder
+from kube.models.core import ConfigMap, Container, Pod, Secret
+from local_cluster.guardian import Guardian
+from local_cluster.node.config import NodeConfig
+from local_cluster.node.environment import (
+    PodFacts,
+    Reference,
+    VariableError,
+    container_environment,
+    expand,
+    references,
+)
+from local_cluster.node.images import ImageMap, ImageMapError
+from local_cluster.node.loopback import PortRewrite
+from local_cluster.node.process import Started, User, spawn
+from local_cluster.node.sandbox import Bind, Sandboxes, SandboxPlan, container_user, inside
+from local_cluster.node.strays import POD_VARIABLE
+from local_cluster.node.volumes import (
+    SECRET_MODE,
+    TokenSource,
+    VolumeError,
+    VolumeFile,
+    volume_files,
+    volume_references,
+    write,
+)
+from local_cluster.node.warm import WarmProcesses
+from proxies.logs import Logger
+
+__all__ = ["ApiAccess", "Launch", "NodeServices", "NotCreated", "PodLauncher"]
+
+_ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+SourceMap = dict[tuple[str, str], Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiAccess:
+    """How pods reach the API server."""
+
+    host: str
+    port: int
+    credentials: Callable[[str, str], TokenSource]
+    """(namespace, service account) -> its token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeServices:
+    """What all pods of a node share."""
+
+    config: NodeConfig
+    client: Client
+    images: ImageMap
+    guardian: Guardian | None
+    events: EventRecorder
+    warm: WarmProcesses | None
+    sandboxes: Sandboxes | None
+    """None: we may not make any."""
+    api: ApiAccess | None
+    facts: Callable[[str], PodFacts]
+    """Pod address -> what the node knows about such a pod."""
+    clock: Callable[[], float]
+    """Unix seconds that never go back."""
+    log: Logger
+
+
+class NotCreated(Exception):
+    """A container cannot be made as its spec stands: a reason as the kubelet names it, and the cause."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """A container that can be started."""
+
+    command: list[str]
+    env: dict[str, str]
+    cwd: str
+    user: User | None
+    sandbox: SandboxPlan | None
+
+    def inside(self, pid: int) -> Callable[[list[str]], tuple[list[str], bytes]] | None:
+        """How further commands get to where process `pid` of this container is; None: as they are."""
+        if self.sandbox is None and self.user is None:
+            return None
+        place = pid if self.sandbox is not None else None
+        return lambda command: inside(command, self.env, self.cwd, self.user, pid=place)
+
+
+class PodLauncher:
+    """Makes the containers of one pod. `network`: path of its network namespace; empty: the machine's."""
+
+    def __init__(
+        self, pod: Pod, pod_ip: str, rewrite: PortRewrite, services: NodeServices, *, network: str = ""
+    ) -> None:
+        self._pod = pod
+        self._pod_ip = pod_ip
+        self._rewrite = rewrite
+        self._services = services
+        self._network = network
+        self._volumes = {str(volume.get("name")): volume for volume in pod.spec.volumes}
+        self._folder = services.config.state_dir / "pods" / pod.metadata.uid
+        self._owner, self._secret_mode = _owner(pod)
+
+    def references(self, spec: Container) -> list[Reference]:
+        """Every ConfigMap and Secret that the container needs."""
+        mounted = {str(mount.get("name")) for mount in spec.volume_mounts}
+        volumes = [volume for name, volume in self._volumes.items() if name in mounted]
+        return references(spec) + [found for volume in volumes for found in volume_references(volume)]
+
+    async def fetch(self, spec: Container) -> SourceMap:
+        """Read them. Raises `ApiError` and `ApiUnreachable`; what does not exist is left out."""
+        client, namespace = self._services.client, self._pod.namespace
+        sources: SourceMap = {}
+        for reference in self.references(spec):
+            key = (reference.kind, reference.name)
+            if key in sources:
+                continue
+            try:
+                if reference.kind == "Secret":
+                    sources[key] = (await client.get(Secret, reference.name, namespace)).data
+                else:
+                    found = await client.get(ConfigMap, reference.name, namespace)
+                    sources[key] = found.data
+                    sources["ConfigMap.binary", reference.name] = found.binary_data
+            except NotFound:
+                continue  # its absence is judged where it is used
+        return sources
+
+    def prepare(self, spec: Container, sources: SourceMap) -> Launch:
+        """Work everything out, and write the volumes. Raises `NotCreated`."""
+        services = self._services
+        try:
+            image = services.images.find(spec.image)
+        except ImageMapError as error:
+            raise NotCreated("ErrImagePull", str(error)) from error
+        entrypoint = spec.command or (list(image.command) if image else [])
+        if not entrypoint:
+            raise NotCreated("ErrImagePull", services.images.advice(spec.image))
+        is_sandboxed = bool(self._network or spec.volume_mounts)
+        base = {**services.config.environ, **(image.env if image else {})}
+        if is_sandboxed and services.api is not None:
+            base |= {"KUBERNETES_SERVICE_HOST": services.api.host, "KUBERNETES_SERVICE_PORT": str(services.api.port)}
+        replaced = {
+            **self._rewrite.env.get(spec.name, {}),
+            **(services.guardian.environment if services.guardian else {}),
+            POD_VARIABLE: self._pod.metadata.uid,
+        }
+        try:
+            env = container_environment(
+                spec, self._pod, services.facts(self._pod_ip), base=base, sources=sources, replaced=replaced
+            )
+        except VariableError as error:
+            raise NotCreated("CreateContainerConfigError", str(error)) from error
+        command = [expand(part, env) for part in (*entrypoint, *spec.args)]
+        cwd = str(Path(services.config.working_dir, spec.working_dir or (image.working_dir if image else "")))
+        user = self._user(spec)
+        sandbox = self._sandbox(spec, env, sources, user, cwd) if is_sandboxed else None
+        return Launch(command=command, env=env, cwd=cwd, user=user, sandbox=sandbox)
+
+    def start(self, launch: Launch) -> Started:
+        """Start it. Raises `StartError`."""
+        services = self._services
+        told = launch.sandbox.told() if launch.sandbox is not None else None
+        if services.warm is not None and launch.user is None:
+            warm = services.warm.take(launch.command, launch.env, launch.cwd, told)
+            if warm is not None:
+                return warm
+        if launch.sandbox is not None:
+            assert services.sandboxes is not None
+            return services.sandboxes.launch(launch.sandbox, launch.command, launch.env)
+        return spawn(launch.command, env=launch.env, cwd=launch.cwd, user=launch.user)
+
+    def remove(self) -> None:
+        """Delete the pod's folder; its containers have ended."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    # Details.
+
+    def _user(self, spec: Container) -> User | None:
+        user = container_user(self._pod, spec)
+        if user is None:
+            return None
+        contexts = (spec.security_context or {}, self._pod.spec.security_context or {})
+        refuses_root = next((c["runAsNonRoot"] for c in contexts if "runAsNonRoot" in c), False)
+        if user.uid == 0 and refuses_root and any("runAsUser" in c for c in contexts):
+            raise NotCreated(
+                "CreateContainerConfigError", "container's runAsUser breaks non-root policy: it is 0 with runAsNonRoot"
+            )
+        if os.geteuid() != 0:
+            if user.uid in (0, os.geteuid()):
+                return None  # as ourselves
+            text = f"runAsUser {user.uid}: the stack runs as user {os.geteuid()}; start it as root"
+            raise NotCreated("CreateContainerConfigError", text)
+        return user
+
+    def _sandbox(
+        self, spec: Container, env: Mapping[str, str], sources: SourceMap, user: User | None, cwd: str
+    ) -> SandboxPlan:
+        if self._services.sandboxes is None:
+            raise NotCreated(
+                "CreateContainerConfigError",
+                f"volumes need a mount namespace, and only root may make one (mount at "
+                f"{spec.volume_mounts[0].get('mountPath')}); start the stack as root, or pass the data by env or "
+                f"envFrom",
+            )
+        scratch = self._folder / "scratch" / spec.name
+        try:
+            scratch.mkdir(parents=True, exist_ok=True)
+            self._folder.chmod(0o700)
+            binds = [self._mount(mount, env, sources) for mount in spec.volume_mounts]
+            binds += self._account(spec)
+            binds += self._resolver()
+        except VolumeError as error:
+            raise NotCreated("CreateContainerConfigError", str(error)) from error
+        except OSError as error:
+            raise NotCreated("CreateContainerError", f"volumes: {error}") from error
+        return SandboxPlan(
+            hostname=(self._pod.spec.hostname or self._pod.name)[:63],
+            scratch=str(scratch),
+            binds=tuple(binds),
+            hidden=(str(self._services.config.state_dir.absolute()),),
+            network=self._network,
+            user=user,
+            cwd=cwd,
+        )
+
+    def _mount(self, mount: Mapping[str, Any], env: Mapping[str, str], sources: SourceMap) -> Bind:
+        name, target = str(mount.get("name")), str(mount.get("mountPath"))
+        volume = self._volumes.get(name)
+        if volume is None:
+            raise VolumeError(f'volumeMounts: there is no volume "{name}"')
+        if not target.startswith("/") or ".." in PurePosixPath(target).parts or target == "/":
+            raise VolumeError(f"mountPath {target!r}: expected an absolute path without '..'")
+        sub_path = str(mount.get("subPath") or expand(str(mount.get("subPathExpr") or ""), env))
+        if sub_path.startswith("/") or ".." in PurePosixPath(sub_path).parts:
+            raise VolumeError(f"subPath {sub_path!r}: expected a relative path without '..'")
+        read_only = bool(mount.get("readOnly"))
+        if "hostPath" in volume:
+            return Bind(_host_path(volume["hostPath"]), target, read_only, sub_path)
+        folder = self._folder / "volumes" / name
+        kind = next((key for key in volume if key != "name"), "emptyDir")
+        if kind == "emptyDir":
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o777)
+            return Bind(str(folder), target, read_only, sub_path)
+        facts = self._services.facts(self._pod_ip)
+        token = self._token() if kind == "projected" else None
+        files = volume_files(volume, self._pod, facts, sources, token, secret_mode=self._secret_mode)
+        write(folder, files, owner=self._owner)
+        return Bind(str(folder), target, True, sub_path)
+
+    def _token(self) -> TokenSource | None:
+        api = self._services.api
+        return api.credentials(self._pod.namespace, self._pod.spec.service_account_name or "default") if api else None
+
+    def _account(self, spec: Container) -> list[Bind]:
+        """The pod's credentials where programs in a cluster look for them."""
+        token = self._token()
+        is_taken = any(mount.get("mountPath") == _ACCOUNT_PATH for mount in spec.volume_mounts)
+        if token is None or is_taken or self._pod.spec.automount_service_account_token is False:
+            return []
+        folder = self._folder / "volumes" / "kube-api-access"
+        files = [
+            VolumeFile("token", token.token.encode(), self._secret_mode),
+            VolumeFile("ca.crt", token.ca_pem, 0o644),
+            VolumeFile("namespace", self._pod.namespace.encode(), 0o644),
+        ]
+        write(folder, files, owner=self._owner)
+        return [Bind(str(folder), _ACCOUNT_PATH)]
+
+    def _resolver(self) -> list[Bind]:
+        """Name resolution as in a cluster, in a pod that has a network of its own."""
+        server = self._services.config.dns_server
+        if not self._network or not server:
+            return []
+        namespace, domain = self._pod.namespace, self._services.config.cluster_domain
+        search = f"{namespace}.svc.{domain} svc.{domain} {domain}"
+        hostname = self._pod.spec.hostname or self._pod.name
+        files = {
+            "resolv.conf": f"nameserver {server}\nsearch {search}\noptions ndots:5\n",
+            "hosts": f"127.0.0.1 localhost\n::1 localhost\n{self._pod_ip} {hostname}\n",
+            "hostname": f"{hostname}\n",
+        }
+        folder = self._folder / "etc"
+        write(folder, [VolumeFile(name, text.encode(), 0o644) for name, text in files.items()], owner=None)
+        return [Bind(str(folder / name), f"/etc/{name}") for name in files]
+
+
+def _host_path(volume: Mapping[str, Any]) -> str:
+    path, kind = Path(str(volume.get("path"))), volume.get("type") or ""
+    if not path.is_absolute():
+        raise VolumeError(f"hostPath {str(path)!r}: expected an absolute path")
+    if kind == "DirectoryOrCreate":
+        path.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        raise VolumeError(f"hostPath {path}: no such file or directory")
+    return str(path)
+
+
+def _owner(pod: Pod) -> tuple[tuple[int, int] | None, int]:
+    """(uid and gid, or None for ourselves; mode) of the files of Secrets.
+
+    0600 where all containers run as one user; else everybody in the pod may read them. On the machine nobody reaches
+    them either way: their folder's mode is 0700.
+    """
+    users = {container_user(pod, container) for container in (*pod.spec.containers, *pod.spec.init_containers)}
+    if len(users) != 1:
+        return None, 0o644
+    user = users.pop()
+    return (user.uid, user.gid) if user is not None and os.geteuid() == 0 else None, SECRET_MODE
