@@ -164,6 +164,11 @@ class Connection(Endpoint):
         """The peer sent GOAWAY."""
         raise NotImplementedError
 
+    def _end(self, code: int, text: str) -> None:
+        super()._end(code, text)
+        self._blocks = BlockReader()
+        self._scanner = FrameScanner()
+
     # Frames of streams.
 
     def _data_received(self, flags: int, stream_id: int, payload: bytes) -> None:

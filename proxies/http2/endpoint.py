@@ -192,7 +192,8 @@ class Endpoint:
 
     def _fail(self, fault: ConnectionFault) -> None:
         """The peer broke the connection."""
-        self.fault = fault
+        # The traceback would keep what was read, for as long as somebody may ask what was wrong.
+        self.fault = fault.with_traceback(None)
         self.close(fault.code, str(fault))
 
     def _end(self, code: int, text: str) -> None:
