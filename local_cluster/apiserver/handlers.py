@@ -6,12 +6,12 @@ decides and commits → `Renderer` shows the result.
 
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import orjson
 
-from local_cluster.apiserver.applying import apply_patch
+from local_cluster.apiserver.applying import MANAGER_LENGTH_MAX, FieldManagement
 from local_cluster.apiserver.errors import (
     StatusError,
     bad_request,
@@ -63,6 +63,8 @@ class Request:
     content_type: str
     body: bytes
     identity: Identity
+    agent: str = ""
+    """The `User-Agent`."""
 
 
 class Stream(Protocol):
@@ -89,8 +91,9 @@ class Answer:
 class Handlers:
     """The verbs of the API on the objects of one server."""
 
-    def __init__(self, objects: Objects, watches: Watches, reviewer: Reviewer) -> None:
+    def __init__(self, objects: Objects, watches: Watches, reviewer: Reviewer, fields: FieldManagement) -> None:
         self._objects = objects
+        self._fields = fields
         self._watches = watches
         self._reviewer = reviewer
         self._paging = Paging()
@@ -224,12 +227,13 @@ class Handlers:
         if match == "Exact" and int(version) < self._objects.store.collection(kind.key).version:
             raise expired(f"The provided resource version is too old: {version}")
 
-    async def _update(self, kind: ResourceType, request: Request, produce: Produce, warnings: list[str]) -> Answer:
+    async def _update(
+        self, kind: ResourceType, request: Request, produce: Produce, warnings: list[str], *, is_applying: bool = False
+    ) -> Answer:
         target = request.target
         _require(not target.subresource or (target.subresource == "status" and kind.has_status))
-        stored = await self._objects.update(
-            kind, target.namespace, target.name, produce, _caller(request), target.subresource
-        )
+        caller = replace(_caller(request), is_applying=is_applying)
+        stored = await self._objects.update(kind, target.namespace, target.name, produce, caller, target.subresource)
         return Answer(body=_renderer(kind, request).object(stored.data), warnings=warnings)
 
     async def _write_scale(self, kind: ResourceType, request: Request, produce: Produce) -> Answer:
@@ -243,10 +247,12 @@ class Handlers:
         return Answer(body=orjson.dumps(scale_of(kind, kind.shown(stored.load()))))
 
     async def _apply(self, kind: ResourceType, request: Request) -> Answer:
-        """Server-side apply: create the object when it is absent, else merge into it."""
+        """Server-side apply: create the object when it is absent, else merge into it. Raises 409 for conflicts."""
         target = request.target
-        if not request.query.get("fieldManager"):
+        manager = request.query.get("fieldManager", "")
+        if not manager:
             raise bad_request("PatchOptions.meta.k8s.io: fieldManager: Required value: is required for apply patch")
+        force = flag(request.query, "force")
         applied = read_yaml(request.body)
         if not isinstance(applied, dict):
             raise bad_request("an apply patch is an object")
@@ -254,10 +260,17 @@ class Handlers:
         encoded = orjson.dumps(applied)
 
         def produce(current: dict[str, Any]) -> dict[str, Any]:
-            return apply_patch(self._reviewer.schemas, kind, current, orjson.loads(encoded))
+            return self._fields.applied(
+                kind,
+                current,
+                orjson.loads(encoded),
+                manager=manager,
+                force=force,
+                subresource=target.subresource,
+            )
 
         try:
-            return await self._update(kind, request, produce, warnings)
+            return await self._update(kind, request, produce, warnings, is_applying=True)
         except StatusError as error:
             if error.code != 404 or target.subresource:
                 raise
@@ -265,7 +278,9 @@ class Handlers:
         metadata = obj.setdefault("metadata", {})
         if metadata.setdefault("name", target.name) != target.name:
             raise bad_request(f"the name of the object does not match the name on the URL ({target.name})")
-        stored = await self._objects.create(kind, target.namespace, obj, _caller(request))
+        obj = self._fields.applied(kind, None, obj, manager=manager, force=force)
+        caller = replace(_caller(request), is_applying=True)
+        stored = await self._objects.create(kind, target.namespace, obj, caller)
         return Answer(status=201, body=_renderer(kind, request).object(stored.data), warnings=warnings)
 
     def _patcher(self, kind: ResourceType, request: Request, *, is_scale: bool) -> Produce:
@@ -312,8 +327,15 @@ def _caller(request: Request, options: DeleteOptions | None = None) -> Caller:
     dry_run = request.query.get("dryRun", "")
     if dry_run not in ("", "All"):
         raise bad_request(f'dryRun: Unsupported value: "{dry_run}": supported values: "All"')
-    is_dry = dry_run == "All" or (options is not None and options.dry_run)
-    return Caller(identity=request.identity, dry_run=is_dry)
+    manager = request.query.get("fieldManager", "")
+    if len(manager) > MANAGER_LENGTH_MAX or not manager.isprintable():
+        raise bad_request(f"fieldManager: expected at most {MANAGER_LENGTH_MAX} printable characters")
+    return Caller(
+        identity=request.identity,
+        dry_run=dry_run == "All" or (options is not None and options.dry_run),
+        manager=manager,
+        agent=request.agent.partition("/")[0][:MANAGER_LENGTH_MAX] or "unknown",
+    )
 
 
 def _list_metadata(page: Page) -> dict[str, Any]:

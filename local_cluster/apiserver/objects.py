@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import orjson
 
 from local_cluster.apiserver.admission import Admission, AdmissionRequest
+from local_cluster.apiserver.applying import FieldManagement
 from local_cluster.apiserver.errors import (
     Cause,
     already_exists,
@@ -63,6 +64,12 @@ class Caller:
 
     identity: Identity
     dry_run: bool = False
+    manager: str = ""
+    """Whom the writer calls itself (`fieldManager`); empty when it does not say."""
+    agent: str = "unknown"
+    """What it is called when ownership is recorded all the same."""
+    is_applying: bool = False
+    """Whether the written object already says who owns its fields."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +112,11 @@ class Policy:
 class Objects:
     """The objects of one server."""
 
-    def __init__(self, store: Store, registry: Registry, admission: Admission, policy: Policy) -> None:
+    def __init__(
+        self, store: Store, registry: Registry, admission: Admission, policy: Policy, fields: FieldManagement
+    ) -> None:
         self.store = store
+        self._fields = fields
         self._registry = registry
         self._admission = admission
         self._policy = policy
@@ -124,9 +134,14 @@ class Objects:
 
     async def create(self, kind: ResourceType, namespace: str, obj: dict[str, Any], caller: Caller) -> Stored:
         """POST. Raises 409 when the name is taken, 404 and 403 when the namespace is absent or ending."""
+        owned = (obj.get("metadata") or {}).get("managedFields") if caller.is_applying else None
         obj = prepare_create(kind, obj, namespace)
         self._check_place(kind, namespace, obj)
         self._policy.default(kind, obj, None)
+        if owned is not None:
+            obj["metadata"]["managedFields"] = owned
+        elif caller.manager:
+            self._fields.created(kind, obj, caller.manager)
         obj = await self._admit(kind, "CREATE", namespace, obj, {}, caller)
         if kind.has_status:
             # A mutating webhook may add an empty status (api-clients 6); the stored object starts without.
@@ -172,9 +187,22 @@ class Objects:
             current = kind.shown(stored.load())
             desired = produce(kind.shown(stored.load()))
             check_version(kind, desired, current)
+            given = desired["metadata"].get("managedFields")
             desired = prepare_update(kind, desired, current, namespace, name, subresource)
             if not subresource:
                 self._policy.default(kind, desired, current)
+            if caller.is_applying:
+                desired["metadata"]["managedFields"] = given
+            elif given or caller.manager or "managedFields" in current["metadata"]:
+                self._fields.updated(
+                    kind,
+                    desired,
+                    current,
+                    given,
+                    manager=caller.manager,
+                    agent=caller.agent,
+                    subresource=subresource,
+                )
             desired = await self._admit(kind, "UPDATE", namespace, desired, current, caller, subresource)
             check_metadata(kind, desired)
             self._policy.validate(kind, desired, current)
@@ -258,7 +286,8 @@ class Objects:
         subresource: str = "",
     ) -> dict[str, Any]:
         metadata = (obj or old)["metadata"]
-        return await self._admission.review(
+        owned = metadata.get("managedFields")
+        reviewed = await self._admission.review(
             AdmissionRequest(
                 operation=operation,
                 group=kind.group,
@@ -275,6 +304,9 @@ class Objects:
                 dry_run=caller.dry_run,
             )
         )
+        if owned is not None and obj:
+            reviewed["metadata"]["managedFields"] = owned
+        return reviewed
 
     def _check_place(self, kind: ResourceType, namespace: str, obj: dict[str, Any]) -> None:
         """Raise what an absent or ending namespace, or an ending definition, answers to a create."""

@@ -104,7 +104,7 @@ def prepare_update(
     if metadata.setdefault("name", name) != name:
         raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
     if subresource == "status":
-        result = dict(current)
+        result = {**current, "metadata": dict(current["metadata"])}
         if "status" in desired:
             result["status"] = desired["status"]
         else:

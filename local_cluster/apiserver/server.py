@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from local_cluster.apiserver.admission import DEFAULT_NAME, Admission, AdmissionHook
+from local_cluster.apiserver.applying import FieldManagement
 from local_cluster.apiserver.builtin import BuiltInPolicy
 from local_cluster.apiserver.certificates import CertificateAuthority
 from local_cluster.apiserver.crds import CustomKinds
@@ -98,14 +99,18 @@ class ApiServer:
                 self.store.open(kind.key, kind.field_values)
         self._admission = Admission()
         self.objects = Objects(
-            self.store, self.registry, self._admission, BuiltInPolicy(self.store, config.service_cidr)
+            self.store,
+            self.registry,
+            self._admission,
+            BuiltInPolicy(self.store, config.service_cidr),
+            fields := FieldManagement(self.schemas),
         )
         CustomKinds(self.store, self.registry, self.schemas)
         self._garbage = GarbageCollector(self.store, self.registry, self.objects)
         self._watches = Watches(
             self.store, queue_max=config.watcher_queue_max, bookmark_interval_s=config.bookmark_interval_s
         )
-        self._handlers = Handlers(self.objects, self._watches, Reviewer(self.schemas))
+        self._handlers = Handlers(self.objects, self._watches, Reviewer(self.schemas), fields)
         for kind in REVIEW_KINDS:
             self.registry.add(kind)
         self._pages = Pages(self.registry, OpenApi(self.registry, self.schemas))
@@ -232,6 +237,7 @@ class ApiServer:
                 query=request.query,
                 accept=request.headers.get("Accept", ""),
                 content_type=request.headers.get("Content-Type", ""),
+                agent=request.headers.get("User-Agent", ""),
                 body=body,
                 identity=identity,
             ),

@@ -7,7 +7,7 @@ or body stands for what an earlier step saved under that name; `$ns` is the name
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Case", "Step", "case", "delete", "get", "patch", "post", "put", "watch"]
+__all__ = ["Case", "Step", "apply", "case", "delete", "get", "patch", "post", "put", "watch"]
 
 JSON = "application/json"
 MERGE = "application/merge-patch+json"
@@ -77,6 +77,12 @@ def put(path: str, body: Any, **expected: Any) -> Step:
 def patch(path: str, body: Any, content_type: str = MERGE, **expected: Any) -> Step:
     """PATCH, with a merge patch unless said otherwise."""
     return Step(method="PATCH", path=path, body=body, content_type=content_type, **expected)
+
+
+def apply(path: str, body: Any, manager: str, *, force: bool = False, **expected: Any) -> Step:
+    """Server-side apply."""
+    params = {"fieldManager": manager, **({"force": "true"} if force else {}), **expected.pop("params", {})}
+    return Step(method="PATCH", path=path, body=body, content_type=APPLY, params=params, **expected)
 
 
 def delete(path: str, body: Any = None, **expected: Any) -> Step:

@@ -5,11 +5,13 @@ import pytest
 from local_cluster.apiserver import store as store_module
 from local_cluster.apiserver import watching
 from local_cluster.apiserver.admission import Admission
+from local_cluster.apiserver.applying import FieldManagement
 from local_cluster.apiserver.errors import StatusError
 from local_cluster.apiserver.garbage import GarbageCollector
 from local_cluster.apiserver.kinds import BUILT_IN_KINDS
 from local_cluster.apiserver.objects import Objects, Policy
 from local_cluster.apiserver.resources import Registry
+from local_cluster.apiserver.schemas import Schemas
 from local_cluster.apiserver.store import Store
 from tests.local_cluster.apiserver.raw import CONFIGMAPS, Api
 
@@ -53,7 +55,7 @@ async def test_events_are_forgotten_an_hour_after_they_were_last_written() -> No
     store, registry = Store(first_version=0), Registry(BUILT_IN_KINDS)
     for kind in BUILT_IN_KINDS:
         store.open(kind.key, lambda _: {})
-    objects = Objects(store, registry, Admission(), Policy())
+    objects = Objects(store, registry, Admission(), Policy(), FieldManagement(Schemas()))
     collector = GarbageCollector(store, registry, objects, clock=lambda: now_s)
     events = store.collection("events.")
     for name in ("repeated", "single"):
