@@ -104,7 +104,7 @@ class ActivatorMetrics:
         """A counted exchange is over."""
         request = exchange.request
         outcome = exchange.outcome
-        key = (revision.key, request.method, request.minor, exchange.status, outcome, exchange.responded_s > 0)
+        key = (revision.key, request.method, request.version, exchange.status, outcome, exchange.responded_s > 0)
         found = self._classes.get(key)
         if found is None:
             if len(self._classes) >= _CLASSES_MAX:
@@ -147,7 +147,7 @@ class ActivatorMetrics:
             "http.request.method": request.method.decode() if request.method in _METHODS else "_OTHER",
             "url.scheme": "http",
             "network.protocol.name": "http",
-            "network.protocol.version": f"1.{request.minor}",
+            "network.protocol.version": request.version,
             **revision.attributes,
         }
         status = exchange.status or _STATUS_OF_NOBODY

@@ -140,8 +140,8 @@ class RequestHead:
 
     @property
     def version(self) -> str:
-        """The version of HTTP as telemetry writes it: `1.0`, `1.1`, `2`."""
-        return f"1.{self.minor}" if self.major == 1 else str(self.major)
+        """The version of HTTP as the originals' telemetry writes it: `1.0`, `1.1`, `2.0`."""
+        return f"1.{self.minor}" if self.major == 1 else "2.0"
 
     @property
     def host(self) -> bytes:

@@ -81,7 +81,7 @@ class OpenTelemetryNames:
             "http.request.method": facts.method,
             "url.scheme": "http",
             "network.protocol.name": "http",
-            "network.protocol.version": f"1.{facts.minor}",
+            "network.protocol.version": facts.version,
             "kn.route.tag": facts.route_tag,
         }
         if facts.server_status is not None:
@@ -90,7 +90,12 @@ class OpenTelemetryNames:
                 yield column, instrument.series(served)
         if facts.client_result:
             key = "error.type" if isinstance(facts.client_result, str) else "http.response.status_code"
-            called = {**common, **self._target, "network.protocol.version": "1.1", key: facts.client_result}
+            called = {
+                **common,
+                **self._target,
+                "network.protocol.version": "2.0" if facts.version == "2.0" else "1.1",
+                key: facts.client_result,
+            }
             for column, instrument in self._called:
                 yield column, instrument.series(called)
         if facts.invocation_status is not None:

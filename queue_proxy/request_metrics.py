@@ -62,7 +62,7 @@ class Facts(NamedTuple):
     """In upper case; `_OTHER` unless it is one of RFC 9110's, or PATCH."""
     authority: str
     """`Host` as received, shortened to `TEXT_MAX`."""
-    minor: int
+    version: str
     """The version is HTTP/1.`minor`."""
     route_tag: str
     server_status: int | None
@@ -186,7 +186,7 @@ def _whole_key(exchange: Exchange, host: bytes) -> tuple[object, ...]:
         request.method[:TEXT_MAX],
         host[:TEXT_MAX],
         exchange.status,
-        request.minor,
+        request.version,
         request.get(headers.TAG)[:TEXT_MAX],
         request.get(headers.DEFAULT_ROUTE)[:TEXT_MAX],
         bool(request.get(headers.PROBE)),
@@ -213,7 +213,7 @@ def _facts(exchange: Exchange, host: bytes) -> Facts:
     return Facts(
         method=_METHODS.get(request.method.upper(), "_OTHER"),
         authority=host[:TEXT_MAX].decode("utf-8", "replace"),
-        minor=request.minor,
+        version=request.version,
         route_tag=route_tag(request.get(headers.TAG)[:TEXT_MAX], request.get(headers.DEFAULT_ROUTE)),
         server_status=server_status,
         invocation_status=invocation_status,

@@ -207,7 +207,7 @@ class Traces:
             "http.request.method": method if method != "HTTP" else "_OTHER",
             "url.scheme": "http",
             "url.path": _text(request.target.partition(b"?")[0]),
-            "network.protocol.version": f"1.{request.minor}",
+            "network.protocol.version": request.version,
         }
 
 
