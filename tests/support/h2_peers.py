@@ -1,6 +1,7 @@
 """Both ends of an HTTP/2 dialogue by the `h2` library: a client that opens streams, an app that a test scripts.
 
-Nothing of the project's own core is in it, so that a mistake there cannot hide itself. (`http2` speaks in frames.)
+Nothing of the project's own core is in it, so that a mistake there cannot hide itself. The library takes a GOAWAY for
+the end of a connection; whoever looks at what comes behind one, or at frames, takes `http2`.
 """
 
 import asyncio
@@ -128,6 +129,8 @@ class _Peer:
         self.goaway_code: int | None = None
         """The peer said GOAWAY."""
         self.is_lost = False
+        self.fault: h2.exceptions.ProtocolError | None = None
+        """What the peer did wrong; nothing is read behind it."""
         self._changed = asyncio.Condition()
         self.core.initiate_connection()
         self.flush()
@@ -138,12 +141,16 @@ class _Peer:
 
     async def read_on(self) -> None:
         """Take what comes until the connection ends."""
-        with suppress(ConnectionError):
+        try:
             while data := await self.reader.read(1 << 16):
                 for event in self.core.receive_data(data):
                     self.take(event)
                 self.flush()
                 await self._tell()
+        except h2.exceptions.ProtocolError as error:
+            self.fault = error
+        except ConnectionError:
+            pass  # as closed as it can be
         self.is_lost = True
         for message in self.messages.values():
             if not message.is_over:
@@ -175,9 +182,11 @@ class _Peer:
             message.reset_code = int(event.error_code or 0)
 
     async def until(self, holds: Callable[[], object]) -> None:
-        """Wait until `holds` is true; it is asked whenever something came."""
+        """Wait until `holds` is true; it is asked whenever something came. A peer that breaks the protocol ends it."""
         async with asyncio.timeout(TIMEOUT_S), self._changed:
-            await self._changed.wait_for(holds)
+            await self._changed.wait_for(lambda: self.fault or holds())
+        if self.fault is not None:
+            raise AssertionError(f"the peer broke the protocol: {self.fault}") from self.fault
 
     async def send_headers(self, stream_id: int, fields: Fields, *, is_done: bool) -> None:
         """Send a head or trailers."""
@@ -320,7 +329,7 @@ async def running_http2_app(handler: Handler = _hello) -> AsyncIterator[Http2App
         readings.append(task)
         try:
             await peer.read_on()
-        except (asyncio.CancelledError, h2.exceptions.ProtocolError):
+        except asyncio.CancelledError:
             return
         finally:
             writer.close()

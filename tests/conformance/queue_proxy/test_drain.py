@@ -15,7 +15,9 @@ import pytest
 import pytest_asyncio
 
 from tests.conformance.queue_proxy.tunnels import echo_tunnel, open_tunnel
+from tests.support.h2_peers import Http2Call, running_http2_app
 from tests.support.http import Call, running_app
+from tests.support.http2 import Peer
 from tests.support.processes import eventually
 from tests.support.queue_proxy import QueueProxy, running_queue_proxy
 
@@ -108,6 +110,36 @@ async def a_request_is_still_running() -> Ended:
         return await ending.ended(drained_s, response.status, response.body, response.values("connection"))
 
 
+async def streams_are_still_running() -> Ended:
+    release = asyncio.Event()
+
+    async def answer(call: Http2Call) -> None:
+        if call.target == "/running":
+            await release.wait()
+        await call.respond(201, b"finished")
+
+    async with running_http2_app(answer) as app, running_queue_proxy(app.port) as proxy:
+        idle, busy = [await Peer.connect(proxy.host, proxy.port) for _ in range(2)]
+        proxy.clients += [idle, busy]
+        idle.request(1)
+        await idle.response(1)
+        busy.request(1, path="/running")
+        await app.call(1)
+        ending = Ending(proxy)
+        await ending.until(1)
+        # Draining does not stop traffic.
+        idle.request(3)
+        during, _ = await idle.response(3)
+        await ending.drained()
+        codes = {(await peer.next("GoAway")).error_code for peer in (idle, busy)}
+        await idle.closed()
+        was_open = not busy.is_closed
+        release.set()
+        response = await busy.response(1)
+        await busy.closed()
+        return await ending.ended(during, codes, was_open, response)
+
+
 async def a_hook_waits() -> Ended:
     async with running_queue_proxy() as proxy:
         hook = asyncio.create_task(proxy.admin("/wait-for-drain"))
@@ -147,6 +179,7 @@ SCENES: tuple[Callable[[], Awaitable[Ended]], ...] = (
     a_request_comes_after_20_s,
     a_probe_comes_after_20_s,
     a_request_is_still_running,
+    streams_are_still_running,
     a_hook_waits,
     a_tunnel_stays,
     a_tunnel_is_closed_behind_the_drain,
@@ -235,6 +268,12 @@ async def test_77_a_request_that_runs_when_the_drain_ends_may_finish(scenes: Sce
     assert (ended.exit_code, *response) == (0, 201, b"finished", ["close"])
     assert 29.9 < drained_s < 35
     assert 1 <= ended.after_s - drained_s < 3
+
+
+async def test_77_connections_of_http_2_are_told_to_go_away_and_their_streams_may_finish(scenes: Scenes) -> None:
+    ended = await scenes[streams_are_still_running]
+    assert (ended.exit_code, *ended.seen) == (0, 201, {0}, True, (201, b"finished"))
+    assert 30.9 < ended.after_s < 37
 
 
 async def test_79_a_hook_behind_which_sigterm_comes_waits_for_the_whole_quiet_period(scenes: Scenes) -> None:

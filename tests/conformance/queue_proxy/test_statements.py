@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-ELSEWHERE = {27, *range(83, 88)}
-"""gRPC probes and TLS: README.md names the other folders."""
+ELSEWHERE = {*range(83, 88)}
+"""TLS."""
 _TEST = re.compile(r"^(?:async )?def test_(\d\d)_", re.MULTILINE)
 _ROW = re.compile(r"^\| (\d+)(?:-(\d+))? \|.*?`(test_\w+\.py)`", re.MULTILINE)
 
