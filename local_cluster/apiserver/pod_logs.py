@@ -23,6 +23,8 @@ class LogReader(Protocol):
         tail_lines: int | None,
         since_s: float | None,
         timestamps: bool,
+        *,
+        previous: bool,
     ) -> AsyncIterator[bytes] | Awaitable[AsyncIterator[bytes]]:
         """An async generator function, or a coroutine function that returns an async iterator.
 
@@ -41,6 +43,8 @@ class LogOptions:
     since_s: float | None
     """Seconds before now; None: from the beginning."""
     timestamps: bool
+    previous: bool
+    """The log of the incarnation before the current one."""
 
 
 def read_log_options(pod: dict[str, Any], query: Mapping[str, str]) -> LogOptions:
@@ -70,4 +74,5 @@ def read_log_options(pod: dict[str, Any], query: Mapping[str, str]) -> LogOption
         tail_lines=whole_number(query, "tailLines") if query.get("tailLines") else None,
         since_s=since_s,
         timestamps=flag(query, "timestamps"),
+        previous=flag(query, "previous"),
     )

@@ -290,6 +290,7 @@ class ApiServer:
             options.tail_lines,
             options.since_s,
             options.timestamps,
+            previous=options.previous,
         )
         # Before the answer begins, so that a reader's refusal is a Status and not a broken stream.
         opened = await lines if inspect.isawaitable(lines) else lines

@@ -7,10 +7,12 @@ from kube.client import Client
 from kube.events import EventRecorder
 from kube.informer import Informer
 from kube.models.apps import Deployment, ReplicaSet
+from kube.models.batch import Job
 from kube.models.core import Endpoints, Pod, Service
 from kube.models.discovery import EndpointSlice
 from local_cluster.workloads.deployments import DeploymentController
 from local_cluster.workloads.endpoints import NAMESPACE_INDEX, EndpointsController, MirrorController, namespaces
+from local_cluster.workloads.jobs import JobController
 from local_cluster.workloads.replica_sets import OWNER_INDEX, ReplicaSetController, owner_uids
 from local_cluster.workloads.scheduler import Scheduler
 from local_cluster.workloads.slices import SLICE_INDEX, slice_services
@@ -20,7 +22,7 @@ __all__ = ["Workloads"]
 
 
 class Workloads:
-    """Deployments, ReplicaSets, Endpoints and scheduling for a cluster with the single node `node_name`."""
+    """Deployments, ReplicaSets, Jobs, Endpoints and scheduling for a cluster with the single node `node_name`."""
 
     def __init__(self, client: Client, *, node_name: str = "local", log: Logger | None = None) -> None:
         log = log or Logger("workloads")
@@ -31,6 +33,7 @@ class Workloads:
         services = Informer(client, Service, log=log)
         endpoints = Informer(client, Endpoints, log=log)
         slices = Informer(client, EndpointSlice, log=log)
+        jobs = Informer(client, Job, log=log)
         replica_sets.add_index(OWNER_INDEX, owner_uids)
         pods.add_index(OWNER_INDEX, owner_uids)
         pods.add_index(NAMESPACE_INDEX, namespaces)
@@ -42,9 +45,10 @@ class Workloads:
             MirrorController(client, services, endpoints, slices, log=log).loop,
             DeploymentController(client, deployments, replica_sets, log=log).loop,
             ReplicaSetController(client, replica_sets, pods, node_name=node_name, events=self._events, log=log).loop,
+            JobController(client, jobs, pods, node_name=node_name, log=log).loop,
             Scheduler(client, pods, node_name=node_name, log=log).loop,
         ]
-        self._informers: list[Informer[Any]] = [deployments, replica_sets, pods, services, endpoints, slices]
+        self._informers: list[Informer[Any]] = [deployments, replica_sets, jobs, pods, services, endpoints, slices]
 
     async def start(self) -> None:
         """Read everything, then begin to work."""

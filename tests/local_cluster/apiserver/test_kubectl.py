@@ -237,6 +237,8 @@ async def test_logs_are_followed_to_the_end(running: RunningApiServer, kubectl: 
         tail_lines: int | None,
         since_s: float | None,
         timestamps: bool,
+        *,
+        previous: bool,
     ) -> AsyncIterator[bytes]:
         yield b"first\n"
         if follow:

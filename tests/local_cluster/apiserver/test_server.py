@@ -234,8 +234,10 @@ async def test_logs_come_from_the_node(running: RunningApiServer, api: Api) -> N
         tail: int | None,
         since_s: float | None,
         timestamps: bool,
+        *,
+        previous: bool,
     ) -> AsyncIterator[bytes]:
-        asked.append((namespace, pod, container, follow, tail, since_s, timestamps))
+        asked.append((namespace, pod, container, follow, tail, since_s, timestamps, previous))
 
         async def lines() -> AsyncIterator[bytes]:
             yield b"one\n"
@@ -247,7 +249,7 @@ async def test_logs_come_from_the_node(running: RunningApiServer, api: Api) -> N
     await api.create(PODS, pod("a"))
     answer = await api.get(f"{PODS}/a/log", follow="true", tailLines="5", sinceSeconds="60", container="app")
     assert (answer.status, answer.data) == (200, "one\ntwo\n")
-    assert asked == [("default", "a", "app", True, 5, 60.0, False)]
+    assert asked == [("default", "a", "app", True, 5, 60.0, False, False)]
     assert (await api.get(f"{PODS}/a/log")).data == "one\ntwo\n"
     assert (await api.get(f"{PODS}/a/log", container="none")).status == 400
     assert (await api.get(f"{PODS}/none/log")).status == 404

@@ -333,6 +333,21 @@ async def test_the_api_answers_for_logs(cluster: Cluster) -> None:
         await cluster.client.raw("GET", Pod.RESOURCE.path("default", "q", "log"))
 
 
+async def test_the_log_of_the_incarnation_before_is_kept(cluster: Cluster) -> None:
+    assert cluster.node is not None
+    cluster.api.server.set_log_reader(cluster.node.read_logs)
+    script = "test -e been && { echo second; exec sleep 600; }; touch been; echo first; exit 1"
+    await cluster.create_pod("p", {"command": ["sh", "-c", script]})
+    await eventually(lambda: _logged(cluster, "p", "second"))
+    path = Pod.RESOURCE.path("default", "p", "log")
+    assert await cluster.client.raw("GET", path, params={"previous": "true"}) == b"first\n"
+    assert await cluster.client.raw("GET", path) == b"second\n"
+    await cluster.create_pod("q", SLEEP)
+    await cluster.until(Pod, "q", Pod.is_ready)
+    with pytest.raises(Invalid, match='previous terminated container "c" in pod "q" not found'):
+        await cluster.client.raw("GET", Pod.RESOURCE.path("default", "q", "log"), params={"previous": "true"})
+
+
 async def test_stopping_the_node_ends_every_process(tmp_path: Path) -> None:
     async with running_cluster(tmp_path, workloads=False) as cluster:
         spawner = ["sh", "-c", "trap '' TERM; sleep 600 & echo $!; wait"]
