@@ -63,7 +63,7 @@ class Facts(NamedTuple):
     authority: str
     """`Host` as received, shortened to `TEXT_MAX`."""
     version: str
-    """The version is HTTP/1.`minor`."""
+    """Of HTTP."""
     route_tag: str
     server_status: int | None
     """What the client was told; None when its response was cut off."""
