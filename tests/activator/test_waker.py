@@ -90,7 +90,7 @@ async def test_a_revision_that_waits_long_enough_goes_from_zero_to_one_and_no_fu
         # Whoever takes it back to zero is not fought.
         await made.client.patch_scale(Deployment, "rev-deployment", "ns", 0)
         made.waker.tick([key("rev")], 163.0)
-        await made.waker.stop()
+        await asyncio.gather(*made.waker._tasks)
         assert await made.replicas("rev") == 0
         made.waker.tick([key("rev")], 165.0)
         await made.said("woken_without_autoscaler", 2)
