@@ -15,7 +15,6 @@ from activator.audit import Audit
 from activator.config import PORTS, Config
 from activator.debug_server import DebugServer
 from activator.loads import FIRST_CONCURRENCY, FIRST_COUNT, Load, Loads, RevisionKey
-from activator.log_level import LogLevel
 from activator.network_config import NAME, NetworkConfig
 from activator.pod_states import ProbeSettings
 from activator.policy import ActivatorPolicy
@@ -24,6 +23,8 @@ from activator.stat_reporter import StatReporter
 from activator.waker import Waker
 from kube.client import Client
 from kube.errors import ApiUnreachable, NotFound
+from kube.informer import Informer
+from kube.log_level import LogLevel
 from kube.models.core import ConfigMap
 from kube.resolve import Resolver
 from kube.telemetry import Exporter, MetricsExport, resource_attributes
@@ -66,7 +67,7 @@ class App:
         self._pool: Pool | None = None
         self._waker: Waker | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
-        self._log_level: LogLevel | None = None
+        self._logging: Informer[ConfigMap] | None = None
         self._audit: Audit | None = None
         self._metrics: ActivatorMetrics | None = None
         self._exporter: Exporter | None = None
@@ -78,10 +79,7 @@ class App:
         config = self.config
         await self._client.open()
         network = await self._network_config()
-        self._log_level = LogLevel(
-            self._client, self._log, namespace=config.system_namespace, name=config.logging_config_map
-        )
-        await self._log_level.start()
+        await self._follow_log_level(config.logging_config_map)
         self._pool = Pool(
             loop,
             idle_max=config.idle_connections_max,
@@ -160,11 +158,23 @@ class App:
             await self._reporter.stop()
         if self._revisions is not None:
             await self._revisions.stop()
-        if self._log_level is not None:
-            await self._log_level.stop()
+        if self._logging is not None:
+            await self._logging.stop()
         if self._pool is not None:
             await self._pool.close()
         await self._client.close()
+
+    async def _follow_log_level(self, name: str) -> None:
+        """Return when the ConfigMap was read, or is known not to exist."""
+        self._logging = Informer(
+            self._client,
+            ConfigMap,
+            namespace=self.config.system_namespace,
+            field_selector=f"metadata.name={name}",
+            log=self._log,
+        )
+        self._logging.on_change(LogLevel(self._log, component="activator", config_map=name).take)
+        await self._logging.start()
 
     async def _network_config(self) -> NetworkConfig:
         for attempt in range(_API_ATTEMPTS):

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from activator.log_level import CONFIG_MAP as LOGGING_CONFIG_MAP
 from kube.config import ApiConfig
+from kube.log_level import CONFIG_MAP as LOGGING_CONFIG_MAP
 from kube.telemetry import CONFIG_MAP, telemetry_variables
 from proxies.environment import Environment
 from proxies.gotext import parse_duration_s, parse_int

@@ -32,6 +32,7 @@ from kube.client import Client
 from kube.election.settings import ElectionSettings, InvalidElectionSettings
 from kube.events import WARNING, EventRecorder
 from kube.informer import Informer
+from kube.log_level import LogLevel
 from kube.models.apps import Deployment
 from kube.models.autoscaling import Metric, PodAutoscaler
 from kube.models.core import ConfigMap, Pod
@@ -114,6 +115,8 @@ class App:
         """Read the cluster, begin to decide, then listen: whoever can connect meets someone who knows the revisions."""
         await self._client.open()
         await self._prober.open()
+        log_level = LogLevel(self._log, component="autoscaler", config_map=self.config.logging_config_map)
+        self._config_maps.on_change(log_level.take)
         self._config_maps.on_change(self._settings.take)
         await self._config_maps.start()
         if self._settings.problems:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from autoscaler.buckets import StatefulSet
 from kube.config import ApiConfig
+from kube.log_level import CONFIG_MAP as LOGGING_CONFIG_MAP
 from kube.telemetry import CONFIG_MAP, telemetry_variables
 from proxies.environment import Environment
 
@@ -40,6 +41,8 @@ class Config:
 
     election_config_map: str = "config-leader-election"
     """The ConfigMap about buckets and their Leases. `CONFIG_LEADERELECTION_NAME`."""
+    logging_config_map: str = LOGGING_CONFIG_MAP
+    """The ConfigMap about our own log. `CONFIG_LOGGING_NAME`."""
     observability_config_map: str = CONFIG_MAP
     """The ConfigMap about metrics. `CONFIG_OBSERVABILITY_NAME`."""
     telemetry: Mapping[str, str] = field(default_factory=dict)
@@ -68,6 +71,7 @@ class Config:
             resolves_by_endpoints=reading.choice("KNUV_SERVICE_RESOLUTION", ("dns", "endpoints")) == "endpoints",
             strict_compat=reading.boolean("KNUV_STRICT_COMPAT", False),
             election_config_map=environ.get("CONFIG_LEADERELECTION_NAME") or "config-leader-election",
+            logging_config_map=environ.get("CONFIG_LOGGING_NAME") or LOGGING_CONFIG_MAP,
             observability_config_map=environ.get("CONFIG_OBSERVABILITY_NAME") or CONFIG_MAP,
             telemetry=telemetry_variables(environ),
             stateful_set=_stateful_set(reading, environ),

@@ -26,7 +26,7 @@ class Logger:
     `write` takes one whole line as bytes; the default writes to stderr.
     """
 
-    __slots__ = ("_fields", "_level", "_threshold", "_write", "name")
+    __slots__ = ("_fields", "_least", "_write", "name")
 
     def __init__(
         self,
@@ -37,26 +37,26 @@ class Logger:
         write: Callable[[bytes], object] | None = None,
     ) -> None:
         self.name = name
+        self._least = _Least()
         self.level = level
         self._fields = dict(fields or {})
         self._write = write or _write_stderr
 
     def bind(self, **fields: object) -> "Logger":
-        """Return a logger that adds `fields` to every line."""
+        """Return a logger that adds `fields` to every line, and has the same level at any time."""
         bound = Logger(self.name, fields={**self._fields, **fields}, write=self._write)
-        bound._level = self._level
-        bound._threshold = self._threshold
+        bound._least = self._least
         return bound
 
     @property
     def level(self) -> str:
-        """The least severity that is written; may be set at any time, for this logger but not for those bound to it."""
-        return self._level
+        """The least severity that is written; may be set at any time, for all that were bound to each other at once."""
+        return self._least.level
 
     @level.setter
     def level(self, level: str) -> None:
-        self._level = level.lower() if level.lower() in LEVELS else "info"
-        self._threshold = LEVELS[self._level]
+        self._least.level = level.lower() if level.lower() in LEVELS else "info"
+        self._least.rank = LEVELS[self._least.level]
 
     def debug(self, event: str, **fields: object) -> None:
         """For the author of the code; off by default."""
@@ -80,7 +80,7 @@ class Logger:
         self._log("ERROR", 40, event, {**fields, "error": repr(error), "stacktrace": trace})
 
     def _log(self, severity: str, rank: int, event: str, fields: Mapping[str, object]) -> None:
-        if rank < self._threshold:
+        if rank < self._least.rank:
             return
         now_s = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_s)) + f".{int(now_s % 1 * 1_000_000):06d}Z"
@@ -88,6 +88,15 @@ class Logger:
         line.update(self._fields)
         line.update(fields)
         self._write(json.dumps(line, default=str).encode() + b"\n")
+
+
+class _Least:
+    """The least severity that is written: its name, and its rank."""
+
+    __slots__ = ("level", "rank")
+
+    level: str
+    rank: int
 
 
 def _write_stderr(line: bytes) -> None:

@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from kube.models.core import ConfigMap, Event
+from kube.models.meta import ObjectMeta
 from proxies.wire.stat import Stat
 from tests.conformance.autoscaler.world import NAMESPACE, SYSTEM, Revision, World, autoscaler
 from tests.support.processes import eventually
@@ -47,6 +48,14 @@ async def until_in_force(world: World, revision: Revision, **expected: object) -
         assert await newest() == expected
         raise
     assert applied
+
+
+async def test_the_log_has_the_level_that_its_config_map_says(world: World) -> None:
+    metadata = ObjectMeta(name="config-logging", namespace=SYSTEM)
+    await world.client.create(ConfigMap(metadata=metadata, data={"loglevel.autoscaler": "debug"}))
+    await world.until(lambda: world.logged("log_level", level="debug"), "debug")
+    await world.configure({"loglevel.autoscaler": "info"}, "config-logging")
+    await world.until(lambda: world.logged("log_level", level="info"), "info again")
 
 
 async def test_every_key_of_the_cluster_reaches_the_decisions(world: World) -> None:

@@ -1,30 +1,8 @@
-"""What `config-logging` says of our level, and that it holds while we run."""
+"""That `config-logging` sets the level of the activator's log while it runs."""
 
-import json
-
-import pytest
-
-from activator.log_level import level_of
 from kube.models.core import ConfigMap
 from kube.models.meta import ObjectMeta
 from tests.conformance.activator.world import SYSTEM, surroundings
-
-
-@pytest.mark.parametrize(
-    ("data", "level"),
-    [
-        ({}, "info"),
-        ({"loglevel.activator": "Debug"}, "debug"),
-        ({"zap-logger-config": json.dumps({"level": "error"})}, "error"),
-        ({"zap-logger-config": json.dumps({"level": "error"}), "loglevel.activator": "warn"}, "warn"),
-        ({"zap-logger-config": "{}"}, "info"),
-        ({"zap-logger-config": "{"}, None),
-        ({"zap-logger-config": "[]"}, None),
-        ({"loglevel.activator": "loud"}, None),
-    ],
-)
-def test_the_level_of_a_map(data: dict[str, str], level: str | None) -> None:
-    assert level_of(data) == level
 
 
 async def test_the_level_follows_the_map_without_a_restart() -> None:
