@@ -146,6 +146,39 @@ async def test_a_killed_pod_fails_at_most_what_it_had(system: System) -> None:
     assert sum(seen.failed.values()) <= CLIENTS
 
 
+async def activators(system: System) -> list[Pod]:
+    """The activators that are there."""
+    return (await system.client.list(Pod, SYSTEM_NAMESPACE, label_selector="app=activator")).items
+
+
+async def test_one_of_two_activators_leaves_unnoticed_and_dies_with_what_it_had(system: System) -> None:
+    await scale_component(system, "activator", 2)
+    await deploy(system, orders("guarded", scale=2))
+
+    async def both_are_asked() -> bool | None:
+        return len(await addresses(system, "guarded-00001")) == 2 or None
+
+    await until(both_are_asked, 10, "two activators behind the revision")
+    async with traffic(system, "guarded", path="/?sleep=20") as seen:
+        await seen.until(50)
+        leaving = (await activators(system))[0]
+        await system.client.delete(Pod, leaving.name, SYSTEM_NAMESPACE)
+
+        async def is_replaced() -> bool | None:
+            pods = await activators(system)
+            names = {pod.name for pod in pods if pod.is_ready()}
+            return (len(pods) == len(names) == 2 and leaving.name not in names) or None
+
+        await until(is_replaced, 30, "another activator")
+        await seen.until(100)
+        assert not seen.failed
+        os.kill(listener((await activators(system))[0].status.pod_ip, 8012), signal.SIGKILL)
+        await seen.until(200)
+    assert all(text.startswith(("502 ", "503 ")) for text in seen.failed), seen.failed
+    assert sum(seen.failed.values()) <= CLIENTS
+    await scale_component(system, "activator", 1)
+
+
 class Stage:
     """One revision whose pods and mode the test decides, in the order in which an autoscaler would."""
 
