@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from proxies.wire.stat import Stat, decode_stat
 from tests.support.h2_peers import Http2App, Http2Call, Http2Client, Http2Response, running_http2_app
+from tests.support.http import fetch
 from tests.support.processes import eventually
 from tests.support.queue_proxy import QueueProxy, running_queue_proxy
 
@@ -164,3 +165,16 @@ async def test_67_and_69_each_stream_counts_and_counts_as_proxied_by_its_own_hea
         stat = await eventually(settled)
         assert abs(stat.average_concurrent_requests - 6) < 0.05
         assert abs(stat.average_proxied_concurrent_requests - 2) < 0.05
+
+
+# Telemetry
+
+
+async def test_91_the_version_is_2_in_the_metrics() -> None:
+    prometheus = '{"requestMetrics":{"protocol":"prometheus"}}'
+    async with running_world(OBSERVABILITY_CONFIG=prometheus) as world:
+        world.release.release()
+        assert (await world.client.fetch()).body == b"done"
+        text = (await fetch(world.proxy.host, 9091, "/metrics")).body.decode()
+        (line,) = re.findall(r"^http_server_request_duration_seconds_count\{(.*)\} 1", text, re.MULTILINE)
+        assert 'network_protocol_version="2.0"' in line
