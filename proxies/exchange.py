@@ -30,12 +30,15 @@ downstream half released, in this order.
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from proxies.fields import Field
 from proxies.headers import Edits
 from proxies.messages import Answer, RequestHead, ResponseHead
 from proxies.timeouts import TimeoutLimits, Timer
+
+if TYPE_CHECKING:
+    from proxies.begun import Rest
 
 __all__ = ["Body", "Downstream", "Ending", "Exchange", "Outcome", "Policy", "Target", "Upstream"]
 
@@ -347,6 +350,29 @@ class Exchange:
             self._downstream.wake_at(min(self.arrived_s + limits.max_duration_s, now_s + limits.peer_s))
         target.carry(self)
 
+    def begin(self, head: ResponseHead, rest: "Rest") -> Callable[[bytes], None] | None:
+        """Begin the response while the exchange is held; return what writes bytes of its body.
+
+        `head` has no length, and `Transfer-Encoding: chunked`, which HTTP/2 leaves out. `rest` says what becomes of the
+        body when there is a response, or none. None, and nothing happens, where a body cannot be left open: HTTP/1.0,
+        HEAD. What `response_lines` would add is not added.
+        """
+        assert self._phase is _HELD, "only a held exchange can be begun"
+        if not self.request.minor or self.request.method == b"HEAD":
+            return None
+        from proxies.begun import Begun  # few exchanges need it
+
+        self.response_lines = None
+        self.status = head.status
+        self._downstream.respond(head, b"", False)
+        self._downstream = begun = Begun(self, self._downstream, rest)
+        return begun.write
+
+    @property
+    def is_full(self) -> bool:
+        """The client reads slowly, and what it was sent waits."""
+        return self._is_response_paused
+
     @property
     def peer_port(self) -> int:
         """Port of the client's end of the connection; 0 for a unix socket."""
@@ -378,6 +404,10 @@ class Exchange:
         return self._response_bytes if self.response_body is None else self.response_body.size
 
     # What the downstream half calls.
+
+    def stop(self) -> None:
+        """The client has all that it will get of a response that still comes."""
+        self._end(Outcome.COMPLETE)
 
     @property
     def is_request_paused(self) -> bool:
