@@ -106,11 +106,11 @@ class Observers:
         settings = config.observability
         if not settings.request_log:
             return None
-        from queue_proxy.logged_request import LoggedRevision
-        from queue_proxy.request_log import RequestLog, compiled
+        from proxies.request_log.logged_exchange import LoggedRevision
+        from queue_proxy.request_log import RequestLog, writer_of
 
-        template = compiled(settings.request_log_template, self._logger)
-        if template is None:
+        writer = writer_of(settings.request_log_template, self._shared_stdout(), self._logger)
+        if writer is None:
             return None
         revision = LoggedRevision(
             config.serving_revision,
@@ -120,9 +120,7 @@ class Observers:
             config.serving_pod,
             config.serving_pod_ip,
         )
-        return RequestLog(
-            template, revision, self._shared_stdout(), self._logger, logs_probes=settings.probe_request_log
-        )
+        return RequestLog(writer, revision, logs_probes=settings.probe_request_log)
 
     def _shared_stdout(self) -> "StdoutLines":
         """Two writers with a buffer each would mix their lines."""

@@ -1,41 +1,36 @@
-"""The request log: one expansion of the operator's template on standard output for each request that has ended.
+"""queue-proxy's request log: a line on standard output for each request that has ended.
 
 Loaded only where it is enabled. Source: spec queue-proxy.md 19; knative/serving `pkg/http/request_log.go`.
 """
 
 from typing import Final
 
-from proxies import fields
+from proxies import fields, headers
 from proxies.exchange import Exchange
-from proxies.gotemplate.template import RenderError, Template, TemplateError
-from proxies.gotemplate.values import text_of
+from proxies.gotemplate.template import TemplateError
 from proxies.headers import Edits
 from proxies.logs import Logger
+from proxies.messages import RequestHead
+from proxies.request_log.line_writer import LineWriter, template_of
+from proxies.request_log.logged_exchange import LoggedExchange, LoggedHeader, LoggedRevision, Sight, is_probe, text
 from proxies.stdout import StdoutLines
-from queue_proxy.logged_request import LoggedExchange, LoggedRevision, is_probe
 from queue_proxy.policy import APP_EDITS
 
-__all__ = ["RequestLog", "compiled"]
+__all__ = ["SIGHT", "RequestLog", "writer_of"]
 
 _TELLING: Final = fields.KNATIVE | fields.PROBE_AGENT
 """A head with none of these marks is nobody's probe."""
+_B3_TRACE_ID: Final = b"x-b3-traceid"
+_TRACE_PARENT: Final = b"traceparent"
 
 
 class RequestLog:
     """A `queue_proxy.policy.Telemetry` that logs."""
 
-    def __init__(
-        self, template: Template, revision: LoggedRevision, output: StdoutLines, logger: Logger, *, logs_probes: bool
-    ) -> None:
-        """`logger` hears, once, why the template fails."""
-        self._template = template
+    def __init__(self, writer: LineWriter, revision: LoggedRevision, *, logs_probes: bool) -> None:
+        self._writer = writer
         self._revision = revision
-        self._output = output
-        self._logger = logger
         self._logs_probes = logs_probes
-        self._has_failed = False
-
-    # What the policy calls.
 
     def edits(self, exchange: Exchange) -> Edits:
         """Nothing is added to a request."""
@@ -46,35 +41,17 @@ class RequestLog:
         request = exchange.request
         if request.marks & _TELLING and not self._logs_probes and is_probe(request):
             return
-        data = LoggedExchange(exchange, now_s, self._revision)
-        try:
-            line = self._template.render(data)
-        except RenderError as error:
-            line = self._failure(data, error)
-        self._output.write(line.encode("utf-8", "surrogateescape"))
+        self._writer.write(LoggedExchange(exchange, now_s, self._revision, SIGHT))
 
     probe_ended = ended
 
-    # Inside.
 
-    def _failure(self, data: LoggedExchange, error: RenderError) -> str:
-        """The original's words for a template that cannot be applied to a request."""
-        if not self._has_failed:
-            self._has_failed = True
-            self._logger.error("request_log_template_fails", problem=str(error), setting="logging.request-log-template")
-        request, response = data.request, data.response
-        return (
-            f"Invalid request log template: method: {request.method}, response code: {response.code}, "
-            f"latency: {text_of(response.latency_s)}, url: {request.target}\n"
-        )
-
-
-def compiled(text: str, logger: Logger) -> Template | None:
-    """Return the template of `requestLogTemplate`; None where it is empty or no template, which `logger` hears."""
-    if not text:
+def writer_of(template: str, output: StdoutLines, logger: Logger) -> LineWriter | None:
+    """Return who writes in `requestLogTemplate`; None where it is empty or no template, which `logger` hears."""
+    if not template:
         return None
     try:
-        return Template(text if text.endswith("\n") else text + "\n")
+        return LineWriter(template_of(template), output, logger)
     except TemplateError as error:
         logger.error(
             "request_log_disabled",
@@ -82,3 +59,28 @@ def compiled(text: str, logger: Logger) -> Template | None:
             remedy="correct logging.request-log-template in config-observability",
         )
         return None
+
+
+def _edit(header: LoggedHeader, exchange: Exchange) -> None:
+    """What is forwarded has lost `K-Original-Host` and gained `Forwarded`."""
+    if not exchange.forwarded_s:
+        return
+    head = exchange.request
+    if not is_probe(head):
+        header.pop("K-Original-Host", None)
+    if not head.get(headers.FORWARDED):
+        forwarded = headers.forwarded_value(
+            head.get(headers.FORWARDED_FOR), head.get(headers.FORWARDED_HOST), head.get(headers.FORWARDED_PROTO)
+        )
+        if forwarded:
+            header["Forwarded"] = [text(forwarded)]
+
+
+def _trace_id(request: RequestHead) -> str:
+    """The second part of `traceparent`, else that of B3."""
+    parts = request.get(_TRACE_PARENT).split(b"-")
+    return text(parts[1] if len(parts) > 1 and parts[1] else request.get(_B3_TRACE_ID))
+
+
+SIGHT: Final = Sight(_edit, _trace_id)
+"""What queue-proxy's templates see."""

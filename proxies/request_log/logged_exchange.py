@@ -7,25 +7,25 @@
     .Response             .Code .Size .Latency
     .Revision             .Name .Namespace .Service .Configuration .PodName .PodIP
 
-Source: spec queue-proxy.md 19; Go `net/http` for the fields of a request.
+A service says what its headers look like in the end, and whether it tells the trace (`Sight`).
+
+Source: spec queue-proxy.md 19, activator.md 15; Go `net/http` for the fields of a request.
 """
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 from proxies import headers
 from proxies.exchange import Exchange, Outcome
 from proxies.gotemplate.values import Map, Record
 from proxies.messages import RequestHead
 
-__all__ = ["LoggedExchange", "LoggedRevision", "is_probe"]
+__all__ = ["LoggedExchange", "LoggedHeader", "LoggedRevision", "Sight", "is_probe", "text"]
 
 _MAP_LEAVES_OUT: Final = frozenset([b"host", b"transfer-encoding", b"trailer"])
 """Go keeps these beside the map."""
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_B3_TRACE_ID: Final = b"x-b3-traceid"
-_TRACE_PARENT: Final = b"traceparent"
 _Fields = Mapping[str, Callable[[Any], object]]
 _Methods = Mapping[str, Callable[[Any, str], object]]
 
@@ -59,31 +59,32 @@ class LoggedRevision(Record):
     }
 
 
+class Sight(NamedTuple):
+    """What one service's templates see otherwise than another's."""
+
+    edit: "Callable[[LoggedHeader, Exchange], None]"
+    """Does to `.Request.Header` what the service does in place to those of a request."""
+    trace_id: Callable[[RequestHead], str]
+
+
 class LoggedExchange(Record):
     """`.`"""
 
-    __slots__ = ("exchange", "request", "response", "revision")
+    __slots__ = ("request", "response", "revision", "sight")
     go_type = "*http.RequestLogTemplateInput"
 
-    def __init__(self, exchange: Exchange, now_s: float, revision: LoggedRevision) -> None:
+    def __init__(self, exchange: Exchange, now_s: float, revision: LoggedRevision, sight: Sight) -> None:
         """`now_s`: when it ended, monotonic."""
-        self.exchange = exchange
-        self.request = _Request(exchange)
+        self.request = _Request(exchange, sight)
         self.response = _Response(*_result(exchange), now_s - exchange.arrived_s)
         self.revision = revision
-
-    @property
-    def trace_id(self) -> str:
-        """The second part of `traceparent`, else that of B3."""
-        request = self.exchange.request
-        parts = request.get(_TRACE_PARENT).split(b"-")
-        return _text(parts[1] if len(parts) > 1 and parts[1] else request.get(_B3_TRACE_ID))
+        self.sight = sight
 
     go_fields: ClassVar[_Fields] = {
         "Request": lambda data: data.request,
         "Response": lambda data: data.response,
         "Revision": lambda data: data.revision,
-        "TraceID": lambda data: data.trace_id,
+        "TraceID": lambda data: data.sight.trace_id(data.request.head),
     }
 
 
@@ -133,7 +134,7 @@ class _Url(Record):
     }
 
 
-class _Header(Map):
+class LoggedHeader(Map):
     """`.Request.Header`"""
 
     go_type = "http.Header"
@@ -155,61 +156,59 @@ class _Header(Map):
 class _Request(Record):
     """`.Request`"""
 
-    __slots__ = ("exchange", "head")
+    __slots__ = ("exchange", "head", "sight")
     go_type = "*http.Request"
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, sight: Sight) -> None:
         self.exchange = exchange
         self.head = exchange.request
+        self.sight = sight
 
     @property
     def method(self) -> str:
         """`.Method`"""
-        return _text(self.head.method)
+        return text(self.head.method)
 
     @property
     def target(self) -> str:
         """`.RequestURI`"""
-        return _text(self.head.target)
+        return text(self.head.target)
 
     @property
-    def header(self) -> _Header:
-        """The map, with what queue-proxy edits in place: `K-Original-Host` is gone, `Forwarded` is there."""
-        head, exchange = self.head, self.exchange
-        found = _Header()
-        for line in head.fields:
+    def header(self) -> LoggedHeader:
+        """The map, as the service has edited it in place."""
+        found = LoggedHeader()
+        for line in self.head.fields:
             if line.name not in _MAP_LEAVES_OUT:
-                found.setdefault(_canonical(_text(line.name)), []).append(_text(line.value))
-        if exchange.forwarded_s and not is_probe(head):
-            found.pop("K-Original-Host", None)
-        if exchange.forwarded_s and not head.get(headers.FORWARDED):
-            forwarded = headers.forwarded_value(
-                head.get(headers.FORWARDED_FOR), head.get(headers.FORWARDED_HOST), head.get(headers.FORWARDED_PROTO)
-            )
-            if forwarded:
-                found["Forwarded"] = [_text(forwarded)]
+                found.setdefault(_canonical(text(line.name)), []).append(text(line.value))
+        self.sight.edit(found, self.exchange)
         return found
+
+    @property
+    def minor(self) -> int:
+        """`.ProtoMinor`"""
+        return self.head.minor if self.head.major == 1 else 0
 
     @property
     def remote_address(self) -> str:
         """`host:port`; empty where the client has neither."""
         exchange = self.exchange
-        host = _text(exchange.peer)
+        host = text(exchange.peer)
         return f"[{host}]:{exchange.peer_port}" if ":" in host else f"{host}:{exchange.peer_port}" if host else ""
 
     go_fields: ClassVar[_Fields] = {
         "Method": lambda request: request.method,
         "URL": lambda request: _Url(request.target),
         "RequestURI": lambda request: request.target,
-        "Host": lambda request: _text(request.head.host),
-        "Proto": lambda request: "HTTP/1.1" if request.head.minor else "HTTP/1.0",
-        "ProtoMajor": lambda request: 1,
-        "ProtoMinor": lambda request: request.head.minor,
+        "Host": lambda request: text(request.head.host),
+        "Proto": lambda request: f"HTTP/{request.head.major}.{request.minor}",
+        "ProtoMajor": lambda request: request.head.major,
+        "ProtoMinor": lambda request: request.minor,
         "RemoteAddr": lambda request: request.remote_address,
         "ContentLength": lambda request: request.head.content_length,
-        "TransferEncoding": lambda request: ["chunked"] if request.head.is_chunked else [],
-        "UserAgent": lambda request: _text(request.head.get(headers.USER_AGENT)),
-        "Referer": lambda request: _text(request.head.get(b"referer")),
+        "TransferEncoding": lambda request: ["chunked"] if request.head.is_chunked and request.head.major == 1 else [],
+        "UserAgent": lambda request: text(request.head.get(headers.USER_AGENT)),
+        "Referer": lambda request: text(request.head.get(b"referer")),
         "Header": lambda request: request.header,
     }
 
@@ -224,7 +223,8 @@ def _result(exchange: Exchange) -> tuple[int, int]:
     return exchange.status, exchange.response_bytes
 
 
-def _text(data: bytes) -> str:
+def text(data: bytes) -> str:
+    """Return what a header says; bytes that are no UTF-8 come out of a template as they are."""
     return data.decode("utf-8", "surrogateescape")
 
 

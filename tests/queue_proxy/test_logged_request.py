@@ -1,4 +1,4 @@
-"""`queue_proxy/logged_request.py`: what templates see of an exchange, and that they print what Go's prints."""
+"""What templates see of an exchange with the eyes of queue-proxy, and that they print what Go's templates print."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,8 @@ import pytest
 from proxies.exchange import Exchange, Outcome
 from proxies.gotemplate.template import RenderError, Template, TemplateError
 from proxies.heads import parse_request
-from queue_proxy.logged_request import LoggedExchange, LoggedRevision, is_probe
+from proxies.request_log.logged_exchange import LoggedExchange, LoggedRevision, is_probe
+from queue_proxy.request_log import SIGHT
 
 VECTORS = json.loads((Path(__file__).parent / "data" / "request_log_templates.json").read_text())
 REVISION = LoggedRevision("hello-00001", "default", "hello", "hello-conf", "pod-1", "10.0.0.9")
@@ -36,7 +37,7 @@ def exchange_of(
 
 
 def render(template: str, exchange: Exchange, *, now_s: float = 1.25) -> str:
-    return Template(template).render(LoggedExchange(exchange, now_s, REVISION))
+    return Template(template).render(LoggedExchange(exchange, now_s, REVISION, SIGHT))
 
 
 def printed(template: str, head: str, code: int, size: int, latency_s: float) -> tuple[str, str]:
