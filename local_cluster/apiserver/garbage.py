@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Callable
 
 from local_cluster.apiserver.crds import CLEANUP, CRD_KEY
+from local_cluster.apiserver.deleting import FOREGROUND, ORPHAN, DeleteOptions
 from local_cluster.apiserver.errors import StatusError
-from local_cluster.apiserver.objects import FOREGROUND, ORPHAN, DeleteOptions, Objects
+from local_cluster.apiserver.objects import Objects
 from local_cluster.apiserver.resources import Registry
 from local_cluster.apiserver.store import Change, Selection, Store, Stored
 from proxies.logs import Logger

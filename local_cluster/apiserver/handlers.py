@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import orjson
 
 from local_cluster.apiserver.applying import MANAGER_LENGTH_MAX, FieldManagement
+from local_cluster.apiserver.deleting import DeleteOptions
 from local_cluster.apiserver.errors import (
     StatusError,
     bad_request,
@@ -21,7 +22,7 @@ from local_cluster.apiserver.errors import (
     unsupported_media_type,
     version_too_large,
 )
-from local_cluster.apiserver.objects import Caller, DeleteOptions, Identity, Objects, Produce
+from local_cluster.apiserver.objects import Caller, Identity, Objects, Produce
 from local_cluster.apiserver.paging import Page, Paging
 from local_cluster.apiserver.patch import PatchError, PatchTestFailed, json_patch, merge_patch
 from local_cluster.apiserver.requests import (
@@ -143,7 +144,8 @@ class Handlers:
         _require(not request.target.name)
         obj = read_object(request.content_type, request.body)
         warnings = self._reviewer.review(kind, obj, request.query)
-        stored = await self._objects.create(kind, request.target.namespace, obj, _caller(request))
+        caller = replace(_caller(request), warnings=warnings)
+        stored = await self._objects.create(kind, request.target.namespace, obj, caller)
         return Answer(status=201, body=_renderer(kind, request).object(stored.data), warnings=warnings)
 
     def ask(self, kind: ResourceType, request: Request, authenticate: Authenticate) -> Answer:
@@ -187,12 +189,12 @@ class Handlers:
         caller = _caller(request, options)
         stored, is_gone = await self._objects.delete(kind, target.namespace, target.name, options, caller)
         if not is_gone:
-            return Answer(body=_renderer(kind, request).object(stored.data))
+            return Answer(body=_renderer(kind, request).object(stored.data), warnings=caller.warnings)
         details = {"name": stored.name, "kind": kind.plural, "uid": stored.uid}
         if kind.group:
             details["group"] = kind.group
         status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
-        return Answer(body=orjson.dumps(status))
+        return Answer(body=orjson.dumps(status), warnings=caller.warnings)
 
     async def delete_collection(self, kind: ResourceType, request: Request) -> Answer:
         """DELETE of every selected object; the answer lists them."""
@@ -232,7 +234,7 @@ class Handlers:
     ) -> Answer:
         target = request.target
         _require(not target.subresource or (target.subresource == "status" and kind.has_status))
-        caller = replace(_caller(request), is_applying=is_applying)
+        caller = replace(_caller(request), is_applying=is_applying, warnings=warnings)
         stored = await self._objects.update(kind, target.namespace, target.name, produce, caller, target.subresource)
         return Answer(body=_renderer(kind, request).object(stored.data), warnings=warnings)
 
@@ -279,7 +281,7 @@ class Handlers:
         if metadata.setdefault("name", target.name) != target.name:
             raise bad_request(f"the name of the object does not match the name on the URL ({target.name})")
         obj = self._fields.applied(kind, None, obj, manager=manager, force=force)
-        caller = replace(_caller(request), is_applying=True)
+        caller = replace(_caller(request), is_applying=True, warnings=warnings)
         stored = await self._objects.create(kind, target.namespace, obj, caller)
         return Answer(status=201, body=_renderer(kind, request).object(stored.data), warnings=warnings)
 

@@ -6,13 +6,14 @@ insists on a version is refused then. The commit itself never awaits.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import orjson
 
 from local_cluster.apiserver.admission import Admission, AdmissionRequest
 from local_cluster.apiserver.applying import FieldManagement
+from local_cluster.apiserver.deleting import DeleteOptions, check_preconditions, hold_of
 from local_cluster.apiserver.errors import (
     Cause,
     already_exists,
@@ -37,14 +38,23 @@ from local_cluster.apiserver.rules import (
 )
 from local_cluster.apiserver.store import Selection, Store, Stored
 
-__all__ = ["Caller", "DeleteOptions", "Identity", "Objects", "Policy"]
+__all__ = ["Caller", "Identity", "Objects", "Policy"]
 
 UPDATE_ATTEMPTS = 8
 """How often an unconditional update is tried again when others write in between."""
 GENERATE_ATTEMPTS = 8
-FOREGROUND = "foregroundDeletion"
-ORPHAN = "orphan"
-_DEFAULT_GRACE_S = 30
+_NOT_ADMITTED = (
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "managedFields",
+)
+"""Members of metadata that admission cannot change: who an object is, and who owns its fields."""
 _DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 OBJECT_BYTES_MAX = 3 << 19
 """1.5 MiB, what etcd takes by default: no object gets larger, whatever it grew by."""
@@ -70,20 +80,8 @@ class Caller:
     """What it is called when ownership is recorded all the same."""
     is_applying: bool = False
     """Whether the written object already says who owns its fields."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteOptions:
-    """What a DELETE asks for."""
-
-    propagation: str = "Background"
-    """`Background`, `Foreground` or `Orphan`."""
-    grace_period_s: int | None = None
-    """Seconds that a pod gets to end; None: as its spec says."""
-    uid: str = ""
-    resource_version: str = ""
-    dry_run: bool = False
-    """Asked for in the body, where kubectl does; the parameter counts as much."""
+    warnings: list[str] = field(default_factory=list)
+    """What the writer is told beside the answer."""
 
 
 Produce: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
@@ -204,6 +202,8 @@ class Objects:
                     subresource=subresource,
                 )
             desired = await self._admit(kind, "UPDATE", namespace, desired, current, caller, subresource)
+            if kind.has_status and not subresource:
+                _keep_status(desired, current)
             check_metadata(kind, desired)
             self._policy.validate(kind, desired, current)
             if not subresource:
@@ -223,16 +223,16 @@ class Objects:
         old = kind.shown(self.get(kind, namespace, name).load())
         await self._admit(kind, "DELETE", namespace, {}, old, caller)
         stored = self.get(kind, namespace, name)
-        _check_preconditions(kind, stored, options)
+        check_preconditions(kind, stored, options)
         if caller.dry_run:
-            return stored, _hold(kind, stored.load(), options) is None
+            return stored, hold_of(kind, stored.load(), options) is None
         return self.begin_deletion(kind, stored, options)
 
     def begin_deletion(self, kind: ResourceType, stored: Stored, options: DeleteOptions) -> tuple[Stored, bool]:
         """Delete without asking anyone: at once, or by marking the object when something holds it."""
         obj = stored.load()
         metadata = obj["metadata"]
-        hold = _hold(kind, obj, options)
+        hold = hold_of(kind, obj, options)
         if hold is None:
             return self.store.remove(kind.key, stored), True
         if "deletionTimestamp" not in metadata:
@@ -286,7 +286,7 @@ class Objects:
         subresource: str = "",
     ) -> dict[str, Any]:
         metadata = (obj or old)["metadata"]
-        owned = metadata.get("managedFields")
+        kept = {name: metadata.get(name) for name in _NOT_ADMITTED}
         reviewed = await self._admission.review(
             AdmissionRequest(
                 operation=operation,
@@ -302,10 +302,15 @@ class Objects:
                 groups=caller.identity.groups,
                 subresource=subresource,
                 dry_run=caller.dry_run,
+                warnings=caller.warnings,
             )
         )
-        if owned is not None and obj:
-            reviewed["metadata"]["managedFields"] = owned
+        if obj:
+            for name, value in kept.items():
+                if value is None:
+                    reviewed["metadata"].pop(name, None)
+                else:
+                    reviewed["metadata"][name] = value
         return reviewed
 
     def _check_place(self, kind: ResourceType, namespace: str, obj: dict[str, Any]) -> None:
@@ -328,6 +333,14 @@ class Objects:
             raise forbidden(kind.group, kind.plural, name, why, [cause])
 
 
+def _keep_status(desired: dict[str, Any], current: dict[str, Any]) -> None:
+    """Status is written by its subresource only, whatever a webhook makes of it."""
+    if "status" in current:
+        desired["status"] = current["status"]
+    else:
+        desired.pop("status", None)
+
+
 def _check_size(obj: dict[str, Any]) -> None:
     """Raise 413 and 400 for what must not be stored: patches can make an object larger and deeper than any body."""
     try:
@@ -336,44 +349,3 @@ def _check_size(obj: dict[str, Any]) -> None:
         raise bad_request(f"the object cannot be written as JSON: {error}") from error
     if size > OBJECT_BYTES_MAX:
         raise too_large(OBJECT_BYTES_MAX)
-
-
-class _Hold(NamedTuple):
-    """What a deletion has to wait for."""
-
-    finalizers: list[str]
-    grace_s: int
-    """Seconds that the node gives a pod to end; 0 for everything else."""
-
-
-def _hold(kind: ResourceType, obj: dict[str, Any], options: DeleteOptions) -> _Hold | None:
-    """Why the object cannot go at once; None when it can."""
-    finalizers = list(obj["metadata"].get("finalizers") or ())
-    if options.propagation == "Foreground" and FOREGROUND not in finalizers:
-        finalizers.append(FOREGROUND)
-    if options.propagation == "Orphan" and ORPHAN not in finalizers:
-        finalizers.append(ORPHAN)
-    grace_s = _pod_grace_s(obj, options) if kind.key == "pods." else 0
-    # A namespace goes when it is empty.
-    is_held = finalizers or grace_s or kind.key == "namespaces."
-    return _Hold(finalizers, grace_s) if is_held else None
-
-
-def _check_preconditions(kind: ResourceType, stored: Stored, options: DeleteOptions) -> None:
-    for given, found, what in (
-        (options.uid, stored.uid, "UID"),
-        (options.resource_version, str(stored.version), "ResourceVersion"),
-    ):
-        if given and given != found:
-            why = f"Precondition failed: {what} in precondition: {given}, {what} in object meta: {found}"
-            raise conflict(kind.group, kind.plural, stored.name, why)
-
-
-def _pod_grace_s(pod: dict[str, Any], options: DeleteOptions) -> int:
-    """Seconds until a pod may be removed. 0: at once, because nothing runs or the node says that it ended."""
-    spec = pod.get("spec") or {}
-    if not spec.get("nodeName") or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
-        return 0
-    if options.grace_period_s is not None:
-        return max(options.grace_period_s, 0)
-    return int(spec.get("terminationGracePeriodSeconds", _DEFAULT_GRACE_S))

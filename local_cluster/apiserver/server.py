@@ -45,6 +45,7 @@ from local_cluster.apiserver.reviews import REVIEW_KINDS
 from local_cluster.apiserver.schemas import Schemas
 from local_cluster.apiserver.store import HISTORY_MAX, WATCHER_QUEUE_MAX, Store
 from local_cluster.apiserver.watching import BOOKMARK_INTERVAL_S, Watches
+from local_cluster.apiserver.webhooks import Webhooks
 from proxies.logs import Logger
 
 __all__ = ["ApiServer", "ApiServerConfig", "Identity"]
@@ -97,7 +98,8 @@ class ApiServer:
         for kind in self.registry:
             if kind.is_stored_form:
                 self.store.open(kind.key, kind.field_values)
-        self._admission = Admission()
+        self._webhooks = Webhooks(self.store)
+        self._admission = Admission(self._webhooks)
         self.objects = Objects(
             self.store,
             self.registry,
@@ -177,6 +179,7 @@ class ApiServer:
         """End all watches, answer what is under way, close all connections."""
         self._watches.stop()
         await self._garbage.stop()
+        await self._webhooks.stop()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
