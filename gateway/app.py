@@ -2,22 +2,33 @@
 
 import asyncio
 import time
+import uuid
+from typing import Any
 
+from gateway.certificates import Certificates, InvalidCertificate
 from gateway.config import Config
+from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS
+from gateway.listeners import listener
 from gateway.prober import Prober
 from gateway.programmer import Programmer
-from gateway.reconciler import IngressReconciler
-from gateway.translate import EXTERNAL, INTERNAL, listener
-from gateway.xds import LISTENER, Resources, XdsServer
+from gateway.reconciler import IngressReconciler, RoutesState
+from gateway.xds import LISTENER, ROUTES, Resources, XdsServer
 from kube.client import Client
+from kube.election.elector import Elector
+from kube.election.settings import ElectionSettings, InvalidElectionSettings
+from kube.errors import NotFound
 from kube.informer import Informer
-from kube.models.core import Service
+from kube.models.coordination import Lease
+from kube.models.core import ConfigMap, Secret, Service
 from kube.models.discovery import SERVICE_NAME_LABEL, EndpointSlice
 from kube.models.networking import Ingress
+from proxies.environment import ConfigError
 from proxies.logs import Logger
 
 __all__ = ["App"]
 
+LEASE = "knuv-gateway"
+_ELECTION_MAP = "config-leader-election"
 _SLICES_OF = "service"
 _EXPIRE_EVERY_S = 5.0
 
@@ -32,17 +43,33 @@ class App:
         self._ingresses = Informer(self._client, Ingress, log=self._log)
         self._services = Informer(self._client, Service, log=self._log)
         self._slices = Informer(self._client, EndpointSlice, log=self._log)
+        # Whatever else is secret is not the gateway's to know.
+        self._secrets = Informer(self._client, Secret, field_selector="type=kubernetes.io/tls", log=self._log)
+        self._leases = Informer(self._client, Lease, namespace=config.system_namespace, log=self._log)
         self._slices.add_index(_SLICES_OF, lambda piece: [_service_key(piece)])
         self._resources = Resources()
         for name, address in ((EXTERNAL, config.external), (INTERNAL, config.internal)):
             face = listener(name, address.host, address.port, config.access_log or None)
             self._resources.put(LISTENER, name, face)
+        self._certificates = Certificates(
+            self._resources,
+            faces={EXTERNAL_TLS: config.external_tls, INTERNAL_TLS: config.internal_tls},
+            secret=self._secrets.get,
+            access_log=config.access_log or None,
+        )
         self._programmer = Programmer(
             self._resources,
             service=self._services.get,
             slices=lambda namespace, name: self._slices.by_index(_SLICES_OF, f"{namespace}/{name}"),
+            faces={config.own_name: config.internal_probe},
+            certificates=self._certificates,
         )
-        self._xds = XdsServer(self._resources, log=self._log)
+        self._xds = XdsServer(
+            self._resources,
+            log=self._log,
+            on_answer=lambda: self._reconciler.routes_answered(),
+            on_nack=lambda _type, _text: self._reconciler.consider_unready(),
+        )
         self._prober = Prober()
         self._reconciler = IngressReconciler(
             self._client,
@@ -51,50 +78,96 @@ class App:
             self._programmer,
             self._prober,
             push=self._xds.push,
+            routes=lambda: RoutesState(self._resources.changes(ROUTES), self._xds.routes_answered),
+            is_leading=lambda: self._elector is not None and self._elector.holds(LEASE),
             log=self._log,
         )
+        self._elector: Elector | None = None
         self._expiring: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Read everything, translate it once, then listen. Raises `OSError` when the xDS address cannot be bound."""
         await self._client.open()
-        await asyncio.gather(self._services.start(), self._slices.start(), self._ingresses.start())
+        await asyncio.gather(*(informer.start() for informer in self._informers()))
         self._reconciler.prime()
         self._services.on_change(self._service_changed)
         self._slices.on_change(self._slice_changed)
+        self._secrets.on_change(self._secret_changed)
         await self._xds.start(self._config.xds_address)
         self._reconciler.loop.start()
-        for ingress in self._ingresses.list():
-            self._reconciler.consider(ingress)
+        self._elector = Elector(
+            self._client,
+            self._leases,
+            namespace=self._config.system_namespace,
+            names=[LEASE],
+            # A container that is started anew in the same pod is the same candidate, and goes on at once.
+            identity=self._config.pod_name or f"gateway-{uuid.uuid4()}",
+            timing=(await self._election()).timing,
+            on_acquired=lambda _lease: self._reconciler.consider_all(),
+            on_lost=lambda _lease: None,
+            log=self._log,
+        )
+        await self._elector.start()
         self._expire()
         self._log.info("gateway_started", xds=self._config.xds_address, ingresses=len(self._ingresses.list()))
 
     async def drain(self) -> None:
-        """Nothing to wait for: Envoys keep what they have."""
+        """Let another one report; Envoys keep what they have."""
+        if self._elector is not None:
+            await self._elector.stop()
+            self._elector = None
 
     async def stop(self) -> None:
         """Stop reconciling and serving."""
         if self._expiring is not None:
             self._expiring.cancel()
+        await self.drain()
         await self._reconciler.stop()
         await self._prober.close()
         await self._xds.stop()
-        for informer in (self._ingresses, self._services, self._slices):
+        for informer in self._informers():
             await informer.stop()
         await self._client.close()
 
+    def _informers(self) -> list[Informer[Any]]:
+        return [self._ingresses, self._services, self._slices, self._secrets, self._leases]
+
+    async def _election(self) -> ElectionSettings:
+        try:
+            found = await self._client.get(ConfigMap, _ELECTION_MAP, self._config.system_namespace)
+            return ElectionSettings.from_data(found.data)
+        except NotFound:
+            return ElectionSettings()
+        except InvalidElectionSettings as error:
+            raise ConfigError([f"{_ELECTION_MAP}: {error}"]) from error
+
     def _service_changed(self, old: Service | None, new: Service | None) -> None:
         service = new or old
-        if service is not None and self._programmer.refresh(service.namespace, service.name):
-            self._xds.push()
+        if service is not None:
+            self._backend_changed(service.namespace, service.name)
 
     def _slice_changed(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
         piece = new or old
         if piece is None:
             return
         namespace, _, name = _service_key(piece).partition("/")
+        self._backend_changed(namespace, name)
+
+    def _backend_changed(self, namespace: str, name: str) -> None:
         if self._programmer.refresh(namespace, name):
             self._xds.push()
+        self._reconciler.backend_changed(namespace, name)
+
+    def _secret_changed(self, old: Secret | None, new: Secret | None) -> None:
+        secret = new or old
+        if secret is None:
+            return
+        try:
+            if self._programmer.refresh_certificate(secret.namespace, secret.name):
+                self._xds.push()
+        except InvalidCertificate as error:
+            self._log.warning("certificate_refused", error=str(error))
+        self._reconciler.consider_unready()
 
     def _expire(self) -> None:
         if self._programmer.expire(time.monotonic()):

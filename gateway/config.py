@@ -3,38 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS, Address
 from kube.config import ApiConfig
 from proxies.environment import Environment
 
 __all__ = ["Address", "Config"]
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A host and a port."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> "Address":
-        """`host:port`, `:port` for all addresses, `[v6]:port`. Raises `ValueError`."""
-        host, colon, port = text.rpartition(":")
-        if not colon or not port.isascii() or not port.isdigit() or not 0 < int(port) < 1 << 16:
-            raise ValueError("expected host:port")
-        return cls(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - what an empty host says
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def dialled(self) -> "Address":
-        """Where a program on the same machine reaches it."""
-        return Address("127.0.0.1", self.port) if self.host == "0.0.0.0" else self  # noqa: S104
-
-
 _EXTERNAL = Address("0.0.0.0", 8080)  # noqa: S104 - a gateway is there to be reached
 _INTERNAL = Address("0.0.0.0", 8081)  # noqa: S104
+_EXTERNAL_DIALLED, _INTERNAL_DIALLED = _EXTERNAL.dialled, _INTERNAL.dialled
+_EXTERNAL_TLS, _INTERNAL_TLS = _EXTERNAL.secured, _INTERNAL.secured
 _INGRESS_CLASS = "knuv.ingress.networking.knative.dev"
 _XDS_ADDRESS = "0.0.0.0:18000"
 
@@ -57,12 +36,34 @@ class Config:
     """Envoy's external face. `KNUV_GATEWAY_EXTERNAL_ADDRESS`."""
     internal: Address = _INTERNAL
     """Envoy's cluster-local face. `KNUV_GATEWAY_INTERNAL_ADDRESS`."""
-    external_probe: Address = Address("127.0.0.1", 8080)
+    external_probe: Address = _EXTERNAL_DIALLED
     """Where the prober meets the external face. `KNUV_GATEWAY_EXTERNAL_PROBE_ADDRESS`; default: the face itself."""
-    internal_probe: Address = Address("127.0.0.1", 8081)
+    internal_probe: Address = _INTERNAL_DIALLED
     """Likewise, for the cluster-local face. `KNUV_GATEWAY_INTERNAL_PROBE_ADDRESS`."""
+    external_tls: Address = _EXTERNAL_TLS
+    """The external face with TLS, open while some Ingress has a certificate. `KNUV_GATEWAY_EXTERNAL_TLS_ADDRESS`;
+    default: the plain face's, 363 ports above."""
+    internal_tls: Address = _INTERNAL_TLS
+    """Likewise, the cluster-local face. `KNUV_GATEWAY_INTERNAL_TLS_ADDRESS`."""
+    pod_name: str = ""
+    """Who contends for the Lease of those who write status. `POD_NAME`; empty: a name made up."""
     access_log: str = ""
     """File that Envoy writes a JSON line per request to; empty: none. `KNUV_GATEWAY_ACCESS_LOG`."""
+
+    @property
+    def probed(self) -> Mapping[str, Address]:
+        """Face -> where the prober meets it."""
+        return {
+            EXTERNAL: self.external_probe,
+            INTERNAL: self.internal_probe,
+            EXTERNAL_TLS: self.external_tls.dialled,
+            INTERNAL_TLS: self.internal_tls.dialled,
+        }
+
+    @property
+    def own_name(self) -> str:
+        """The name of the Service of the cluster-local face, which placeholders lead to."""
+        return f"gateway-internal.{self.system_namespace}.svc.{self.cluster_domain}"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Config":
@@ -84,6 +85,9 @@ class Config:
             internal=internal,
             external_probe=address("KNUV_GATEWAY_EXTERNAL_PROBE_ADDRESS", external.dialled),
             internal_probe=address("KNUV_GATEWAY_INTERNAL_PROBE_ADDRESS", internal.dialled),
+            external_tls=address("KNUV_GATEWAY_EXTERNAL_TLS_ADDRESS", external.secured),
+            internal_tls=address("KNUV_GATEWAY_INTERNAL_TLS_ADDRESS", internal.secured),
+            pod_name=reading.text("POD_NAME", ""),
             access_log=reading.text("KNUV_GATEWAY_ACCESS_LOG", ""),
         )
         reading.finish()

@@ -5,11 +5,14 @@ Pure: `verdict`. Shell: `Prober`, which probes the hosts of one Ingress until ev
 
 import asyncio
 import enum
-from collections.abc import Iterable
+import ssl
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
 
+from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS, Address
+from gateway.translate import tls_entries
 from kube.models.networking import IngressSpec
 
 __all__ = ["Prober", "Target", "Verdict", "targets", "verdict"]
@@ -19,6 +22,17 @@ _TIMEOUT = aiohttp.ClientTimeout(total=1.0)
 _RETRY_FIRST_S = 0.005
 _RETRY_MAX_S = 30.0
 _PARALLEL_MAX = 15
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+_UNVERIFIED = _unverified()
+"""It is the version that is proved here, not the gateway's identity (4.4)."""
 
 
 class Verdict(enum.Enum):
@@ -37,6 +51,8 @@ class Target:
     address: str
     """host:port of the face."""
     host: str
+    is_tls: bool = False
+    """Whether the face speaks TLS; the certificate is not verified, only shown its name."""
 
 
 def verdict(status: int, answered_hash: str | None, expected_hash: str) -> Verdict:
@@ -46,13 +62,18 @@ def verdict(status: int, answered_hash: str | None, expected_hash: str) -> Verdi
     return Verdict.RETRY if status in (404, 503) else Verdict.SERVED
 
 
-def targets(spec: IngressSpec, *, external: str, internal: str) -> list[Target]:
-    """Every host of every rule, at the face that its visibility asks for."""
-    found = {
-        Target(internal if rule.visibility == "ClusterLocal" else external, host)
-        for rule in spec.rules
-        for host in rule.hosts
-    }
+def targets(spec: IngressSpec, faces: Mapping[str, Address]) -> list[Target]:
+    """Every host of every rule, at the face that its visibility and its certificates ask for."""
+    found = set()
+    for visibility, plain, secured in (
+        ("ExternalIP", EXTERNAL, EXTERNAL_TLS),
+        ("ClusterLocal", INTERNAL, INTERNAL_TLS),
+    ):
+        is_tls = bool(tls_entries(spec, visibility))
+        address = str(faces[secured if is_tls else plain])
+        for rule in spec.rules:
+            if (rule.visibility == "ClusterLocal") == (visibility == "ClusterLocal"):
+                found |= {Target(address, host, is_tls) for host in rule.hosts}
     return sorted(found, key=lambda target: (target.address, target.host))
 
 
@@ -63,31 +84,46 @@ class Prober:
         self._session: aiohttp.ClientSession | None = None
         self._slots = asyncio.Semaphore(_PARALLEL_MAX)
 
-    async def probe_until_served(self, wanted: Iterable[Target], expected_hash: str) -> None:
-        """Return when every target answers for the version. Cancel to give up."""
+    async def probe_until_served(
+        self, wanted: Iterable[Target], expected_hash: str, hurry: asyncio.Event | None = None
+    ) -> None:
+        """Return when every target answers for the version. Cancel to give up.
+
+        `hurry`, set and cleared at once, ends pauses that have grown long: something has changed.
+        """
+        hurry = hurry or asyncio.Event()
         async with asyncio.TaskGroup() as group:
             for target in wanted:
-                group.create_task(self._until_served(target, expected_hash))
+                group.create_task(self._until_served(target, expected_hash, hurry))
 
     async def close(self) -> None:
         """Close the session."""
         if self._session is not None:
             await self._session.close()
 
-    async def _until_served(self, target: Target, expected_hash: str) -> None:
+    async def _until_served(self, target: Target, expected_hash: str, hurry: asyncio.Event) -> None:
         retry_s = _RETRY_FIRST_S
         while await self._probe(target, expected_hash) is Verdict.RETRY:
-            await asyncio.sleep(retry_s)
-            retry_s = min(retry_s * 2, _RETRY_MAX_S)
+            try:
+                async with asyncio.timeout(retry_s):
+                    await hurry.wait()
+            except TimeoutError:
+                retry_s = min(retry_s * 2, _RETRY_MAX_S)
+            else:
+                retry_s = _RETRY_FIRST_S
 
     async def _probe(self, target: Target, expected_hash: str) -> Verdict:
         if self._session is None:
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True), timeout=_TIMEOUT)
-        url = f"http://{target.address}/healthz"
+        url = f"{'https' if target.is_tls else 'http'}://{target.address}/healthz"
         async with self._slots:
             try:
                 async with self._session.get(
-                    url, headers={**_HEADERS, "Host": target.host}, allow_redirects=False
+                    url,
+                    headers={**_HEADERS, "Host": target.host},
+                    allow_redirects=False,
+                    ssl=_UNVERIFIED,
+                    server_hostname=target.host if target.is_tls else None,
                 ) as response:
                     return verdict(response.status, response.headers.get("K-Network-Hash"), expected_hash)
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError):

@@ -35,8 +35,10 @@ PUSH_ORDER = (CLUSTER, ENDPOINTS, LISTENER, ROUTES)
 ROUTES_WAIT_S = 2.0
 """Longest time that routes wait for clusters; a cluster that cannot be resolved must not hold up every route."""
 
-_MESSAGE_BYTES_MAX = 64 << 20
+_MESSAGE_BYTES_MAX = 256 << 20
 _KEEPALIVE_MS = 30_000
+_RESEND_FIRST_S = 1.0
+_RESEND_MAX_S = 60.0
 
 
 class Resources:
@@ -44,23 +46,46 @@ class Resources:
 
     def __init__(self) -> None:
         self._offered: dict[str, dict[str, tuple[str, bytes]]] = {type_url: {} for type_url in PUSH_ORDER}
+        self._changes = dict.fromkeys(PUSH_ORDER, 0)
+        self._composers: dict[str, Callable[[], None]] = {}
+
+    def compose(self, type_url: str, composer: Callable[[], None]) -> None:
+        """Call `composer` before resources of that type are read, so that it may put what is costly to put often."""
+        self._composers[type_url] = composer
+
+    def touch(self, type_url: str) -> None:
+        """Note that the composer has something to put."""
+        self._changes[type_url] += 1
+
+    def changes(self, type_url: str) -> int:
+        """How often something changed: what is read later is at least that new."""
+        return self._changes[type_url]
 
     def put(self, type_url: str, name: str, message: Message) -> bool:
         """Offer a resource; whether that changed anything."""
-        content = message.SerializeToString(deterministic=True)
+        return self.put_bytes(type_url, name, message.SerializeToString(deterministic=True))
+
+    def put_bytes(self, type_url: str, name: str, content: bytes) -> bool:
+        """The same for a serialised one."""
         version = hashlib.blake2b(content, digest_size=8).hexdigest()
         offered = self._offered[type_url]
         if name in offered and offered[name][0] == version:
             return False
         offered[name] = (version, content)
+        self._changes[type_url] += 1
         return True
 
     def remove(self, type_url: str, name: str) -> bool:
         """Offer it no longer; whether it was."""
-        return self._offered[type_url].pop(name, None) is not None
+        if self._offered[type_url].pop(name, None) is None:
+            return False
+        self._changes[type_url] += 1
+        return True
 
     def of(self, type_url: str) -> dict[str, tuple[str, bytes]]:
         """Name -> (version, bytes); for reading."""
+        if type_url in self._composers:
+            self._composers[type_url]()
         return self._offered[type_url]
 
 
@@ -79,6 +104,12 @@ class Subscription:
     """The client waits for an answer, even if there is nothing: Envoy does not listen before it knows its clusters."""
     unanswered: str = ""
     """Nonce of the last response while the client has neither taken nor refused it."""
+    sent: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
+    """Nonce -> how new the response was (`Resources.changes`), and what was in it, until it is answered."""
+    answered: int = 0
+    """How new the newest response is that the client took or refused."""
+    refusals: int = 0
+    """In a row; the next attempt waits the longer."""
 
     def request(self, subscribe: Iterable[str], unsubscribe: Iterable[str], initial: dict[str, str]) -> None:
         """Take in a request: names to follow and to forget, and versions held from an earlier stream."""
@@ -123,6 +154,15 @@ class Subscription:
             self.held[name] = ""
         return changed, removed
 
+    def answer(self, nonce: str, *, is_refused: bool) -> list[str]:
+        """Take in the answer to a response; the names that were refused, which the client does not hold."""
+        changes, names = self.sent.pop(nonce, (0, []))
+        self.answered = max(self.answered, changes)
+        if nonce == self.unanswered:
+            self.unanswered = ""
+        self.refusals = self.refusals + 1 if is_refused else 0
+        return names if is_refused else []
+
     def forget(self, names: Iterable[str]) -> None:
         """Send these once more, whatever the client holds."""
         for name in names:
@@ -135,7 +175,9 @@ class Subscription:
 class XdsServer:
     """Serves `resources` to any number of Envoys. `push` after changing them.
 
-    `on_ack(type_url)` and `on_nack(type_url, message)` are called when a client took or refused what it was sent.
+    `on_answer()` is called when a client took or refused routes, so that `routes_answered` may have grown;
+    `on_nack(type_url, message)` when it refused something. What was refused is sent again after a while, since the
+    cause may lie in what came before it, such as a cluster that took its time.
     """
 
     def __init__(
@@ -143,14 +185,14 @@ class XdsServer:
         resources: Resources,
         *,
         log: Logger,
-        on_ack: Callable[[str], None] = lambda _type: None,
+        on_answer: Callable[[], None] = lambda: None,
         on_nack: Callable[[str, str], None] = lambda _type, _message: None,
     ) -> None:
         self._resources = resources
         self._log = log
-        self._on_ack = on_ack
+        self._on_answer = on_answer
         self._on_nack = on_nack
-        self._wake: set[asyncio.Event] = set()
+        self._streams: dict[asyncio.Event, dict[str, Subscription]] = {}
         self._server: grpc.aio.Server | None = None
         self._generation = 0
 
@@ -181,13 +223,18 @@ class XdsServer:
 
     def push(self) -> None:
         """Tell every client what changed."""
-        for wake in self._wake:
+        for wake in self._streams:
             wake.set()
+
+    @property
+    def routes_answered(self) -> int:
+        """How new the routes are that every Envoy has answered, as `Resources.changes` counts; -1 without any Envoy."""
+        return min((subscriptions[ROUTES].answered for subscriptions in self._streams.values()), default=-1)
 
     async def _stream(self, requests: AsyncIterator[DeltaDiscoveryRequest]) -> AsyncIterator[DeltaDiscoveryResponse]:
         subscriptions = {type_url: Subscription(type_url) for type_url in PUSH_ORDER}
         wake = asyncio.Event()
-        self._wake.add(wake)
+        self._streams[wake] = subscriptions
         nonces = itertools.count(1)
         loop = asyncio.get_running_loop()
         clusters = subscriptions[CLUSTER]
@@ -207,14 +254,17 @@ class XdsServer:
                 for type_url in PUSH_ORDER:
                     # Envoy takes a cluster when it knows its endpoints, and answers then. A route that names it before
                     # that is answered 503.
-                    if type_url == ROUTES and clusters.unanswered:
-                        continue
                     subscription = subscriptions[type_url]
+                    # And one at a time: all changes that come while Envoy takes routes in are one response.
+                    if type_url == ROUTES and (clusters.unanswered or subscription.unanswered):
+                        continue
+                    changes = self._resources.changes(type_url)
                     changed, removed = subscription.difference(self._resources.of(type_url))
                     if changed or removed or subscription.is_owed:
                         nonce = str(next(nonces))
                         subscription.is_owed = False
                         subscription.unanswered = nonce
+                        subscription.sent[nonce] = changes, [resource.name for resource in changed]
                         if type_url == CLUSTER:
                             # Envoy makes a changed cluster anew, which waits for endpoints that it does not ask for.
                             subscriptions[ENDPOINTS].forget(resource.name for resource in changed)
@@ -222,12 +272,16 @@ class XdsServer:
                         yield DeltaDiscoveryResponse(
                             type_url=type_url, nonce=nonce, resources=changed, removed_resources=removed
                         )
+                    elif subscription.is_known and not subscription.sent and subscription.answered < changes:
+                        subscription.answered = changes  # what had changed is again as the client has it
+                        self._on_answer()
                 await wake.wait()
         finally:
             if giving_up is not None:
                 giving_up.cancel()
-            self._wake.discard(wake)
+            del self._streams[wake]
             reader.cancel()
+            self._on_answer()
 
     async def _read(
         self,
@@ -241,15 +295,7 @@ class XdsServer:
                 if subscription is None:
                     continue  # a type that is never offered here, such as secrets
                 if request.response_nonce:
-                    if request.response_nonce == subscription.unanswered:
-                        subscription.unanswered = ""
-                    if request.HasField("error_detail"):
-                        self._log.error(
-                            "configuration_refused", type=request.type_url, error=request.error_detail.message
-                        )
-                        self._on_nack(request.type_url, request.error_detail.message)
-                    else:
-                        self._on_ack(request.type_url)
+                    self._answered(subscription, request, wake)
                 subscription.request(
                     request.resource_names_subscribe,
                     request.resource_names_unsubscribe,
@@ -258,6 +304,23 @@ class XdsServer:
                 wake.set()
         finally:
             wake.set()
+
+    def _answered(self, subscription: Subscription, request: DeltaDiscoveryRequest, wake: asyncio.Event) -> None:
+        is_refused = request.HasField("error_detail")
+        refused = subscription.answer(request.response_nonce, is_refused=is_refused)
+        if is_refused:
+            text = request.error_detail.message
+            retry_s = min(_RESEND_FIRST_S * 2 ** min(subscription.refusals - 1, 10), _RESEND_MAX_S)
+            self._log.error("configuration_refused", type=request.type_url, error=text, retry_s=retry_s)
+
+            def send_again() -> None:
+                subscription.forget(refused)
+                wake.set()
+
+            asyncio.get_running_loop().call_later(retry_s, send_again)
+            self._on_nack(request.type_url, text)
+        if request.type_url == ROUTES:
+            self._on_answer()
 
 
 class _Service(AggregatedDiscoveryServiceServicer):  # type: ignore[misc]

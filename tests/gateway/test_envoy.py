@@ -85,6 +85,7 @@ class World:
             "PATH": os.defpath,
             "KUBECONFIG": str(self._api.kubeconfig),
             "SYSTEM_NAMESPACE": "knative-serving",
+            "POD_NAME": "gateway",
             "KNUV_XDS_ADDRESS": f"unix:{self._directory}/xds",
             "KNUV_GATEWAY_EXTERNAL_ADDRESS": self.external,
             "KNUV_GATEWAY_INTERNAL_ADDRESS": self.internal,
@@ -282,7 +283,8 @@ async def running_world(directory: Path) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(running_api_server())
         client = await stack.enter_async_context(Client(api.config))
-        await client.create(Namespace(metadata=ObjectMeta(name=NAMESPACE)))
+        for name in (NAMESPACE, "knative-serving"):
+            await client.create(Namespace(metadata=ObjectMeta(name=name)))
         subnet = Subnet.claim()
         stack.callback(subnet.release)
         world = World(api, client, subnet, directory)

@@ -7,9 +7,17 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
+from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS, Address
 from gateway.prober import Prober, Target, Verdict, targets, verdict
 from tests.gateway.objects import ingress, rule
 from tests.support.processes import eventually
+
+FACES = {
+    EXTERNAL: Address("127.0.0.1", 8080),
+    INTERNAL: Address("127.0.0.1", 8081),
+    EXTERNAL_TLS: Address("127.0.0.1", 8443),
+    INTERNAL_TLS: Address("127.0.0.1", 8444),
+}
 
 
 @pytest.mark.parametrize(
@@ -37,7 +45,7 @@ def test_every_host_is_probed_once_at_the_face_of_its_visibility() -> None:
     spec = ingress(
         "web", rule("b.com", "a.com"), rule("a.com"), rule("web.shop", visibility="ClusterLocal"), rule()
     ).spec
-    assert targets(spec, external="127.0.0.1:8080", internal="127.0.0.1:8081") == [
+    assert targets(spec, FACES) == [
         Target("127.0.0.1:8080", "a.com"),
         Target("127.0.0.1:8080", "b.com"),
         Target("127.0.0.1:8081", "web.shop"),

@@ -9,8 +9,9 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.checks import InvalidIngress
+from gateway.faces import EXTERNAL, INTERNAL
 from gateway.programmer import UNUSED_CLUSTER_S, DomainConflict, Programmer
-from gateway.translate import EXTERNAL, INTERNAL
 from gateway.xds import CLUSTER, ENDPOINTS, ROUTES, Resources
 from kube.models.core import Service, ServicePort
 from kube.models.discovery import EndpointSlice
@@ -215,7 +216,7 @@ class TestRefresh:
         assert not gateway.programmer.refresh("elsewhere", "web")
         assert gateway.clusters() == {"shop/web:80"}
 
-    def test_33_a_service_that_is_missing_gets_an_empty_cluster_until_it_comes(self, gateway: Gateway) -> None:
+    def test_a_service_that_is_missing_gets_an_empty_cluster_until_it_comes(self, gateway: Gateway) -> None:
         gateway.programmer.apply(ingress("a", rule("a.com")), 0.0)
         gateway.programmer.apply(ingress("b", rule("b.com", to="late")), 0.0)
         assert gateway.hosts() == ["a.com", "b.com"]
@@ -227,6 +228,65 @@ class TestRefresh:
         assert gateway.programmer.refresh(NAMESPACE, "late")
         assert gateway.addresses("shop/late:80") == ["10.0.0.3"]
         assert gateway.versions(CLUSTER)["shop/late:80"] != before["shop/late:80"], "it speaks HTTP/2"
+
+
+class TestNobodyThere:
+    def test_33_a_backend_without_endpoints_leaves_the_ingress_as_it_was(self, gateway: Gateway) -> None:
+        gateway.programmer.apply(ingress("a", rule("a.com")), 0.0)
+        before = gateway.all_versions()
+        assert not gateway.programmer.apply(ingress("a", rule("a.com", to="late")), 1.0)
+        assert gateway.all_versions() == before
+        assert gateway.programmer.waiting_for(NAMESPACE, "late") == [key("a")]
+        gateway.run("late", "10.0.0.3")
+        assert gateway.programmer.apply(ingress("a", rule("a.com", to="late")), 2.0)
+        assert gateway.routed_clusters() == {"shop/late:80"}
+        assert gateway.programmer.waiting_for(NAMESPACE, "late") == []
+
+    def test_endpoints_that_go_away_later_change_no_route(self, gateway: Gateway) -> None:
+        gateway.programmer.apply(ingress("a", rule("a.com")), 0.0)
+        gateway.slices["web"] = []
+        gateway.programmer.refresh(NAMESPACE, "web")
+        assert gateway.programmer.apply(ingress("a", rule("a.com", "b.com")), 1.0)
+        assert gateway.hosts() == ["a.com", "b.com"]
+
+    def test_who_goes_waits_no_longer(self, gateway: Gateway) -> None:
+        gateway.programmer.apply(ingress("a", rule("a.com")), 0.0)
+        gateway.programmer.apply(ingress("a", rule("a.com", to="late")), 1.0)
+        gateway.programmer.remove(key("a"), 2.0)
+        assert gateway.programmer.waiting_for(NAMESPACE, "late") == []
+
+
+class TestWhatEnvoyWouldRefuse:
+    @pytest.mark.parametrize(
+        ("wrong", "where"),
+        [
+            (rule("a b.com"), "hosts"),
+            (rule("a.com\nb"), "hosts"),
+            (rule("*.com"), "hosts"),
+            (rule("x" * 254), "hosts"),
+            (rule("a.com", to=[path(split("web"), prefix="a")]), "path"),
+            (rule("a.com", to=[path(split("web"), prefix="/\r")]), "path"),
+            (rule("a.com", to=[path(split("web"), match={"no token": "x"})]), "headers"),
+            (rule("a.com", to=[path(split("web", Host="x"))]), "appendHeaders"),
+            (rule("a.com", to=[path(split("web", X="a\r\nY: b"))]), "appendHeaders"),
+            (rule("a.com", to=[path(split("web", 60), split("api", 30))]), "but was 90"),
+            (rule("a.com", to=[path(split("web", 150), split("api", -50))]), "percent"),
+            (rule("a.com", to=[path(split("web", 0), split("api", 0))]), "but was 0"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_it_is_refused_before_and_the_others_are_served(self, gateway: Gateway, wrong: Any, where: str) -> None:
+        gateway.programmer.apply(ingress("good", rule("good.com")), 0.0)
+        gateway.programmer.apply(ingress("bad", rule("bad.com")), 0.0)
+        before = gateway.all_versions()
+        with pytest.raises(InvalidIngress, match=where):
+            gateway.programmer.apply(ingress("bad", wrong), 1.0)
+        assert gateway.all_versions() == before
+
+    def test_hosts_that_differ_in_case_only_conflict(self, gateway: Gateway) -> None:
+        gateway.programmer.apply(ingress("a", rule("web.example.com")), 0.0)
+        with pytest.raises(DomainConflict):
+            gateway.programmer.apply(ingress("b", rule("WEB.example.com")), 1.0)
 
 
 NAMES = st.sampled_from("abcd")
@@ -268,7 +328,9 @@ def test_whatever_happens_exactly_the_present_is_served_and_every_route_has_its_
                     changed = None
                 else:
                     changed = gateway.programmer.apply(ingress(name, rule(*hosts, to=backend)), now_s)
-                    present[name] = (set(hosts), backend)
+                    # What leads to nobody does not take the place of what leads to somebody.
+                    if backend != "missing" or present.get(name, (set(), backend))[1] == "missing":
+                        present[name] = (set(hosts), backend)
             after = gateway.all_versions()
             assert changed in (None, after != before)
         used = {f"shop/{backend}:80" for _, backend in present.values()}

@@ -7,6 +7,8 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import VirtualHost
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
@@ -14,20 +16,20 @@ from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpPro
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.clusters import Backend, cluster, load_assignment
+from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS, Address
+from gateway.listeners import listener
 from gateway.translate import (
-    EXTERNAL,
-    Backend,
+    CertificateUse,
     Translation,
-    cluster,
     defaulted,
-    listener,
-    load_assignment,
     route_configuration,
+    tls_entries,
     translate,
     with_probes,
 )
 from kube.models.core import ServicePort
-from kube.models.networking import Ingress, IngressRule, IngressSpec
+from kube.models.networking import Ingress, IngressRule, IngressSpec, IngressTLS
 from tests.gateway.objects import endpoint_slice, ingress, path, rule, service, split
 
 WEB = Backend("shop", "web", 80)
@@ -38,9 +40,14 @@ def translated(of: Ingress) -> Translation:
     return translate(of, defaulted(of.spec))
 
 
+def hosts(of: Translation, face: str = EXTERNAL) -> list[VirtualHost]:
+    """The virtual hosts that it adds to a face, by name."""
+    return [VirtualHost.FromString(content) for _, content in sorted(of.faces.get(face, {}).items())]
+
+
 def routes_of(of: Ingress) -> list[Any]:
     """The routes of the only host, as the external face has them."""
-    (host,) = translated(of).external
+    (host,) = hosts(translated(of))
     return list(host.routes)
 
 
@@ -104,7 +111,7 @@ class TestProbes:
 
     def test_a_probe_route_is_ahead_of_its_plain_route(self) -> None:
         of = ingress("web", rule("h"))
-        (host,) = translate(of, with_probes(defaulted(of.spec), "v1")).external
+        (host,) = hosts(translate(of, with_probes(defaulted(of.spec), "v1")))
         probe, plain = host.routes
         (match,) = probe.match.headers
         assert (match.name, match.string_match.exact) == ("K-Network-Hash", "override")
@@ -117,23 +124,23 @@ class TestFaces:
     def test_20_22_public_hosts_are_on_both_faces_and_local_ones_on_the_internal_one(self) -> None:
         of = ingress("web", rule("web.example.com"), rule("web.shop", "web.shop.svc", visibility="ClusterLocal"))
         done = translated(of)
-        assert [h.domains[0] for h in done.external] == ["web.example.com"]
-        assert [h.domains[0] for h in done.internal] == ["web.example.com", "web.shop", "web.shop.svc"]
+        assert [h.domains[0] for h in hosts(done)] == ["web.example.com"]
+        assert [h.domains[0] for h in hosts(done, INTERNAL)] == ["web.example.com", "web.shop", "web.shop.svc"]
         assert done.domains == {"web.example.com", "web.shop", "web.shop.svc"}
 
     def test_21_a_host_is_also_served_with_any_port(self) -> None:
-        (host,) = translated(ingress("web", rule("web.example.com"))).external
+        (host,) = hosts(translated(ingress("web", rule("web.example.com"))))
         assert list(host.domains) == ["web.example.com", "web.example.com:*"]
         assert host.name == "(shop/web).Domain[web.example.com]"
 
     def test_a_rule_without_hosts_is_for_every_host(self) -> None:
-        (host,) = translated(ingress("web", rule())).external
+        (host,) = hosts(translated(ingress("web", rule())))
         assert list(host.domains) == ["*"]
 
     def test_rules_that_share_a_host_share_a_virtual_host(self) -> None:
-        (host,) = translated(
-            ingress("web", rule("h", to=[path(split("a"), prefix="/a")]), rule("h", to=[path(split("b"))]))
-        ).external
+        (host,) = hosts(
+            translated(ingress("web", rule("h", to=[path(split("a"), prefix="/a")]), rule("h", to=[path(split("b"))])))
+        )
         assert [r.match.prefix for r in host.routes] == ["/a", "/"]
 
     def test_every_split_is_a_backend_and_ports_tell_them_apart(self) -> None:
@@ -144,11 +151,26 @@ class TestFaces:
         assert len({backend.cluster_name for backend in done.backends}) == 3
 
     def test_a_face_is_the_same_bytes_in_whatever_order_its_hosts_come(self) -> None:
-        hosts = translated(ingress("web", rule("b", "a", "c"))).external
-        one, other = route_configuration(EXTERNAL, hosts), route_configuration(EXTERNAL, reversed(hosts))
-        assert one.SerializeToString() == other.SerializeToString()
-        assert [host.domains[0] for host in one.virtual_hosts] == ["a", "b", "c"]
-        assert one.validate_clusters.value
+        face = translated(ingress("web", rule("b", "a", "c"))).faces[EXTERNAL]
+        one = route_configuration(EXTERNAL, face)
+        assert one == route_configuration(EXTERNAL, dict(reversed(face.items())))
+        parsed = RouteConfiguration.FromString(one)
+        assert [host.domains[0] for host in parsed.virtual_hosts] == ["a", "b", "c"]
+        assert parsed.validate_clusters.value
+        assert parsed.name == EXTERNAL
+
+    def test_a_virtual_host_of_any_size_is_read_back_whole(self) -> None:
+        paths = [path(split("web"), prefix=f"/{index}/{'x' * index}") for index in range(200)]
+        face = translated(ingress("web", rule("h", to=paths))).faces[EXTERNAL]
+        (host,) = RouteConfiguration.FromString(route_configuration(EXTERNAL, face)).virtual_hosts
+        assert sorted(route.match.prefix for route in host.routes) == sorted(p.path for p in paths)
+
+    def test_hosts_are_one_whatever_their_case(self) -> None:
+        done = translated(
+            ingress("web", rule("Web.Example.com", to=[path(split("a"), prefix="/a")]), rule("web.example.com"))
+        )
+        assert done.domains == {"web.example.com"}
+        assert [route.match.prefix for route in hosts(done)[0].routes] == ["/a", "/"]
 
 
 class TestRoutes:
@@ -221,11 +243,54 @@ class TestRoutes:
     def test_29_redirected_hosts_answer_with_https_on_both_faces_probes_too(self) -> None:
         of = ingress("web", rule("h"), rule("h.svc", visibility="ClusterLocal"), http_option="Redirected")
         done = translate(of, with_probes(defaulted(of.spec), "v"))
-        by_domain = {host.domains[0]: host for host in done.internal}
-        for host in (*done.external, by_domain["h"]):
+        by_domain = {host.domains[0]: host for host in hosts(done, INTERNAL)}
+        for host in (*hosts(done), by_domain["h"]):
             assert [r.redirect.https_redirect for r in host.routes] == [True, True]
         for route in by_domain["h.svc"].routes:
             assert not route.HasField("redirect"), "local callers are not redirected"
+
+    def test_29_with_a_certificate_the_tls_faces_answer_themselves(self) -> None:
+        of = ingress("web", rule("h"), rule("h.svc", visibility="ClusterLocal"), http_option="Redirected")
+        of.spec.tls = [IngressTLS(hosts=["h"], secret_name="s", secret_namespace="shop")]
+        done = translate(of, with_probes(defaulted(of.spec), "v"))
+        for face, name in ((EXTERNAL_TLS, "h"), (INTERNAL_TLS, "h.svc")):
+            (host,) = hosts(done, face)
+            assert host.domains[0] == name
+            assert not any(route.HasField("redirect") for route in host.routes)
+
+    def test_a_challenge_is_not_redirected(self) -> None:
+        to = [path(split("solver"), prefix="/.well-known/acme-challenge/x"), path(split("web"))]
+        challenge, plain = routes_of(ingress("web", rule("h", to=to), http_option="Redirected"))
+        assert not challenge.HasField("redirect")
+        assert plain.redirect.https_redirect
+
+    def test_a_percent_sign_is_no_command_of_envoys(self) -> None:
+        (route,) = routes_of(ingress("web", rule("h", to=[path(split("web", X="100%REQ(cookie)%"))])))
+        (weighted,) = route.route.weighted_clusters.clusters
+        assert set_headers(weighted.request_headers_to_add) == {"X": "100%%REQ(cookie)%%"}
+
+
+class TestCertificates:
+    def test_7_an_entry_counts_only_if_it_has_every_host_of_a_rule(self) -> None:
+        spec = ingress("web", rule("a", "b"), rule("c"), rule("l", visibility="ClusterLocal")).spec
+        both, part, local = (
+            IngressTLS(hosts=hosts_, secret_name=name, secret_namespace="shop")
+            for hosts_, name in ((["a", "b", "c"], "both"), (["a"], "part"), (["l"], "local"))
+        )
+        spec.tls = [both, part, local]
+        assert tls_entries(spec, "ExternalIP") == [both, both]
+        assert tls_entries(spec, "ClusterLocal") == [local]
+        spec.rules.insert(1, rule())
+        assert tls_entries(spec, "ExternalIP") == [both], "a rule without hosts ends the search"
+
+    def test_40_names_of_one_secret_are_together_and_only_our_own(self) -> None:
+        of = ingress("web", rule("a"), rule("b"))
+        of.spec.tls = [
+            IngressTLS(hosts=["a", "elsewhere"], secret_name="s", secret_namespace="shop"),
+            IngressTLS(hosts=["b"], secret_name="s", secret_namespace="shop"),
+            IngressTLS(hosts=["b"], secret_name="late", secret_namespace="shop"),
+        ]
+        assert translated(of).certificates == {CertificateUse(EXTERNAL_TLS, "shop", "s", ("a", "b"))}
 
 
 class TestClusters:
@@ -249,6 +314,19 @@ class TestClusters:
         assert speaks_http2(cluster(Backend("shop", "web", 81), both))
         assert speaks_http2(cluster(Backend("shop", "web", "http2"), both))
 
+    def test_31_http1_is_spoken_where_it_is_asked_for(self) -> None:
+        of = ingress("web", rule("h"))
+        of.metadata.annotations["kourier.knative.dev/disable-http2"] = "TRUE"
+        (backend,) = translated(of).backends
+        assert not speaks_http2(cluster(backend, service("web", ServicePort(name="http2", port=80))))
+        assert backend.cluster_name != WEB.cluster_name, "another Ingress may speak HTTP/2 to it"
+
+    def test_a_placeholder_that_leads_to_us_needs_no_name_server(self) -> None:
+        placeholder = service("web", ServicePort(name="http2", port=80), type_="ExternalName", external_name="our.name")
+        done = cluster(WEB, placeholder, {"our.name": Address("127.0.0.6", 8081)})
+        assert done.type == Cluster.STATIC
+        assert addresses(done.load_assignment) == [("127.0.0.6", 8081)]
+
     def test_32_another_name_is_resolved_by_dns_at_the_services_port(self) -> None:
         placeholder = service(
             "web", ServicePort(name="http2", port=80), type_="ExternalName", external_name="gw.example.com"
@@ -257,6 +335,11 @@ class TestClusters:
         assert done.type == Cluster.LOGICAL_DNS
         assert addresses(done.load_assignment) == [("gw.example.com", 80)]
         assert speaks_http2(done)
+
+    @pytest.mark.parametrize("name", ["", "no name", "a..b", "x" * 64])
+    def test_another_name_that_is_none_is_no_address(self, name: str) -> None:
+        done = cluster(WEB, service("web", type_="ExternalName", external_name=name))
+        assert done.type == Cluster.EDS
 
     def test_32_other_services_get_endpoints_by_eds(self) -> None:
         done = cluster(WEB, service("web"))
@@ -295,6 +378,10 @@ class TestEndpoints:
         pieces = [endpoint_slice("web", *reversed(expected)), endpoint_slice("web", "10.0.0.2")]
         done = load_assignment(WEB, service("web"), pieces)
         assert addresses(done) == [(address, 8012) for address in expected]
+
+    def test_names_among_addresses_are_left_out(self) -> None:
+        piece = endpoint_slice("web", "10.0.0.1", "pod.example.com", "::1")
+        assert addresses(load_assignment(WEB, service("web"), [piece])) == [("10.0.0.1", 8012), ("::1", 8012)]
 
     def test_without_a_service_there_is_an_empty_cluster(self) -> None:
         done = load_assignment(WEB, None, [endpoint_slice("web", "10.0.0.1")])

@@ -341,12 +341,8 @@ class TestServer:
     async def test_a_refusal_is_reported_and_the_stream_goes_on(self, tmp_path: Path) -> None:
         resources = Resources()
         refused: list[tuple[str, ...]] = []
-        taken: list[str] = []
         with_cluster(resources, "a")
-        async with serving(tmp_path, resources, on_nack=lambda *what: refused.append(what), on_ack=taken.append) as (
-            server,
-            connect,
-        ):
+        async with serving(tmp_path, resources, on_nack=lambda *what: refused.append(what)) as (server, connect):
             envoy = connect()
             await envoy.ask(CLUSTER)
             await envoy.answer(await envoy.next(), "bad cluster")
@@ -356,8 +352,75 @@ class TestServer:
             with_cluster(resources, "c")
             server.push()
             await envoy.next()
-            await eventually(lambda: taken)
-            assert (refused, taken) == ([(CLUSTER, "bad cluster")], [CLUSTER])
+            assert refused == [(CLUSTER, "bad cluster")]
+
+    async def test_what_was_refused_is_sent_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("gateway.xds._RESEND_FIRST_S", 0.01)
+        resources = Resources()
+        with_cluster(resources, "a")
+        async with serving(tmp_path, resources) as (server, connect):
+            envoy = connect()
+            await envoy.ask(ROUTES, "face")
+            first = await envoy.next()
+            await envoy.answer(first, "unknown weighted cluster")
+            again = await envoy.next()
+            assert named(again) == named(first) == (ROUTES, ["face"], [])
+            await envoy.answer(again)
+            # Nothing more of it comes: what comes next is something else.
+            with_cluster(resources, "b")
+            server.push()
+            assert (await envoy.next()).resources[0].version not in (first.resources[0].version, "")
+
+    async def test_routes_that_change_while_envoy_takes_them_in_are_one_response(self, tmp_path: Path) -> None:
+        resources = Resources()
+        with_cluster(resources, "a")
+        async with serving(tmp_path, resources) as (server, connect):
+            envoy = connect()
+            await envoy.ask(CLUSTER)
+            clusters = await envoy.next()
+            await envoy.answer(clusters)
+            await envoy.ask(ROUTES, "face")
+            routes = await envoy.next()
+            for name in ("x", "y", "z"):
+                resources.put(ROUTES, "face", RouteConfiguration(name="face", internal_only_headers=[name]))
+                server.push()
+                # The stream has had its turn when it has sent this.
+                resources.put(CLUSTER, name, Cluster(name=name))
+                server.push()
+                response = await envoy.next()
+                assert response.type_url == CLUSTER
+                await envoy.answer(response)
+            assert server.routes_answered < resources.changes(ROUTES)
+            await envoy.answer(routes)
+            last = await envoy.next()
+            assert RouteConfiguration.FromString(last.resources[0].resource.value).internal_only_headers == ["z"]
+            await envoy.answer(last)
+            await eventually(lambda: server.routes_answered == resources.changes(ROUTES))
+
+    async def test_what_is_composed_late_is_composed_when_it_is_sent(self, tmp_path: Path) -> None:
+        resources = Resources()
+        composed: list[int] = []
+
+        def compose() -> None:
+            composed.append(resources.changes(ROUTES))
+            resources.put(ROUTES, "face", RouteConfiguration(name="face"))
+
+        resources.compose(ROUTES, compose)
+        answers: list[int] = []
+        async with serving(tmp_path, resources, on_answer=lambda: answers.append(1)) as (server, connect):
+            assert server.routes_answered == -1
+            for _ in range(3):
+                resources.touch(ROUTES)
+            assert not composed
+            envoy = connect()
+            await envoy.ask(ROUTES, "face")
+            await envoy.answer(await envoy.next())
+            await eventually(lambda: server.routes_answered == resources.changes(ROUTES))
+            # A change that composes to the same is nothing to send, and still answered for.
+            resources.touch(ROUTES)
+            server.push()
+            await eventually(lambda: server.routes_answered == resources.changes(ROUTES))
+            assert answers
 
     async def test_an_address_that_is_taken_is_an_error(self, tmp_path: Path) -> None:
         server = XdsServer(Resources(), log=Logger("test", write=lambda _line: None))
