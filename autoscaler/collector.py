@@ -4,8 +4,7 @@ A collection holds windows of concurrency and of requests per second, each over 
 a gauge of the app's own where the revision scales by one. What came through a proxy is subtracted before recording,
 since the activator reports it already; so every request counts once. Unknown is not zero: a revision that is scraped
 but has no samples has no load, and nothing is decided about it; seconds whose scrape is missing are left out of the
-averages, and `Load.coverage` says how much was seen. Nor is it known what activators hold before they had time to find
-their way to an autoscaler that has just started.
+averages, and `Load.coverage` says how much was seen.
 
 No clock, no I/O. Source: knative/serving `pkg/autoscaler/metrics/collector.go`; spec autoscaler.md 4; golden set
 `collector`.
@@ -21,8 +20,6 @@ from proxies.wire.stat import Stat
 
 __all__ = ["Collection", "Load", "MetricSpec"]
 
-_SILENT_S = 10.0
-"""How long an activator may take to connect again; one that gets no answer for so long gives its connection up."""
 _TRACE = 1e-6
 """Less than any target, more than nothing."""
 
@@ -51,28 +48,19 @@ class Load(NamedTuple):
 
 
 class Collection:
-    """The windows of one revision. The algorithm is fixed at creation, as in the original.
-
-    `since_s`: from when on activators could report; None: as in the original, their silence is never unknown.
-    """
+    """The windows of one revision. The algorithm is fixed at creation, as in the original."""
 
     __slots__ = (
         "_concurrency",
         "_coverage",
         "_gauge",
         "_gauge_coverage",
-        "_is_heard",
-        "_is_proxied",
         "_rps",
-        "_since_s",
         "spec",
     )
 
-    def __init__(self, spec: MetricSpec, since_s: float | None = None) -> None:
+    def __init__(self, spec: MetricSpec) -> None:
         self.spec = spec
-        self._since_s = since_s
-        self._is_heard = False
-        self._is_proxied = False
         self._concurrency = _Averages(spec)
         self._rps = _Averages(spec)
         self._coverage = Coverage()
@@ -81,8 +69,8 @@ class Collection:
 
     def record(self, at_s: float, stat: Stat) -> None:
         """Add what one reporter saw in the second of `at_s` (Unix)."""
-        self._is_heard = True
-        self._add(at_s, stat)
+        self._concurrency.record(at_s, stat.average_concurrent_requests - stat.average_proxied_concurrent_requests)
+        self._rps.record(at_s, stat.request_count - stat.proxied_request_count)
 
     def scrape_is_due(self, now_s: float) -> None:
         """The pods are to be asked: from now on `scraped` is expected each second."""
@@ -92,8 +80,7 @@ class Collection:
         """A scrape that began at `at_s` gave `stat`, from `share` (0 to 1) of its sample; None: there was no pod."""
         self._coverage.looked(at_s, share, self.spec.stable_window_s)
         if stat is not None:
-            self._is_proxied = stat.average_proxied_concurrent_requests > 0 or stat.proxied_request_count > 0
-            self._add(at_s, stat)
+            self.record(at_s, stat)
 
     def gauge_is_due(self, now_s: float) -> None:
         """The same for the gauge of the app's own, if the revision scales by one."""
@@ -126,10 +113,6 @@ class Collection:
                 averages.stable.resize(now_s, spec.stable_window_s)
                 averages.panic.resize(now_s, spec.panic_window_s)
 
-    def _add(self, at_s: float, stat: Stat) -> None:
-        self._concurrency.record(at_s, stat.average_concurrent_requests - stat.average_proxied_concurrent_requests)
-        self._rps.record(at_s, stat.request_count - stat.proxied_request_count)
-
     def _gauge_load(self, now_s: float) -> Load | None:
         """The gauge, and a trace of load as long as there are requests.
 
@@ -151,13 +134,8 @@ class Collection:
     def _reported(self, averages: "_Averages", now_s: float) -> Load:
         """The load that activators push, and pods tell where they are scraped."""
         if self.spec.scrape_target:
-            load = self._load_of(averages, self._coverage, now_s)
-            is_incomplete = self._is_proxied  # pods say that activators know more
-        else:
-            load = Load(averages.stable.average(now_s), averages.panic.average(now_s))
-            is_incomplete = True
-        is_silent = self._since_s is not None and not self._is_heard and now_s - self._since_s < _SILENT_S
-        return load._replace(coverage=0.0) if is_silent and is_incomplete else load
+            return self._load_of(averages, self._coverage, now_s)
+        return Load(averages.stable.average(now_s), averages.panic.average(now_s))
 
     def _load_of(self, averages: "_Averages", coverage: Coverage, now_s: float) -> Load:
         unseen = coverage.unseen(now_s)

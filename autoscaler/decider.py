@@ -4,7 +4,8 @@ Theory of operation. Each decision divides two averages, over the stable and ove
 should carry. The stable one rules, within the limits of how fast the revision may grow and shrink. When the panic one
 asks for `panic_threshold` times the pods that are ready, the revision panics: the larger of both counts and the number
 never falls, until nothing asked for that much during one whole stable window. While less than `COVERAGE_MIN` of the
-load was seen, the number does not fall either: what was not seen is unknown, not zero.
+load was seen, the number does not fall either: what was not seen is unknown, not zero. Nor does it fall below the pods
+that were there when the decider was made, until it has watched for one stable window.
 
 Pure state: two numbers of panic, the last outcome and, with a scale-down delay, the recent maximum. Bounds, initial
 scale and scaling to zero are not its business (`autoscaler.scale`). Source: knative/serving
@@ -72,7 +73,7 @@ class Decision(NamedTuple):
     coverage: float = 1.0
     """The share of the stable window's load that was seen, from 0 to 1."""
     is_held: bool = False
-    """`desired` would be less if more had been seen."""
+    """`desired` would be less if more had been seen, or for longer."""
 
 
 class Decider:
@@ -80,15 +81,18 @@ class Decider:
 
     `ready_pods` at creation, None when they cannot be counted. A decider that is made with several pods ready starts in
     panic: it has no history, and must not take the pods of a revision that an earlier autoscaler had scaled up.
+    `keeps_one`: nor a single one, as the original does.
     """
 
-    __slots__ = ("_delay", "_desired", "_panic_since_s", "panic_floor", "spec")
+    __slots__ = ("_delay", "_desired", "_found", "_made_s", "_panic_since_s", "panic_floor", "spec")
 
-    def __init__(self, spec: DeciderSpec, *, now_s: float, ready_pods: int | None) -> None:
+    def __init__(self, spec: DeciderSpec, *, now_s: float, ready_pods: int | None, keeps_one: bool = False) -> None:
         self.spec = spec
         self.panic_floor = ready_pods or 0
         """Pods below which a panicking revision does not go."""
         self._desired = self.panic_floor
+        self._made_s = now_s
+        self._found = self.panic_floor if keeps_one else 0
         self._panic_since_s: float | None = now_s if self.panic_floor > 1 else None
         # Made once: a delay that is switched on, off or changed later has no effect (spec 13, pitfall 24).
         self._delay = MaxWindow(spec.scale_down_delay_s, TICK_S) if spec.scale_down_delay_s > 0 else None
@@ -121,9 +125,12 @@ class Decider:
         if self._panic_since_s is not None:
             self.panic_floor = max(self.panic_floor, desired, desired_in_panic)
             desired = self.panic_floor
-        is_held = coverage < COVERAGE_MIN and spec.reachable and desired < self._desired
+        least = self._desired if coverage < COVERAGE_MIN else 0
+        if now_s - self._made_s < spec.stable_window_s:
+            least = max(least, self._found)
+        is_held = spec.reachable and desired < least
         if is_held:
-            desired = self._desired
+            desired = least
         if self._delay is not None and spec.reachable:
             self._delay.record(now_s, desired)
             desired = self._delay.current()

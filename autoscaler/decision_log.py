@@ -50,7 +50,7 @@ class Entry(NamedTuple):
     excess_burst_capacity: int
     panicking: bool
     held: bool
-    """More pods are kept than the load asks for, since too little of it was seen."""
+    """More pods are kept than the load asks for, since too little of it was seen, or not for long enough."""
     poked: bool
     """Made at once, because a request waits for a revision at zero."""
     decider: DeciderSpec
@@ -182,6 +182,8 @@ def explain(entry: Entry, before: Entry | None) -> str:
     in_stable = _Demand.of(entry.stable, at_least_one, spec)
     in_panic = _Demand.of(entry.panic, at_least_one, spec)
     asked = max(in_stable.allowed, in_panic.allowed) if entry.panicking else in_stable.allowed
+    if entry.held and entry.coverage >= COVERAGE_MIN:
+        return f"held: not watched for a whole stable window of {_figure(spec.stable_window_s)} s yet"
     if entry.held:
         return f"held: only {entry.coverage:.0%} of the load was seen, to shrink takes {COVERAGE_MIN:.0%}"
     if entry.panicking:

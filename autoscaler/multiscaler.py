@@ -92,9 +92,10 @@ class Outcome(NamedTuple):
 class MultiScaler:
     """The revisions by key. `ready_pods(key)` counts a revision's ready pods, 0 when there are none.
 
-    `is_strict`: an autoscaler that has just started takes silence for no load, and drops stats for revisions that it
-    does not know yet, as the original does. `on_failure(key, error)` is told of a decision that failed, which is a bug
-    of ours: it changes nothing, and the others are made.
+    `is_strict`: an autoscaler that has just started takes a single pod away at the first sight of no load, drops stats
+    for revisions that it does not know yet, and lets none that it never decided skip its phase, as the original does.
+    `on_failure(key, error)` is told of a decision that failed, which is a bug of ours: it changes nothing, and the
+    others are made.
     """
 
     def __init__(
@@ -140,8 +141,8 @@ class MultiScaler:
             revision.collection.update(now_s, metric)
             revision.metric_url = metric_url
             return revision
-        decider = Decider(spec, now_s=now_s, ready_pods=self._ready_pods(key))
-        collection = Collection(metric, None if self._is_strict else now_s)
+        decider = Decider(spec, now_s=now_s, ready_pods=self._ready_pods(key), keeps_one=not self._is_strict)
+        collection = Collection(metric)
         revision = Revision(key, decider, collection, now_s + TICK_S - PHASE_S)
         self._revisions[key] = revision
         revision.metric_url = metric_url
@@ -165,8 +166,7 @@ class MultiScaler:
                 self._early.keep(key, stat, now_s)
             return None
         revision.collection.record(_sent_s(stat, now_s), stat)
-        # -1 does not qualify: a revision that was never decided is not known to be at zero.
-        if revision.desired == 0 and stat.average_concurrent_requests != 0:
+        if stat.average_concurrent_requests != 0 and self._is_at_zero(revision):
             return self._decide_or_tell(revision, now_s, poked_s=now_s)
         return None
 
@@ -211,6 +211,12 @@ class MultiScaler:
     def in_phase(self, phase: int) -> list[Revision]:
         """The revisions of one phase."""
         return list(self._phases[phase % PHASES].values())
+
+    def _is_at_zero(self, revision: Revision) -> bool:
+        """Whether requests for it must be waiting."""
+        if revision.desired == UNKNOWN_SCALE and not self._is_strict:
+            return self._ready_pods(revision.key) == 0
+        return revision.desired == 0
 
     def _decide_or_tell(self, revision: Revision, now_s: float, *, poked_s: float | None = None) -> Outcome | None:
         try:

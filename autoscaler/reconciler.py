@@ -280,9 +280,11 @@ class Reconciler:
 
 def _situation(revision: Revision, conditions: Conditions, service: ServerlessService, ages: Ages) -> Situation:
     active = conditions.status("Active")
+    # What is kept because too little was seen is no reason to make a revision active again, as after a restart.
+    is_known = revision.last is None or not (revision.last.is_held and active == "False")
     proxied = next((c for c in service.status.conditions if c.type == "ActivatorEndpointsPopulated"), None)
     return Situation(
-        desired=revision.desired,
+        desired=revision.desired if is_known else UNKNOWN_SCALE,
         active=active,
         active_status_for_s=ages.in_status_s(revision.key, conditions.get("Active"), active),
         is_initialized=conditions.is_true("ScaleTargetInitialized"),

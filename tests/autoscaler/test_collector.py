@@ -141,22 +141,3 @@ def test_a_gauge_keeps_its_samples_when_windows_change() -> None:
     collection = gauged(range(60), 10)
     collection.update(T0 + 59, replace(SPEC, stable_window_s=20, panic_window_s=2))
     assert known(collection, T0 + 59.2, "url") == Load(10, 10)
-
-
-def test_silence_of_activators_is_unknown_until_they_had_time_to_connect() -> None:
-    collection = Collection(replace(SPEC, scrape_target=""), T0)
-    assert known(collection, T0 + 2) == Load(0, 0, 0.0)
-    assert known(collection, T0 + 10) == Load(0, 0, 1.0)
-    heard = Collection(replace(SPEC, scrape_target=""), T0)
-    heard.record(T0 + 1, stat(0))
-    assert known(heard, T0 + 2) == Load(0, 0, 1.0)
-
-
-def test_pods_tell_whether_activators_have_more_to_tell() -> None:
-    alone, proxied = Collection(SPEC, T0), Collection(SPEC, T0)
-    alone.scraped(T0, stat(3))
-    proxied.scraped(T0, stat(3, proxied=1))
-    assert known(alone, T0 + 1) == Load(3, 3, 1.0)
-    assert known(proxied, T0 + 1) == Load(2, 2, 0.0)
-    proxied.record(T0 + 1, stat(1))
-    assert known(proxied, T0 + 1).coverage == 1.0

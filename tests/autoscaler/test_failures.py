@@ -16,7 +16,7 @@ def test_the_first_failure_is_a_line_and_those_of_a_minute_are_one_more() -> Non
     (line,) = map(json.loads, lines)
     assert (line["message"], line["namespace"], line["revision"]) == ("decision_failed", "default", "hello-00000")
     assert "cannot decide" in line["error"]
-    now_s += 10
+    now_s += 20
     failures.note(("default", "other"), ValueError("still not"))
     assert len(lines) == 2
     assert json.loads(lines[1])["others_untold"] == 499

@@ -69,14 +69,44 @@ def test_with_unlimited_burst_capacity_silence_is_no_load() -> None:
     assert cluster.desired() == 0
 
 
-@pytest.mark.parametrize(("is_strict", "expected"), [(False, [1, 1, 1, 1, 0]), (True, [0, 0, 0, 0, 0])])
-def test_an_autoscaler_that_has_just_started_keeps_a_pod_until_activators_could_report(
-    is_strict: bool, expected: list[int]
+@pytest.mark.parametrize("burst", ["-1", "200"])
+@pytest.mark.parametrize(("is_strict", "kept_s"), [(False, 60), (True, 0)])
+def test_a_single_pod_that_is_found_stays_until_a_stable_window_was_watched(
+    burst: str, is_strict: bool, kept_s: float
 ) -> None:
     cluster = Cluster()
     cluster.scalers = MultiScaler(lambda key: 1, is_strict=is_strict)
-    cluster.put(target_burst_capacity="-1")
-    assert [outcome.decision.desired for _, outcome in cluster.run(10.5)] == expected
+    cluster.put(target_burst_capacity=burst)
+    decided = []
+    for _ in range(35):
+        cluster.stat(0)
+        decided += cluster.run(2)
+    assert {outcome.decision.desired for at_s, outcome in decided if at_s < kept_s} <= {1}
+    assert {outcome.decision.desired for at_s, outcome in decided if at_s >= kept_s} == {0}
+    assert all(outcome.decision.is_held == (at_s < kept_s) for at_s, outcome in decided)
+    assert not any(outcome.decision.panicking for _, outcome in decided)
+
+
+def test_an_unreachable_revision_keeps_no_pod_that_was_found() -> None:
+    cluster = Cluster()
+    cluster.ready[KEY] = 1
+    wanted = settings()
+    cluster.scalers.put(KEY, replace(wanted.decider, reachable=False), wanted.metric, T0, 0)
+    cluster.stat(0)
+    cluster.run(2)
+    assert cluster.desired() == 0
+
+
+@pytest.mark.parametrize(("ready", "is_strict", "decides"), [(0, False, True), (1, False, False), (0, True, False)])
+def test_a_request_for_a_revision_without_pods_does_not_wait_though_nothing_was_ever_decided(
+    ready: int, is_strict: bool, decides: bool
+) -> None:
+    cluster = Cluster()
+    cluster.scalers = MultiScaler(lambda key: ready, is_strict=is_strict)
+    cluster.put()
+    cluster.run(20)
+    assert cluster.desired() == -1
+    assert (cluster.stat(1) is not None) == decides
 
 
 def test_a_revision_above_zero_waits_for_its_turn() -> None:
@@ -187,7 +217,7 @@ def test_a_revision_that_cannot_be_decided_does_not_keep_the_others_from_it() ->
     def ready_pods(key: RevisionKey) -> int:
         if is_broken and key[1] == "broken":
             raise ValueError("cannot count")
-        return 1
+        return 0
 
     is_broken = False
     cluster.scalers = MultiScaler(ready_pods, on_failure=lambda key, error: failed.append((key, str(error))))

@@ -20,13 +20,15 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WINDOW_S = 6
 CONFIG = {"stable-window": f"{WINDOW_S}s", "panic-window-percentage": "50"}
+ORIGINAL = {"KNUV_STRICT_COMPAT": "1"}
+"""What is prepared looks as after a restart, when the original takes a single pod at the first sight of no load."""
 BUFFERED = {"target_burst_capacity": "-1"}
 """Nothing is scraped, and the activator is not asked whether it is there."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world() -> AsyncIterator[World]:
-    async with autoscaler(config=CONFIG) as world:
+    async with autoscaler(config=CONFIG, environ=ORIGINAL) as world:
         yield world
 
 
@@ -114,7 +116,7 @@ async def test_56_an_unreachable_revision_has_no_smallest_scale(world: World) ->
 
 
 async def test_57_without_scaling_to_zero_one_replica_stays() -> None:
-    async with autoscaler(config={**CONFIG, "enable-scale-to-zero": "false"}) as world:
+    async with autoscaler(config={**CONFIG, "enable-scale-to-zero": "false"}, environ=ORIGINAL) as world:
         revision = await world.revision(replicas=3, active=("False", 1000), proxied_for_s=1000, **BUFFERED)
         await revision.decided(0)
         await revision.until_replicas(1)
@@ -205,7 +207,7 @@ async def test_62_to_64_the_last_pod_stays(
 
 async def test_65_a_retention_of_0_overrides_the_clusters() -> None:
     config = {**CONFIG, "scale-to-zero-pod-retention-period": "1h"}
-    async with autoscaler(config=config) as world:
+    async with autoscaler(config=config, environ=ORIGINAL) as world:
         own = await world.revision(
             ready=1, active=("False", 100), proxied_for_s=100, scale_to_zero_pod_retention_period="0"
         )
@@ -213,6 +215,20 @@ async def test_65_a_retention_of_0_overrides_the_clusters() -> None:
         await own.until_replicas(0)
         await clusters.decided(0)
         assert steady(clusters) == 1
+
+
+async def test_a_pod_that_is_found_stays_for_a_stable_window_and_makes_nothing_active() -> None:
+    async with autoscaler(config=CONFIG) as world:
+        revision = await world.revision(ready=1, active=("False", 1000), proxied_for_s=1000)
+        found_s = time.monotonic()
+        before = revision.autoscaler.status.conditions
+        decision = await revision.decided(1)
+        assert decision["why"] == "held: not watched for a whole stable window of 6 s yet"
+        assert steady(revision) == 1
+        await revision.until_replicas(0)
+        assert time.monotonic() - found_s > WINDOW_S - 1
+        (active,) = (each for each in revision.autoscaler.status.conditions if each.type == "Active")
+        assert active in before
 
 
 @pytest.mark.parametrize(("unknown_s", "deadline"), [(631, ""), (41, "10s")])

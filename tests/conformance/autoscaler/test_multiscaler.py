@@ -22,13 +22,13 @@ def settings(config: dict[str, str] | None = None, **annotations: str) -> Revisi
 
 
 class Clocked:
-    """One revision under a stepped clock."""
+    """One revision under a stepped clock, as strict as the original where a start is concerned."""
 
     def __init__(self, config: dict[str, str] | None = None, **annotations: str) -> None:
         self.ready = 1
         self.now_s = T0
         self._phase = 0
-        self.scalers = MultiScaler(lambda key: self.ready)
+        self.scalers = MultiScaler(lambda key: self.ready, is_strict=True)
         wanted = settings(config, **annotations)
         self.revision: Revision = self.scalers.put(KEY, wanted.decider, wanted.metric, T0, 0)
 
