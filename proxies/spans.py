@@ -25,7 +25,6 @@ from proxies.wire.protobuf import bytes_field, fixed64_field, text_field, varint
 
 __all__ = ["Place", "Sampler", "Span", "SpanKind", "SpanQueue", "new_span_id", "parse_traceparent"]
 
-SCOPE: Final = "knative.dev/serving/pkg/queue"
 _SPANS_MAX: Final = 2048
 _BATCH: Final = 512
 _FLUSH_S: Final = 5.0
@@ -135,11 +134,14 @@ class SpanQueue:
         logger: Logger,
         resource: Mapping[str, str],
         destination: Endpoint | StdoutLines,
+        *,
+        scope: str,
     ) -> None:
-        """`destination`: a collector, or standard output."""
+        """`destination`: a collector, or standard output. `scope`: the instrumentation's name."""
         self._loop = loop
         self._logger = logger
         self._resource = dict(resource)
+        self._scope = scope
         self._out = (
             destination
             if isinstance(destination, StdoutLines)
@@ -176,7 +178,7 @@ class SpanQueue:
             self._logger.warning("spans_dropped", count=self._dropped)
             self._dropped = 0
         if isinstance(self._out, Pusher):
-            self._out.push(_request(spans, self._resource))
+            self._out.push(_request(spans, self._resource, self._scope))
         else:
             for span in spans:
                 self._out.write(_as_json(span, self._resource))
@@ -199,9 +201,9 @@ def _as_json(span: Span, resource: Mapping[str, str]) -> bytes:
     ).encode() + b"\n"  # fmt: skip
 
 
-def _request(spans: Sequence[Span], resource: Mapping[str, str]) -> bytes:
+def _request(spans: Sequence[Span], resource: Mapping[str, str], scope_name: str) -> bytes:
     """`ExportTraceServiceRequest` {resource_spans = 1 {resource = 1, scope_spans = 2 {scope = 1, spans = 2}}}."""
-    scope = bytes_field(1, text_field(1, SCOPE)) + b"".join(bytes_field(2, _message(span)) for span in spans)
+    scope = bytes_field(1, text_field(1, scope_name)) + b"".join(bytes_field(2, _message(span)) for span in spans)
     return bytes_field(1, bytes_field(1, attribute_fields(1, resource)) + bytes_field(2, scope))
 
 

@@ -66,7 +66,7 @@ def test_a_ratio_beyond_one_is_refused() -> None:
 async def test_spans_that_nobody_takes_are_dropped_and_counted() -> None:
     log = io.BytesIO()
     endpoint = Endpoint.from_url("http://127.0.0.1:1", default_path="/v1/traces")
-    queue = SpanQueue(asyncio.get_running_loop(), Logger("test", write=log.write), {}, endpoint)
+    queue = SpanQueue(asyncio.get_running_loop(), Logger("test", write=log.write), {}, endpoint, scope="test")
     span = Span(Place.root(), "a" * 16, "x", SpanKind.SERVER, 1, 2, {})
     for _ in range(3000):
         queue.add([span])
