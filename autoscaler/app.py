@@ -201,6 +201,7 @@ class App:
             mode=mode,
             passthrough=passthrough,
             is_strict=self.config.strict_compat,
+            own_address=self.config.pod_ip,
             on_error_change=self._wake,
             log=self._log,
         )

@@ -1,4 +1,4 @@
-"""Fetching the stat of one pod's queue-proxy, or a gauge of its app, over HTTP.
+"""Fetching the stat of one pod's queue-proxy, or the metrics of its app, over HTTP.
 
 `read_answer` is the pure part: what an answer of the metrics endpoint is worth. `ScrapeClient` asks, with one bounded
 set of connections for all revisions. Source: knative/serving `pkg/autoscaler/metrics/http_scrape_client.go`; spec
@@ -12,22 +12,21 @@ from typing import Final
 
 from autoscaler.http_client import Address, Answer, HttpClient, NoAnswer, get_request
 from autoscaler.plausibility import is_plausible
-from autoscaler.prometheus_text import GaugeError, read_gauge
 from autoscaler.scraper import FetchError, NoEndpoints
 from kube.autoscaling.metric_url import MetricUrl
 from kube.errors import ApiError, ApiUnreachable
 from kube.resolve import Resolver
 from proxies.wire.stat import Stat, WireError, decode_stat
 
-__all__ = ["ACCEPT", "ScrapeClient", "ScrapeTarget", "read_answer"]
+__all__ = ["ACCEPT", "GAUGES_BYTES_MAX", "ScrapeClient", "ScrapeTarget", "read_answer"]
 
 ACCEPT: Final = "application/protobuf"
 METRICS_PORT = 9090
 _PATH: Final = "/metrics"
 _BODY_BYTES_MAX: Final = 336
 """Numbers of a stat (60), a pod name (256) and their tags (20); more is not read."""
-_GAUGES_BYTES_MAX: Final = 1 << 20
-"""All metrics of an app; beyond that asking every second would be wrong anyway."""
+GAUGES_BYTES_MAX: Final = 1 << 20
+"""All metrics of one pod's app; beyond that asking every second would be wrong anyway."""
 _GAUGES_ACCEPT: Final = "text/plain;version=0.0.4, application/openmetrics-text;q=0.5, */*;q=0.1"
 _TIMEOUT_S: Final = 3.0
 _CONNECTIONS_MAX: Final = 8192
@@ -88,19 +87,10 @@ class ScrapeClient:
         answer = await self._get(random.choice(addresses), request, _BODY_BYTES_MAX, keep=False)
         return read_answer(answer.head.status, answer.head.get(b"content-type").decode("latin-1"), answer.body)
 
-    async def fetch_gauge(self, url: MetricUrl, address: str) -> Stat:
-        """Ask one pod's app; the gauge stands in the stat as its concurrency, which is how it is averaged."""
+    async def fetch_gauges(self, url: MetricUrl, address: str) -> Answer:
+        """What one pod's app tells of itself, whatever it is; `GAUGES_BYTES_MAX` of it at most."""
         request = get_request(_authority(address, url.port), url.path, {"Accept": _GAUGES_ACCEPT})
-        answer = await self._get((address, url.port), request, _GAUGES_BYTES_MAX)
-        status = answer.head.status
-        if not 200 <= status <= 299:
-            raise FetchError(f"{address}{url}: expected status 2xx, got {status}")
-        if answer.is_cut:
-            raise FetchError(f"{address}{url}: expected at most {_GAUGES_BYTES_MAX} bytes of metrics")
-        try:
-            return Stat(address, average_concurrent_requests=read_gauge(answer.body, url.name))
-        except GaugeError as error:
-            raise FetchError(f"{address}{url}: {error}") from error
+        return await self._get((address, url.port), request, GAUGES_BYTES_MAX)
 
     async def _get(self, address: Address, request: bytes, body_bytes_max: int, *, keep: bool = True) -> Answer:
         if self._http is None:

@@ -11,10 +11,11 @@ from functools import partial
 from typing import TypeVar
 
 from autoscaler.failures import Failures
+from autoscaler.gauge_scraper import GaugeScraper, is_loopback
 from autoscaler.multiscaler import PHASE_S, PHASES, MultiScaler, Revision, RevisionKey
 from autoscaler.pods import ReadyPod
 from autoscaler.scrape_client import ScrapeClient, ScrapeTarget
-from autoscaler.scraper import FetchError, MeshMode, ScrapeError, Scraper
+from autoscaler.scraper import MeshMode, ScrapeError, Scraper
 from kube.autoscaling.metric_url import MetricUrl
 from proxies.logs import Logger
 from proxies.wire.stat import Stat
@@ -34,6 +35,7 @@ class Scraping:
     """The scrapers by revision. `on_error_change(key)` is called when scraping a revision begins to fail or recovers.
 
     `is_strict`: a scrape is all of its sample or nothing, and what is missing is not noticed, as in the original.
+    `own_address`: where this autoscaler is; if that is a loopback address, so may those of pods be.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Scraping:
         mode: MeshMode,
         passthrough: bool,
         is_strict: bool,
+        own_address: str = "",
         on_error_change: Callable[[RevisionKey], None],
         log: Logger,
     ) -> None:
@@ -56,6 +59,7 @@ class Scraping:
         self._mode = mode
         self._passthrough = passthrough
         self._is_strict = is_strict
+        self._allows_loopback = is_loopback(own_address)
         self._on_error_change = on_error_change
         self._log = log
         self.on_look: Callable[[RevisionKey, float], None] | None = None
@@ -174,11 +178,10 @@ class Scraping:
         )
 
     def _gauge_scraper(self, url: MetricUrl) -> Scraper:
-        return Scraper(
-            mode=MeshMode.DISABLED,
-            passthrough=False,
-            fetch_pod=partial(self._client.fetch_gauge, url),
-            fetch_service=_no_service,
+        return GaugeScraper(
+            self._client,
+            url,
+            allows_loopback=self._allows_loopback,
             randomness=self._random,
             share_min=_SHARE_MIN,
         )
@@ -201,10 +204,6 @@ class Scraping:
         elif before is None:
             self._log.warning("scrape_failed", namespace=key[0], revision=key[1], error=str(error))
         self._on_error_change(key)
-
-
-async def _no_service() -> Stat:
-    raise FetchError("no Service leads to the app's own metrics")
 
 
 def _kept(

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from unittest import mock
@@ -9,8 +10,10 @@ from unittest import mock
 import pytest
 
 from autoscaler import scrape_client
+from autoscaler.gauge_scraper import GaugeScraper
+from autoscaler.pods import ReadyPod
 from autoscaler.scrape_client import ScrapeClient, ScrapeTarget
-from autoscaler.scraper import FetchError
+from autoscaler.scraper import FetchError, PodsExhausted
 from kube.autoscaling.metric_url import MetricUrl
 from kube.client import Client
 from kube.config import ApiConfig
@@ -122,12 +125,20 @@ def gauge(endpoint: Endpoint, path: str = "/metrics") -> MetricUrl:
     return MetricUrl(endpoint.port, path, "queue")
 
 
+def gauges_of(client: ScrapeClient, url: MetricUrl) -> GaugeScraper:
+    return GaugeScraper(client, url, allows_loopback=True, randomness=random.Random(1), share_min=0.5)
+
+
+PODS = [ReadyPod("127.0.0.1", None)]
+
+
 async def test_a_gauge_is_read_from_the_apps_own_port(endpoint: Endpoint) -> None:
     endpoint.content_type, endpoint.body = "text/plain; version=0.0.4", b"queue 7\n"
     async with opened() as client:
+        gauges = gauges_of(client, gauge(endpoint, "/stats?all"))
         for _ in range(2):
-            stat = await client.fetch_gauge(gauge(endpoint, "/stats?all"), "127.0.0.1")
-    assert stat == Stat("127.0.0.1", average_concurrent_requests=7)
+            stat = await gauges.scrape(PODS, 0, 60)
+    assert stat == Stat("service-scraper", average_concurrent_requests=7)
     assert endpoint.connections == 1
     assert endpoint.heads[0].startswith(f"GET /stats?all HTTP/1.1\r\nHost: 127.0.0.1:{endpoint.port}\r\n")
     assert "Accept: text/plain;version=0.0.4" in endpoint.heads[0]
@@ -138,7 +149,7 @@ async def test_a_gauge_is_read_from_the_apps_own_port(endpoint: Endpoint) -> Non
     [
         ("404 Not Found", b"queue 7\n", "expected status 2xx, got 404"),
         ("200 OK", b"other 7\n", "no metric queue"),
-        ("200 OK", b"queue -7\n", "expected a number from 0 to 1e[+]15, got -7"),
+        ("200 OK", b"queue -7\n", "queue: expected a number from 0 to 1e[+]15, got -7"),
         ("200 OK", b"queue 7\n" + b"#" * (1 << 20), "expected at most 1048576 bytes"),
         ("301 Moved\r\nLocation: /elsewhere", b"", "expected status 2xx, got 301"),
     ],
@@ -149,6 +160,5 @@ async def test_a_gauge_that_cannot_be_read_is_an_error_that_says_where(
 ) -> None:
     endpoint.status, endpoint.body = status, body
     async with opened() as client:
-        with pytest.raises(FetchError, match=problem) as failed:
-            await client.fetch_gauge(gauge(endpoint), "127.0.0.1")
-    assert str(failed.value).startswith(f"127.0.0.1:{endpoint.port}/metrics#queue: ")
+        with pytest.raises(PodsExhausted, match=f"127.0.0.1:{endpoint.port}/metrics#queue: {problem}"):
+            await gauges_of(client, gauge(endpoint)).scrape(PODS, 0, 60)

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from autoscaler.clock import SteadyClock
+from autoscaler.http_client import Answer
 from autoscaler.multiscaler import PHASE_S, PHASES, MultiScaler, RevisionKey
 from autoscaler.pods import ReadyPod
 from autoscaler.scrape_client import ACCEPT, ScrapeClient, ScrapeTarget, read_answer
@@ -17,6 +18,7 @@ from kube.autoscaling.metric_url import MetricUrl
 from kube.client import Client
 from kube.config import ApiConfig
 from kube.resolve import Resolver
+from proxies.heads import response_head
 from proxies.logs import Logger
 from proxies.wire.stat import Stat, encode_stat
 
@@ -45,10 +47,9 @@ class Pods(ScrapeClient):
         stat = Stat("pod", self.concurrency, request_count=self.concurrency)
         return read_answer(200, ACCEPT, encode_stat(stat))
 
-    async def fetch_gauge(self, url: MetricUrl, address: str) -> Stat:
-        if not self.has_gauge:
-            raise FetchError(f"{address}{url}: no metric {url.name}")
-        return Stat(address, self.gauge / self.count)
+    async def fetch_gauges(self, url: MetricUrl, address: str) -> Answer:
+        text = f"{url.name} {self.gauge / self.count}\n" if self.has_gauge else ""
+        return Answer(response_head(b"HTTP/1.1 200 OK"), text.encode(), is_cut=False)
 
 
 class Autoscaler:
