@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # (xdist_group) would say the same, but pytest-xdist 3.8 does not find them with pytest 9.2.
 SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test fuzz faults system lint fmt lock bench bench-queue-proxy-h2 bench-coldstart soak-coldstart soak-queue-proxy soak-autoscaler bench-autoscaler bench-activator soak-activator soak-transitions clean
+.PHONY: help setup demo test fuzz faults system lint fmt lock bench bench-queue-proxy-h2 bench-coldstart soak-coldstart soak-queue-proxy soak-queue-proxy-h2 soak-autoscaler bench-autoscaler bench-activator soak-activator soak-transitions clean
 
 help: ## list these words
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -67,6 +67,9 @@ soak-coldstart: $(READY) ## 200 times 0 -> 1 -> 0 without a failed request
 DURATION ?= 600
 soak-queue-proxy: $(READY) ## mixed load through queue-proxy for DURATION seconds: no request dropped, memory flat
 	$(BIN)/python -m loadtests.lab soak-queue-proxy --duration $(DURATION)
+
+soak-queue-proxy-h2: $(READY) ## mixed gRPC through queue-proxy for DURATION seconds while the app comes and goes: no wrong answer, no stream left
+	$(BIN)/python -m loadtests.lab soak-queue-proxy-h2 --duration $(DURATION)
 
 soak-autoscaler: $(READY) ## restart the autoscaler for five minutes under load: no scale too small, no request failed
 	$(BIN)/python -m pytest tests/system/test_autoscaler_restarts.py --restart-seconds 300

@@ -84,6 +84,11 @@ class Process:
         """How often their threads went to sleep and were woken."""
         return sum(_field(text, "voluntary_ctxt_switches") for text in self._texts("task/*/status"))
 
+    def sockets(self) -> int:
+        """How many sockets they have open."""
+        paths = (path for pid in self._pids(self.pid) for path in Path(f"/proc/{pid}/fd").iterdir())
+        return sum(_link(path).startswith("socket:") for path in paths)
+
     def rss_bytes(self) -> int:
         """Resident memory of the largest of them."""
         return max(_field(text, "VmRSS") for text in self._texts("status")) * 1024
@@ -113,6 +118,14 @@ def _texts(pid: int, pattern: str) -> Iterator[str]:
     for path in Path(f"/proc/{pid}").glob(pattern):
         with suppress(FileNotFoundError, ProcessLookupError):
             yield path.read_text()
+
+
+def _link(path: Path) -> str:
+    """What a descriptor in /proc is; empty when it has been closed meanwhile."""
+    try:
+        return str(path.readlink())
+    except FileNotFoundError:
+        return ""
 
 
 def _field(status: str, name: str) -> int:

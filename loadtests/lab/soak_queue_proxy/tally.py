@@ -29,6 +29,8 @@ class Visit:
     """With 504, or cut short by a timer."""
     left: int = 0
     """The visitor went away in the middle."""
+    restarted: int = 0
+    """With an error, while the app was restarted."""
 
 
 @dataclass(slots=True)
