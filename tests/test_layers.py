@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SERVICES = ("queue_proxy", "activator", "autoscaler", "controller", "gateway")
+SERVICES = ("queue_proxy", "activator", "autoscaler", "controller", "gateway", "broker")
 ALLOWED = {
     "proxies": set(),
     "queue_proxy": {"proxies"},

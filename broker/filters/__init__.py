@@ -1,0 +1,1 @@
+"""What a Trigger says about the events that it wants (spec eventing-broker.md 8)."""
