@@ -14,9 +14,10 @@ from rich.console import Console
 from kube.client import Client
 from kube.config import ApiConfig
 from kube.errors import ApiError, ApiUnreachable
-from kube.models.core import Pod
+from kube.models.core import Pod, ServiceAccount
+from local_cluster.components import read_components
 from local_cluster.manifests import Kinds, ManifestError, apply, load
-from local_cluster.settings import StackInfo, default_state_dir, kubeconfig_path
+from local_cluster.settings import SYSTEM_NAMESPACE, StackInfo, default_state_dir, kubeconfig_path
 from local_cluster.simulate import simulate_command
 from local_cluster.views import describe_lines, service_rows, table_rows
 from proxies.environment import ConfigError
@@ -54,6 +55,18 @@ def up(
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the gateway on 127.0.0.1; 0: any.")] = 8080,
     api_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Kubernetes API; 0: any.")] = 0,
     state_dir: StateDir = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Components to leave out, by commas: controller, autoscaler, activator, gateway, envoy."),
+    ] = None,
+    replace: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COMPONENT=COMMAND",
+            help="Run a command instead of a component, with what Knative's own program finds: "
+            "queue-proxy, activator, autoscaler, controller, gateway, broker-ingress or broker-filter.",
+        ),
+    ] = None,
     file: Annotated[
         list[Path] | None, typer.Option("--file", "-f", help="Manifests to apply once the stack is up.")
     ] = None,
@@ -62,6 +75,7 @@ def up(
     from local_cluster.stack import StackConfig, StackError, run
 
     config = StackConfig(
+        components=read_components(without or [], replace or []),
         http_port=http_port,
         api_port=api_port,
         state_dir=state_dir or default_state_dir(),
@@ -72,6 +86,38 @@ def up(
     except StackError as error:
         err.print(f"knuv: {error}", markup=False)
         raise typer.Exit(EXIT_USAGE) from None
+
+
+@app.command("kubeconfig")
+def kubeconfig_(
+    *,
+    as_: Annotated[
+        str, typer.Option("--as", metavar="[NAMESPACE/]SERVICEACCOUNT", help="A program's identity; else an admin's.")
+    ] = "",
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Of the account.")] = SYSTEM_NAMESPACE,
+    state_dir: StateDir = None,
+) -> None:
+    """Print a kubeconfig, for a program that is to run against the stack."""
+    path = (state_dir or default_state_dir()) / "kubeconfig"
+    if not as_:
+        try:
+            sys.stdout.write(path.read_text())
+        except OSError as error:
+            err.print(f"knuv: {path}: {error.strerror}. Is the stack up (`knuv up`)?", markup=False)
+            raise typer.Exit(EXIT_USAGE) from None
+        return
+    where, _, account = as_.removeprefix("system:serviceaccount:").replace(":", "/").rpartition("/")
+
+    async def work(client: Client) -> None:
+        from local_cluster.apiserver.certificates import render_kubeconfig
+
+        target = ServiceAccount.RESOURCE.path(where or namespace, account, "token")
+        answer = json.loads(await client.raw("POST", target, body=b'{"kind": "TokenRequest", "spec": {}}'))
+        config = ApiConfig.from_kubeconfig(path)
+        token = answer["status"]["token"]
+        sys.stdout.write(render_kubeconfig(config.server, config.ca_pem.encode(), token, where or namespace))
+
+    _with_client(state_dir, work)
 
 
 @app.command("apply")

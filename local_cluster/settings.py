@@ -5,9 +5,10 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["StackInfo", "default_state_dir", "kubeconfig_path"]
+__all__ = ["SYSTEM_NAMESPACE", "StackInfo", "default_state_dir", "kubeconfig_path"]
 
 _INFO = "stack.json"
+SYSTEM_NAMESPACE = "knative-serving"
 
 
 @dataclass(frozen=True, slots=True)

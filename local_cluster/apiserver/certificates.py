@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["CertificateAuthority", "ServerCertificate", "write_kubeconfig"]
+__all__ = ["CertificateAuthority", "ServerCertificate", "render_kubeconfig", "write_kubeconfig"]
 
 _LIFETIME = timedelta(days=3650)
 """A stack's state directory outlives no decade; renewal is not worth its code."""
@@ -125,6 +125,12 @@ class CertificateAuthority:
 
 def write_kubeconfig(path: Path, server_url: str, ca_pem: bytes, token: str, namespace: str = "default") -> None:
     """Write a kubeconfig with one context, readable by the owner alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_private(path, render_kubeconfig(server_url, ca_pem, token, namespace).encode())
+
+
+def render_kubeconfig(server_url: str, ca_pem: bytes, token: str, namespace: str = "default") -> str:
+    """A kubeconfig with one context."""
     config = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -138,8 +144,8 @@ def write_kubeconfig(path: Path, server_url: str, ca_pem: bytes, token: str, nam
         "contexts": [{"name": "knuv", "context": {"cluster": "knuv", "user": "knuv", "namespace": namespace}}],
         "current-context": "knuv",
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write_private(path, yaml.safe_dump(config, sort_keys=False).encode())
+    text: str = yaml.safe_dump(config, sort_keys=False)
+    return text
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:

@@ -38,12 +38,13 @@ from local_cluster.apiserver.objects import Identity, Objects
 from local_cluster.apiserver.openapi import OpenApi
 from local_cluster.apiserver.pages import Pages
 from local_cluster.apiserver.pod_logs import LogReader, read_log_options
-from local_cluster.apiserver.requests import Target, flag, parse_path
+from local_cluster.apiserver.requests import Target, flag, parse_path, read_object
 from local_cluster.apiserver.resources import Registry, ResourceType
 from local_cluster.apiserver.reviewing import Reviewer
 from local_cluster.apiserver.reviews import REVIEW_KINDS
 from local_cluster.apiserver.schemas import Schemas
 from local_cluster.apiserver.store import HISTORY_MAX, WATCHER_QUEUE_MAX, Store
+from local_cluster.apiserver.tokens import ServiceAccountTokens
 from local_cluster.apiserver.watching import BOOKMARK_INTERVAL_S, Watches
 from local_cluster.apiserver.webhooks import Webhooks
 from proxies.logs import Logger
@@ -119,6 +120,7 @@ class ApiServer:
         self._identities: dict[bytes, Identity] = {}
         for token, identity in config.tokens.items():
             self.add_token(token, identity)
+        self._tokens = ServiceAccountTokens(self.add_token)
         self._log_reader: LogReader | None = None
         self._runner: web.ServerRunner | None = None
         self._logger = Logger("apiserver")
@@ -141,6 +143,10 @@ class ApiServer:
         """Accept `token` for `identity`. Every holder of a token is in `system:authenticated`."""
         groups = tuple(dict.fromkeys((*identity.groups, "system:authenticated")))
         self._identities[_digest(token)] = Identity(identity.username, groups)
+
+    def issue_token(self, namespace: str, account: str) -> str:
+        """The token of a service account, which need not exist as an object."""
+        return self._tokens.issue(namespace, account)
 
     def set_log_reader(self, reader: LogReader) -> None:
         """Answer `pods/{name}/log` from `reader`; without one such requests are refused."""
@@ -254,6 +260,8 @@ class ApiServer:
             return handlers.ask(kind, request, self._identity_of)
         if target.subresource == "log" and kind.key == "pods.":
             return await self._logs(kind, method, request)
+        if target.subresource == "token" and kind.key == "serviceaccounts.":
+            return self._token(kind, method, request)
         match method, bool(target.name):
             case "GET", True:
                 _require_namespace(kind, target)
@@ -276,6 +284,14 @@ class ApiServer:
                 _require_namespace(kind, target)
                 return await handlers.delete_collection(kind, request)
         raise method_not_allowed()
+
+    def _token(self, kind: ResourceType, method: str, request: Request) -> Answer:
+        if method != "POST":
+            raise method_not_allowed()
+        target = request.target
+        self.objects.get(kind, target.namespace, target.name)
+        asked = read_object(request.content_type, request.body)
+        return Answer(status=201, body=orjson.dumps(self._tokens.answer(target.namespace, target.name, asked)))
 
     async def _logs(self, kind: ResourceType, method: str, request: Request) -> Answer:
         if method != "GET":

@@ -156,7 +156,8 @@ class PodLauncher:
         entrypoint = spec.command or (list(image.command) if image else [])
         if not entrypoint:
             raise NotCreated("ErrImagePull", services.images.advice(spec.image))
-        is_sandboxed = bool(self._network or spec.volume_mounts)
+        wants_files = self._pod.spec.automount_service_account_token is True and services.api is not None
+        is_sandboxed = bool(self._network or spec.volume_mounts or (wants_files and services.sandboxes is not None))
         base = {**services.config.environ, **(image.env if image else {})}
         if is_sandboxed and services.api is not None:
             base |= {"KUBERNETES_SERVICE_HOST": services.api.host, "KUBERNETES_SERVICE_PORT": str(services.api.port)}
