@@ -3,6 +3,7 @@
 Conformance: api-clients statements 40-44.
 """
 
+from contextlib import suppress
 from typing import Any
 
 from local_cluster.apiserver.addresses import AddressPool, AddressRefused, IpNetwork
@@ -11,7 +12,7 @@ from local_cluster.apiserver.errors import Cause, forbidden, invalid
 from local_cluster.apiserver.objects import Policy
 from local_cluster.apiserver.resources import ResourceType
 from local_cluster.apiserver.rules import finish_create
-from local_cluster.apiserver.store import Change, Store
+from local_cluster.apiserver.store import Change, Selection, Store
 from local_cluster.apiserver.validation import VALIDATIONS
 
 __all__ = ["BuiltInPolicy"]
@@ -70,6 +71,14 @@ class BuiltInPolicy(Policy):
         spec["clusterIPs"] = [address]
         spec.setdefault("ipFamilies", ["IPv6" if ":" in address else "IPv4"])
         spec.setdefault("ipFamilyPolicy", "SingleStack")
+
+    def restored(self) -> None:
+        """Take the addresses of the Services that were there before; one of another network keeps what it has."""
+        for stored in self._store.collection("services.").select(Selection()):
+            address = stored.fields.get("spec.clusterIP", "")
+            if address and address != "None":
+                with suppress(AddressRefused):
+                    self._addresses.take(address)
 
     def refuse_deletion(self, kind: ResourceType, name: str) -> None:
         """Raise 403 for what must always be there."""

@@ -8,8 +8,9 @@ import asyncio
 import hashlib
 import inspect
 import ipaddress
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeAlias
 
 import orjson
@@ -20,7 +21,7 @@ from local_cluster.apiserver.admission import DEFAULT_NAME, Admission, Admission
 from local_cluster.apiserver.applying import FieldManagement
 from local_cluster.apiserver.builtin import BuiltInPolicy
 from local_cluster.apiserver.certificates import CertificateAuthority
-from local_cluster.apiserver.crds import CustomKinds
+from local_cluster.apiserver.crds import CRD_KEY, CustomKinds
 from local_cluster.apiserver.errors import (
     StatusError,
     bad_request,
@@ -31,7 +32,8 @@ from local_cluster.apiserver.errors import (
     unauthorized,
 )
 from local_cluster.apiserver.garbage import GarbageCollector
-from local_cluster.apiserver.handlers import Answer, Handlers, Request, Stream
+from local_cluster.apiserver.handlers import Answer, Handlers, Request
+from local_cluster.apiserver.journal import Journal
 from local_cluster.apiserver.kinds import BUILT_IN_KINDS, KNATIVE_KINDS
 from local_cluster.apiserver.knative_schemas import add_knative_schemas
 from local_cluster.apiserver.objects import Identity, Objects
@@ -43,6 +45,7 @@ from local_cluster.apiserver.resources import Registry, ResourceType
 from local_cluster.apiserver.reviewing import Reviewer
 from local_cluster.apiserver.reviews import REVIEW_KINDS
 from local_cluster.apiserver.schemas import Schemas
+from local_cluster.apiserver.sending import chunks, complete, refusal, send_stream
 from local_cluster.apiserver.store import HISTORY_MAX, WATCHER_QUEUE_MAX, Store
 from local_cluster.apiserver.tokens import ServiceAccountTokens
 from local_cluster.apiserver.watching import BOOKMARK_INTERVAL_S, Watches
@@ -83,6 +86,8 @@ class ApiServerConfig:
     """Events that a watch may lag behind before it is closed."""
     body_bytes_max: int = BODY_BYTES_MAX
     bookmark_interval_s: float = BOOKMARK_INTERVAL_S
+    state_file: Path | None = None
+    """Where the state is kept over restarts, a SQLite file that one server uses at a time; None: in memory alone."""
     first_version: int | None = None
     """The resourceVersion to count from; None: the clock in microseconds, so that versions grow across restarts."""
 
@@ -92,7 +97,8 @@ class ApiServer:
 
     def __init__(self, config: ApiServerConfig) -> None:
         self.config = config
-        self.store = Store(first_version=config.first_version, history_max=config.history_max)
+        self._journal = Journal(config.state_file) if config.state_file is not None else None
+        self.store = Store(first_version=config.first_version, history_max=config.history_max, journal=self._journal)
         self.registry = Registry((*BUILT_IN_KINDS, *KNATIVE_KINDS))
         self.schemas = Schemas()
         add_knative_schemas(self.schemas)
@@ -105,7 +111,7 @@ class ApiServer:
             self.store,
             self.registry,
             self._admission,
-            BuiltInPolicy(self.store, config.service_cidr),
+            policy := BuiltInPolicy(self.store, config.service_cidr),
             fields := FieldManagement(self.schemas),
         )
         CustomKinds(self.store, self.registry, self.schemas)
@@ -125,6 +131,9 @@ class ApiServer:
         self._runner: web.ServerRunner | None = None
         self._logger = Logger("apiserver")
         self.port = 0
+        if self._journal is not None:
+            self._restore(self._journal)
+            policy.restored()
         self._create_namespaces()
 
     # -- for the stack --------------------------------------------------------------------------------------
@@ -175,11 +184,13 @@ class ApiServer:
         try:
             await site.start()
         except OSError:
-            await self._runner.cleanup()
+            await self.stop()
             raise
         self.port = _bound_port(self._runner)
         self._watches.start()
         self._garbage.start()
+        if self._journal is not None:
+            self._journal.start()
 
     async def stop(self) -> None:
         """End all watches, answer what is under way, close all connections."""
@@ -189,6 +200,8 @@ class ApiServer:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        if self._journal is not None:
+            await self._journal.stop()
 
     # -- requests -------------------------------------------------------------------------------------------
 
@@ -207,17 +220,17 @@ class ApiServer:
         try:
             answer = await self._answer(request)
         except StatusError as error:
-            answer = _refusal(error)
+            answer = refusal(error)
         except web.HTTPRequestEntityTooLarge:
-            answer = _refusal(too_large(self.config.body_bytes_max))
+            answer = refusal(too_large(self.config.body_bytes_max))
         except HttpProcessingError as error:
-            answer = _refusal(bad_request(f"the body cannot be read: {error.message}"))
+            answer = refusal(bad_request(f"the body cannot be read: {error.message}"))
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the client gets a Status and the log the cause
             self._logger.error("request_failed", method=request.method, path=request.path, error=repr(error))
-            answer = _refusal(internal_error(type(error).__name__))
+            answer = refusal(internal_error(type(error).__name__))
         if answer.stream is None:
-            return _complete(answer)
-        return await _send_stream(request, answer, answer.stream)
+            return complete(answer)
+        return await send_stream(request, answer, answer.stream)
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
         path = request.rel_url.raw_path
@@ -313,7 +326,7 @@ class ApiServer:
         )
         # Before the answer begins, so that a reader's refusal is a Status and not a broken stream.
         opened = await lines if inspect.isawaitable(lines) else lines
-        return Answer(stream=_chunks(opened), content_type="text/plain")
+        return Answer(stream=chunks(opened), content_type="text/plain")
 
     # -- identities -----------------------------------------------------------------------------------------
 
@@ -327,15 +340,25 @@ class ApiServer:
     def _identity_of(self, token: str) -> Identity | None:
         return self._identities.get(_digest(token)) if token else None
 
+    def _restore(self, journal: Journal) -> None:
+        """Take over what was there before; definitions first, because they make the kinds of others."""
+        for only in (CRD_KEY, None):
+            for key, version, data in journal.objects(only):
+                if key == CRD_KEY and only is None:
+                    continue
+                kind = self.registry.of_key(key)
+                if kind is None:
+                    self._logger.error("kind_unknown", key=key)  # kept in the file for a server that knows it
+                    continue
+                obj = orjson.loads(data)
+                obj["apiVersion"] = kind.storage_version
+                self.store.restore(key, obj, version)
+
     def _create_namespaces(self) -> None:
         kind = self.registry.at("", "v1", "namespaces")
         for name in _INITIAL_NAMESPACES:
-            self.objects.create_own(kind, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-
-
-async def _chunks(lines: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    async for chunk in lines:
-        yield chunk
+            if self.store.collection(kind.key).get("", name) is None:
+                self.objects.create_own(kind, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
 
 
 def _digest(token: str) -> bytes:
@@ -358,35 +381,3 @@ def _bound_port(runner: web.ServerRunner) -> int:
 def _require_namespace(kind: ResourceType, target: Target) -> None:
     if kind.namespaced and not target.namespace:
         raise method_not_allowed()
-
-
-def _refusal(error: StatusError) -> Answer:
-    retry_after_s = error.details.get("retryAfterSeconds")
-    return Answer(status=error.code, body=orjson.dumps(error.status()), retry_after_s=retry_after_s)
-
-
-def _complete(answer: Answer) -> web.Response:
-    response = web.Response(status=answer.status, body=answer.body)
-    response.headers["Content-Type"] = answer.content_type
-    if answer.retry_after_s is not None:
-        response.headers["Retry-After"] = str(answer.retry_after_s)
-    for warning in answer.warnings:
-        printable = "".join(character if character.isprintable() else "?" for character in warning)
-        quoted = printable.replace("\\", "\\\\").replace('"', '\\"')
-        response.headers.add("Warning", f'299 - "{quoted}"')
-    return response
-
-
-async def _send_stream(request: web.BaseRequest, answer: Answer, stream: Stream) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": answer.content_type})
-    response.enable_chunked_encoding()
-    try:
-        await response.prepare(request)
-        async for chunk in stream:
-            await response.write(chunk)
-        await response.write_eof()
-    except ConnectionError:
-        pass  # the client is gone; there is nobody to tell
-    finally:
-        await stream.aclose()
-    return response

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from local_cluster.apiserver.errors import expired
+from local_cluster.apiserver.journal import Journal
 from local_cluster.apiserver.selectors import EVERY_FIELD, EVERY_LABEL, FieldSelector, LabelSelector
 
 __all__ = ["Bookmark", "Change", "Collection", "Seen", "Selection", "Store", "Stored", "Watcher"]
@@ -257,6 +258,10 @@ class Collection:
         for watcher in self.watchers:
             watcher.offer(change)
 
+    def restore(self, state: Stored) -> None:
+        """Take over an object from before the history."""
+        self._by_namespace.setdefault(state.namespace, {})[state.name] = state
+
     def _remember(self, change: Change) -> None:
         history = self._history
         history.append(change)
@@ -272,8 +277,14 @@ class Collection:
 class Store:
     """Every collection, the version counter, and the index from owners to dependents."""
 
-    def __init__(self, *, first_version: int | None = None, history_max: int = HISTORY_MAX) -> None:
+    def __init__(
+        self, *, first_version: int | None = None, history_max: int = HISTORY_MAX, journal: Journal | None = None
+    ) -> None:
+        self._journal = journal
         self.version = time.time_ns() // 1000 if first_version is None else first_version
+        if journal is not None:
+            # A clock that went back does not take versions with it.
+            self.version = max(self.version, journal.version())
         self._history_max = history_max
         self._collections: dict[str, Collection] = {}
         self._dependents: dict[str, set[tuple[str, str, str]]] = {}
@@ -317,6 +328,8 @@ class Store:
         metadata = obj["metadata"]
         previous = collection.get(metadata.get("namespace", ""), metadata["name"])
         state = self._version_of(obj, collection)
+        if self._journal is not None:
+            self._journal.put(key, state.namespace, state.name, state.version, state.data)
         self._index(key, previous, state)
         self._apply(key, collection, Change(state, previous, is_deletion=False))
         return state
@@ -333,9 +346,20 @@ class Store:
         """
         collection = self._collections[key]
         last = self._version_of(last_state or stored.load(), collection)
+        if self._journal is not None:
+            self._journal.remove(key, stored.namespace, stored.name, last.version)
         self._index(key, stored, None)
         self._apply(key, collection, Change(last, stored, is_deletion=True))
         return last
+
+    def restore(self, key: str, obj: dict[str, Any], version: int) -> None:
+        """Take over an object as it was committed before the history begins. Listeners are told; watchers cannot be."""
+        collection = self._collections[key]
+        state = self._encode(obj, collection, version)
+        self._index(key, None, state)
+        collection.restore(state)
+        for listener in self._listeners:
+            listener(key, Change(state, None, is_deletion=False))
 
     def owner_exists(self, uid: str, namespace: str) -> bool:
         """Whether an object with this UID is stored where it may own objects of `namespace`: there or cluster-wide."""

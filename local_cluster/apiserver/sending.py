@@ -1,0 +1,52 @@
+"""Answers as aiohttp's responses: complete ones, refusals, and streams that go on until their client leaves."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import orjson
+from aiohttp import web
+
+from local_cluster.apiserver.errors import StatusError
+from local_cluster.apiserver.handlers import Answer, Stream
+
+__all__ = ["chunks", "complete", "refusal", "send_stream"]
+
+
+def refusal(error: StatusError) -> Answer:
+    """What a refused request is answered with."""
+    retry_after_s = error.details.get("retryAfterSeconds")
+    return Answer(status=error.code, body=orjson.dumps(error.status()), retry_after_s=retry_after_s)
+
+
+def complete(answer: Answer) -> web.Response:
+    """A complete answer."""
+    response = web.Response(status=answer.status, body=answer.body)
+    response.headers["Content-Type"] = answer.content_type
+    if answer.retry_after_s is not None:
+        response.headers["Retry-After"] = str(answer.retry_after_s)
+    for warning in answer.warnings:
+        printable = "".join(character if character.isprintable() else "?" for character in warning)
+        quoted = printable.replace("\\", "\\\\").replace('"', '\\"')
+        response.headers.add("Warning", f'299 - "{quoted}"')
+    return response
+
+
+async def send_stream(request: web.BaseRequest, answer: Answer, stream: Stream) -> web.StreamResponse:
+    """Send a stream to its end; a client that leaves ends it."""
+    response = web.StreamResponse(headers={"Content-Type": answer.content_type})
+    response.enable_chunked_encoding()
+    try:
+        await response.prepare(request)
+        async for chunk in stream:
+            await response.write(chunk)
+        await response.write_eof()
+    except ConnectionError:
+        pass  # the client is gone; there is nobody to tell
+    finally:
+        await stream.aclose()
+    return response
+
+
+async def chunks(lines: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """Any iterator as one that can be closed."""
+    async for chunk in lines:
+        yield chunk
