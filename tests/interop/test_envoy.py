@@ -10,6 +10,7 @@ from tests.interop.calls import CALL_S, Echo, calling, failure
 from tests.interop.grpc_app import numbered
 from tests.interop.peers import grpc_app, proxy_by_envoy, run
 from tests.support.h2_peers import Http2App, Http2Call, Http2Client, running_http2_app
+from tests.support.http import running_app
 from tests.support.processes import eventually
 from tests.support.queue_proxy import running_queue_proxy
 
@@ -71,6 +72,17 @@ async def test_what_envoy_forwards_as_http_2_reaches_the_app_as_http_2(tmp_path:
         assert await _through_envoy(app, tmp_path, flag) == "hello"
         assert app.calls[0].value("x-forwarded-proto") == "http"
         assert app.calls[0].value("x-forwarded-for").endswith(", 127.0.0.1")
+
+
+async def test_envoy_reaches_an_app_of_http_1_whose_version_is_known(tmp_path: Path) -> None:
+    async with (
+        running_app() as app,
+        running_queue_proxy(app.port, KNUV_USER_PROTOCOL="http1") as proxy,
+        proxy_by_envoy(proxy.host, proxy.port, tmp_path) as (host, port),
+    ):
+        for flag in ("--http1.1", "--http2-prior-knowledge"):
+            assert (await run("curl", "--silent", flag, f"http://{host}:{port}/hello")).out == "hello"
+        assert {call.version for call in app.calls} == {"HTTP/1.1"}
 
 
 async def test_envoys_connection_outlives_streams_that_its_clients_reset(tmp_path: Path) -> None:

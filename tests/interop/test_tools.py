@@ -10,6 +10,7 @@ import pytest
 from tests.interop.conftest import Through
 from tests.interop.peers import nghttpd, proxy_by_nghttpx, run
 from tests.support.h2_peers import Http2Call, running_http2_app
+from tests.support.http import Call, running_app
 from tests.support.queue_proxy import QueueProxy, running_queue_proxy
 
 LARGE = bytes(range(256)) * (10 * 1024 * 1024 // 256)
@@ -143,6 +144,31 @@ async def test_each_request_reaches_the_app_in_its_own_version(tmp_path: Path) -
             done = await run(*CURL, flag, f"http://{proxy.host}:{proxy.port}/")
             assert (done.code, done.out) == (0, "hello")
         assert [call.value("via") for call in app.calls] == ["1.1 nghttpx", "2 nghttpx", "2 nghttpx"]
+
+
+@pytest.mark.parametrize("flag", ["--http1.1", "--http2-prior-knowledge", "--http2"])
+async def test_an_app_whose_version_is_known_is_asked_in_it(tmp_path: Path, flag: str) -> None:
+    """`KNUV_USER_PROTOCOL`: nghttpd behind every client; and an app of HTTP/1.1 behind every client."""
+    data, back = tmp_path / "data", tmp_path / "back"
+    data.write_bytes(LARGE)
+    async with (
+        nghttpd(tmp_path, FILES, "--echo-upload") as app_port,
+        running_queue_proxy(app_port, KNUV_USER_PROTOCOL="h2c") as proxy,
+    ):
+        url = f"http://{proxy.host}:{proxy.port}"
+        assert (await run(*CURL, flag, f"{url}/hello")).out == "hello\n"
+        assert (await run(*CURL, flag, "--data-binary", f"@{data}", "--output", back, f"{url}/echo")).code == 0
+        assert back.read_bytes() == LARGE
+    async with running_app(_echo) as app, running_queue_proxy(app.port, KNUV_USER_PROTOCOL="http1") as proxy:
+        url = f"http://{proxy.host}:{proxy.port}"
+        assert (await run(*CURL, flag, "--data-binary", f"@{data}", "--output", back, f"{url}/echo")).code == 0
+        assert back.read_bytes() == LARGE
+        assert {call.version for call in app.calls} == {"HTTP/1.1"}
+
+
+async def _echo(call: Call) -> None:
+    body, _ = await call.body()
+    await call.respond(200, body)
 
 
 async def _expect_502(flag: str, proxy: QueueProxy, version: str) -> None:
