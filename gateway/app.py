@@ -63,6 +63,7 @@ class App:
             slices=lambda namespace, name: self._slices.by_index(_SLICES_OF, f"{namespace}/{name}"),
             faces={config.own_name: config.internal_probe},
             certificates=self._certificates,
+            envoy_admin=config.envoy_admin,
         )
         self._xds = XdsServer(
             self._resources,

@@ -18,7 +18,7 @@ from gateway.faces import Address
 from kube.models.core import Service
 from kube.models.discovery import EndpointSlice
 
-__all__ = ["Backend", "cluster", "load_assignment"]
+__all__ = ["Backend", "cluster", "load_assignment", "static_cluster"]
 
 _CONNECT_TIMEOUT = timedelta(seconds=5)
 _HTTP2_PORT_NAMES = ("http2", "h2c")
@@ -81,6 +81,14 @@ def cluster(backend: Backend, service: Service, faces: Mapping[str, Address] | N
             max_requests={"value": 1 << 20},
             max_retries={"value": 1 << 20},
         )
+    return message
+
+
+def static_cluster(name: str, address: Address) -> Cluster:
+    """A cluster of one address that does not change."""
+    message = Cluster(name=name, connect_timeout=_CONNECT_TIMEOUT, type=Cluster.STATIC)
+    message.load_assignment.cluster_name = name
+    _add_endpoint(message.load_assignment, address.host, address.port)
     return message
 
 

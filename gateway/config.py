@@ -14,6 +14,7 @@ _EXTERNAL = Address("0.0.0.0", 8080)  # noqa: S104 - a gateway is there to be re
 _INTERNAL = Address("0.0.0.0", 8081)  # noqa: S104
 _EXTERNAL_DIALLED, _INTERNAL_DIALLED = _EXTERNAL.dialled, _INTERNAL.dialled
 _EXTERNAL_TLS, _INTERNAL_TLS = _EXTERNAL.secured, _INTERNAL.secured
+_ENVOY_ADMIN = Address("127.0.0.1", 9901)
 _INGRESS_CLASS = "knuv.ingress.networking.knative.dev"
 _XDS_ADDRESS = "0.0.0.0:18000"
 
@@ -45,6 +46,8 @@ class Config:
     default: the plain face's, 363 ports above."""
     internal_tls: Address = _INTERNAL_TLS
     """Likewise, the cluster-local face. `KNUV_GATEWAY_INTERNAL_TLS_ADDRESS`."""
+    envoy_admin: Address = _ENVOY_ADMIN
+    """Where Envoy itself, as it sees it, answers for its readiness. `KNUV_GATEWAY_ENVOY_ADMIN_ADDRESS`."""
     pod_name: str = ""
     """Who contends for the Lease of those who write status. `POD_NAME`; empty: a name made up."""
     access_log: str = ""
@@ -87,6 +90,7 @@ class Config:
             internal_probe=address("KNUV_GATEWAY_INTERNAL_PROBE_ADDRESS", internal.dialled),
             external_tls=address("KNUV_GATEWAY_EXTERNAL_TLS_ADDRESS", external.secured),
             internal_tls=address("KNUV_GATEWAY_INTERNAL_TLS_ADDRESS", internal.secured),
+            envoy_admin=address("KNUV_GATEWAY_ENVOY_ADMIN_ADDRESS", _ENVOY_ADMIN),
             pod_name=reading.text("POD_NAME", ""),
             access_log=reading.text("KNUV_GATEWAY_ACCESS_LOG", ""),
         )

@@ -14,11 +14,14 @@ from typing import NamedTuple
 
 from gateway.certificates import Certificates
 from gateway.checks import check
-from gateway.clusters import Backend, cluster, load_assignment
-from gateway.faces import FACES, Address
+from gateway.clusters import Backend, cluster, load_assignment, static_cluster
+from gateway.faces import FACES, INTERNAL, Address
 from gateway.translate import (
+    HEALTH_CLUSTER,
+    HEALTH_HOST,
     Translation,
     defaulted,
+    health_host,
     route_configuration,
     speaks_http1_only,
     translate,
@@ -51,7 +54,8 @@ class _Applied(NamedTuple):
 class Programmer:
     """All translations. Every method returns whether Envoys have something new to fetch.
 
-    `faces`: names of Services that mean a face of this gateway, and where that is.
+    `faces`: names of Services that mean a face of this gateway, and where that is. `envoy_admin`: where Envoy answers
+    for its own readiness, which the internal face passes on (5.7).
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Programmer:
         slices: Callable[[str, str], Iterable[EndpointSlice]],
         faces: Mapping[str, Address] | None = None,
         certificates: Certificates | None = None,
+        envoy_admin: Address | None = None,
     ) -> None:
         self._resources = resources
         self._service = service
@@ -77,6 +82,10 @@ class Programmer:
         self._by_service: dict[Key, set[Backend]] = {}
         self._unused_since: dict[Backend, float] = {}
         self._held_back: dict[Key, frozenset[Key]] = {}
+        if envoy_admin is not None:
+            resources.put(CLUSTER, HEALTH_CLUSTER, static_cluster(HEALTH_CLUSTER, envoy_admin))
+            self._hosts[INTERNAL][HEALTH_HOST] = health_host()
+            self._owners[HEALTH_HOST] = ("", "the gateway's own health")
         resources.compose(ROUTES, self._compose)
 
     def apply(self, ingress: Ingress, now_s: float) -> bool:

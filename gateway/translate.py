@@ -22,15 +22,22 @@ from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS
 from kube.models.networking import Ingress, IngressHTTP, IngressPath, IngressSpec, IngressTLS
 
 __all__ = [
+    "HEALTH_CLUSTER",
+    "HEALTH_HOST",
     "CertificateUse",
     "Translation",
     "defaulted",
+    "health_host",
     "route_configuration",
     "speaks_http1_only",
     "tls_entries",
     "translate",
     "with_probes",
 ]
+
+HEALTH_HOST = "internalkourier"
+HEALTH_CLUSTER = "service_stats"
+"""Where kubelets ask whether Envoy is ready: names that existing probes of gateways use (spec ingress.md 5.7)."""
 
 DISABLE_HTTP2 = "kourier.knative.dev/disable-http2"
 _RETRIES = 3
@@ -140,6 +147,16 @@ def route_configuration(name: str, hosts: Mapping[str, bytes]) -> bytes:
         parts.append(_field(_VIRTUAL_HOSTS_FIELD, len(content)))
         parts.append(content)
     return b"".join(parts)
+
+
+def health_host() -> bytes:
+    """The virtual host that passes `/ready` on to Envoy's own answer."""
+    route = Route(name="ready")
+    route.match.path = "/ready"
+    route.route.cluster = HEALTH_CLUSTER
+    route.route.timeout.FromTimedelta(timedelta(seconds=1))
+    content = route.SerializeToString(deterministic=True)
+    return _virtual_host("gateway", HEALTH_HOST, [(len("/ready"), content)])
 
 
 def tls_entries(spec: IngressSpec, visibility: str) -> list[IngressTLS]:
