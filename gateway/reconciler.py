@@ -28,12 +28,12 @@ from kube.models.networking import Ingress, LoadBalancer, LoadBalancerIngress
 from kube.reconcile import Loop
 from proxies.logs import Logger
 
-__all__ = ["CLASS_ANNOTATION", "IngressReconciler", "RoutesState"]
+__all__ = ["CLASS_ANNOTATION", "CONDITIONS", "IngressReconciler", "RoutesState"]
 
 CLASS_ANNOTATION = "networking.knative.dev/ingress.class"
 Key = tuple[str, str]
 
-_CONDITIONS = ConditionSet(("NetworkConfigured", "LoadBalancerReady"))
+CONDITIONS = ConditionSet(("NetworkConfigured", "LoadBalancerReady"))
 
 
 class RoutesState(NamedTuple):
@@ -265,7 +265,7 @@ class IngressReconciler:
     async def _write_status(self, ingress: Ingress, mark: Callable[[Conditions], None]) -> None:
         if not self._is_leading():
             return
-        conditions = _CONDITIONS.manage(ingress.status.conditions, time.time())
+        conditions = CONDITIONS.manage(ingress.status.conditions, time.time())
         conditions.initialise()
         mark(conditions)
         status = msgspec.structs.replace(
@@ -287,7 +287,7 @@ class IngressReconciler:
 
 def _is_reported_ready(ingress: Ingress) -> bool:
     is_current = ingress.status.observed_generation == ingress.metadata.generation
-    return is_current and _CONDITIONS.manage(ingress.status.conditions, 0.0).is_true("Ready")
+    return is_current and CONDITIONS.manage(ingress.status.conditions, 0.0).is_true("Ready")
 
 
 def _mark_ready(conditions: Conditions) -> None:

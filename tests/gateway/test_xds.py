@@ -199,11 +199,19 @@ class Envoy:
             response: DeltaDiscoveryResponse = await self._call.read()
         return response
 
+    def hang_up(self) -> None:
+        self._call.cancel()
+
     async def answer(self, response: DeltaDiscoveryResponse, refusal: str = "") -> None:
         request = DeltaDiscoveryRequest(type_url=response.type_url, response_nonce=response.nonce)
         if refusal:
             request.error_detail.message = refusal
         await self._call.write(request)
+
+
+async def envoy_answers(envoy: Envoy) -> None:
+    """Take the next response, and say so."""
+    await envoy.answer(await envoy.next())
 
 
 @asynccontextmanager
@@ -396,6 +404,24 @@ class TestServer:
             assert RouteConfiguration.FromString(last.resources[0].resource.value).internal_only_headers == ["z"]
             await envoy.answer(last)
             await eventually(lambda: server.routes_answered == resources.changes(ROUTES))
+
+    async def test_19_an_envoy_that_goes_is_waited_for_no_longer(self, tmp_path: Path) -> None:
+        resources = Resources()
+        with_cluster(resources, "a")
+        answers: list[int] = []
+        async with serving(tmp_path, resources, on_answer=lambda: answers.append(server.routes_answered)) as (
+            server,
+            connect,
+        ):
+            quick, slow = connect(), connect()
+            for envoy in (quick, slow):
+                await envoy.ask(ROUTES, "face")
+            await envoy_answers(quick)
+            await slow.next()
+            await eventually(lambda: answers)
+            assert answers[-1] < resources.changes(ROUTES), "one of them may still have the former routes"
+            slow.hang_up()
+            await eventually(lambda: answers[-1] == resources.changes(ROUTES))
 
     async def test_what_is_composed_late_is_composed_when_it_is_sent(self, tmp_path: Path) -> None:
         resources = Resources()

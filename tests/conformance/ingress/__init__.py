@@ -1,0 +1,1 @@
+"""The numbered statements about Ingresses, and where each is tested."""

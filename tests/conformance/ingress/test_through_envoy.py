@@ -1,0 +1,211 @@
+"""TLS, health, and what one Ingress cannot do to others, through a real Envoy (statements 18, 29, 39, 40, 43, 45)."""
+
+import asyncio
+import base64
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from kube.models.core import Secret, ServicePort
+from kube.models.meta import ObjectMeta
+from kube.models.networking import Ingress, IngressTLS
+from local_cluster.apiserver.certificates import CertificateAuthority
+from tests.gateway.objects import NAMESPACE, ingress, path, rule, service, split
+from tests.gateway.world import World, condition, running_world
+from tests.support.processes import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+AUTHORITY = CertificateAuthority.create()
+FAILED = ("Unknown", "ReconcileIngressFailed")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """The module's cluster, gateway and Envoy."""
+    async with running_world(tmp_path_factory.mktemp("gateway")) as running:
+        await running.start_gateway()
+        await running.start_envoy()
+        yield running
+
+
+def trust() -> ssl.SSLContext:
+    return ssl.create_default_context(cadata=AUTHORITY.certificate_pem.decode())
+
+
+def pem_of(*hosts: str) -> dict[str, bytes]:
+    """A certificate for the hosts and its key."""
+    issued = AUTHORITY.issue_server(hosts, [])
+    return {"tls.crt": issued.certificate_pem, "tls.key": issued.key_pem}
+
+
+def secret(name: str, content: dict[str, bytes]) -> Secret:
+    data = {key: base64.b64encode(value).decode() for key, value in content.items()}
+    return Secret(metadata=ObjectMeta(name=name, namespace=NAMESPACE), type="kubernetes.io/tls", data=data)
+
+
+def secured(of: Ingress, *entries: tuple[str, list[str]]) -> Ingress:
+    of.spec.tls = [IngressTLS(hosts=hosts, secret_name=name, secret_namespace=NAMESPACE) for name, hosts in entries]
+    return of
+
+
+class TestCertificates:
+    async def test_29_plain_http_is_redirected_and_https_is_served(self, world: World) -> None:
+        await world.deploy("secure")
+        await world.client.create(secret("secure", pem_of("secure.com")))
+        await world.apply(
+            secured(
+                ingress("secure", rule("secure.com", to="secure"), http_option="Redirected"),
+                ("secure", ["secure.com"]),
+            )
+        )
+        await world.until_ready("secure")
+        async with world.session.get(
+            f"http://{world.external}/x?y=1", headers={"Host": "secure.com"}, allow_redirects=False
+        ) as response:
+            assert response.status == 301
+            assert response.headers["Location"] == "https://secure.com/x?y=1"
+        assert await world.get_securely("secure.com", trust()) == (200, "secure")
+
+    async def test_40_one_secret_for_two_hosts_and_another_for_a_third(self, world: World) -> None:
+        await world.deploy("names")
+        await world.client.create(secret("two", pem_of("one.com", "two.com")))
+        await world.client.create(secret("three", pem_of("three.com")))
+        of = ingress("names", rule("one.com", to="names"), rule("two.com", to="names"), rule("three.com", to="names"))
+        await world.apply(secured(of, ("two", ["one.com"]), ("two", ["two.com"]), ("three", ["three.com"])))
+        await world.until_ready("names")
+        for host in ("one.com", "two.com", "three.com"):
+            assert await world.get_securely(host, trust()) == (200, "names"), "each with the certificate of its own"
+        assert await world.get("one.com") == (200, "names"), "nobody asked for a redirect"
+        with pytest.raises(aiohttp.ClientError):
+            await world.get_securely("nobody.com", trust())
+
+    async def test_a_renewed_certificate_is_shown_at_once(self, world: World) -> None:
+        await world.deploy("renewed")
+        await world.client.create(secret("renewed", pem_of("old.com")))
+        await world.apply(secured(ingress("renewed", rule("new.com", to="renewed")), ("renewed", ["new.com"])))
+        await world.until_ready("renewed")
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await world.get_securely("new.com", trust())
+        data = secret("renewed", pem_of("new.com")).data
+        await world.client.patch(Secret, "renewed", NAMESPACE, {"data": data})
+
+        async def is_shown() -> bool:
+            try:
+                return await world.get_securely("new.com", trust()) == (200, "renewed")
+            except aiohttp.ClientError:
+                return False
+
+        await eventually(is_shown)
+
+    async def test_39_a_pair_that_is_none_fails_the_ingress_until_it_is_one(self, world: World) -> None:
+        await world.deploy("broken")
+        mixed = {"tls.crt": pem_of("broken.com")["tls.crt"], "tls.key": pem_of("broken.com")["tls.key"]}
+        await world.client.create(secret("broken", mixed))
+        await world.apply(secured(ingress("broken", rule("broken.com", to="broken")), ("broken", ["broken.com"])))
+        failed = await world.until("broken", lambda i: condition(i) == FAILED)
+        assert failed.status.observed_generation == failed.metadata.generation
+        assert (await world.get("broken.com"))[0] == 404
+        await world.client.patch(Secret, "broken", NAMESPACE, {"data": secret("x", pem_of("broken.com")).data})
+        await world.until_ready("broken")
+        assert await world.get_securely("broken.com", trust()) == (200, "broken")
+
+    async def test_39_a_secret_that_is_missing_is_waited_for(self, world: World) -> None:
+        await world.deploy("early")
+        await world.apply(secured(ingress("early", rule("early.com", to="early")), ("early", ["early.com"])))
+        await world.until("early", lambda i: condition(i) == FAILED)
+        await world.client.create(secret("early", pem_of("early.com")))
+        await world.until_ready("early")
+
+    async def test_local_names_have_a_face_of_their_own(self, world: World) -> None:
+        await world.deploy("inside")
+        await world.client.create(secret("inside", pem_of("inside.shop")))
+        of = ingress("inside", rule("inside.shop", to="inside", visibility="ClusterLocal"))
+        await world.apply(secured(of, ("inside", ["inside.shop"])))
+        await world.until_ready("inside")
+        assert await world.get_securely("inside.shop", trust(), local=True) == (200, "inside")
+        with pytest.raises(aiohttp.ClientError):
+            await world.get_securely("inside.shop", trust())
+
+
+class TestHealth:
+    async def test_43_envoys_readiness_is_on_the_internal_face_only(self, world: World) -> None:
+        assert (await world.get("internalkourier", "/ready", local=True))[0] == 200
+        assert (await world.get("internalkourier", "/ready"))[0] == 404
+        assert (await world.get("internalkourier", "/stats", local=True))[0] == 404, "nothing else of Envoy's"
+
+
+class TestOthers:
+    async def test_an_ingress_that_envoy_would_refuse_stops_nobody(self, world: World) -> None:
+        await world.deploy("good")
+        await world.ingress("good", rule("good.com", to="good"))
+        await world.apply(ingress("bad", rule("bad.com", to=[path(split("good", X="a\r\nb"))])))
+        failed = await world.until("bad", lambda i: condition(i) == FAILED)
+        [why] = [c.message for c in failed.status.conditions if c.type == "Ready"]
+        assert why.startswith("spec.rules[0].http.paths[0].splits.appendHeaders: expected text without control")
+        await world.ingress("better", rule("better.com", to="good"))
+        assert await world.get("better.com") == (200, "good")
+        assert not world.logged("configuration_refused")
+
+    async def test_hosts_that_differ_in_case_only_are_one(self, world: World) -> None:
+        await world.deploy("lower")
+        await world.ingress("lower", rule("case.com", to="lower"))
+        await world.apply(ingress("upper", rule("CASE.com", to="lower")))
+        await world.until("upper", lambda i: condition(i, "LoadBalancerReady") == ("False", "DomainConflict"))
+        assert await world.get("CaSe.com") == (200, "lower")
+        assert not world.logged("configuration_refused")
+
+    async def test_a_placeholder_leads_back_to_the_gateway(self, world: World) -> None:
+        await world.deploy("app")
+        await world.ingress(
+            "app", rule("app.shop.svc.cluster.local", to="app", visibility="ClusterLocal"), rule("app.com", to="app")
+        )
+        name = "gateway-internal.knative-serving.svc.cluster.local"
+        port = ServicePort(name="http2", port=80)
+        await world.client.create(service("placeholder", port, type_="ExternalName", external_name=name))
+        mapped = path(split("placeholder", K_Original_Host="vanity.org"))
+        mapped.rewrite_host = "app.shop.svc.cluster.local"
+        await world.ingress("vanity.org", rule("vanity.org", to=[mapped]))
+        assert await world.get("vanity.org") == (200, "app")
+
+    async def test_33_traffic_stays_until_the_new_backend_is_there(self, world: World) -> None:
+        await world.deploy("before")
+        await world.ingress("moves", rule("moves.com", to="before"))
+        await world.apply(ingress("moves", rule("moves.com", to="after")))
+        await world.until("moves", lambda i: i.status.observed_generation == i.metadata.generation)
+        assert await world.get("moves.com") == (200, "before")
+        async with world.load("moves.com", clients=4) as load:
+            await world.deploy("after")
+            await world.until_ready("moves")
+        assert set(load.answers) <= {(200, "before"), (200, "after")}
+        assert await world.get("moves.com") == (200, "after")
+
+
+class TestProbing:
+    async def test_18_the_same_version_is_not_probed_anew_and_a_new_one_ends_the_old(self, world: World) -> None:
+        stuck = [rule("stuck.com", to="nobody")]
+        await world.apply(ingress("stuck", *stuck))
+        await world.until("stuck", lambda i: condition(i) == ("Unknown", "Uninitialized"))
+        await world.client.patch(Ingress, "stuck", NAMESPACE, {"metadata": {"labels": {"seen": "again"}}})
+        await world.deploy("somebody")
+        await world.ingress("stuck", rule("stuck.com", to="somebody"))
+        served = [line for line in world.logged("ingress_served") if line["ingress"] == "stuck"]
+        assert len(served) == 1
+
+
+async def test_45_nothing_is_answered_before_everything_is_translated(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        await world.deploy("web")
+        for number in range(20):
+            await world.apply(ingress(f"i{number}", rule(f"h{number}.com")))
+        xds = tmp_path / "xds"
+        starting = asyncio.get_running_loop().create_task(world.start_gateway())
+        await eventually(xds.exists)
+        await world.start_envoy()
+        # Envoy has its listeners only now: whatever it knows came with the first answers.
+        assert [(await world.get(f"h{number}.com"))[0] for number in range(20)] == [200] * 20
+        await starting
