@@ -8,12 +8,14 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from activator.endpoints import split_address
 from activator.fallback import Fallback
 from activator.load_balancing import LeastInFlight, Target
 from activator.loads import RevisionKey
+from activator.no_wake_paths import NO_WAKE_PATHS, NoWakePaths
+from activator.sse_keepalive import SseKeepalive
 from activator.stat_reporter import Push
 from activator.throttler import Snapshot, Throttler
 from activator.waiting_page import WAITING_PAGE, wants_page
@@ -26,7 +28,9 @@ from proxies.messages import Answer
 from proxies.timeouts import TimeoutLimits
 from proxies.upstream import Endpoint, Pool
 
-__all__ = ["ASLEEP", "QUEUE_FULL", "ActiveRevision", "ColdStart", "NoWakePaths"]
+__all__ = ["ASLEEP", "QUEUE_FULL", "ActiveRevision", "ColdStart"]
+
+T = TypeVar("T")
 
 ASLEEP: Final = Answer.error(503, "the revision is scaled to zero, and this path does not wake it")
 QUEUE_FULL: Final = Answer(
@@ -43,8 +47,6 @@ SERVICE_LABEL: Final = "serving.knative.dev/service"
 CONFIGURATION_LABEL: Final = "serving.knative.dev/configuration"
 COLD_START_HEADER: Final = "serving.knuv.dev/cold-start-header"
 """Annotation of a Revision: `true` for a response header that says how long a request waited."""
-NO_WAKE_PATHS: Final = "serving.knuv.dev/no-wake-paths"
-"""Annotation of a Revision: paths that are not worth a cold start, as `/favicon.ico, /metrics, /.well-known/*`."""
 WAITING_PAGE_ANNOTATION: Final = "serving.knuv.dev/waiting-page"
 """Annotation of a Revision: `true` for a page that browsers are shown until there is a pod."""
 _REMOVED: Final = (headers.REVISION, headers.NAMESPACE, headers.PROBE_HASH)
@@ -53,32 +55,6 @@ _REDIRECTED_PER_TURN: Final = 100
 _HELD_REQUEST_BYTES: Final = 1024
 _HELD_LINE_BYTES: Final = 64
 """What a held request and each of its header lines take beside their own bytes, roughly."""
-
-
-class NoWakePaths:
-    """Paths whose requests are answered 503 while there is no pod, instead of asking for one."""
-
-    __slots__ = ("_paths", "_prefixes")
-
-    def __init__(self, paths: frozenset[bytes], prefixes: tuple[bytes, ...]) -> None:
-        self._paths = paths
-        self._prefixes = prefixes
-
-    @classmethod
-    def read(cls, text: str) -> "NoWakePaths | None":
-        """Read paths between commas; one that ends in `*` is a prefix. None when there are none."""
-        given = [path.strip().encode() for path in text.split(",") if path.strip()]
-        if not given:
-            return None
-        return cls(
-            frozenset(path for path in given if not path.endswith(b"*")),
-            tuple(path[:-1] for path in given if path.endswith(b"*")),
-        )
-
-    def matches(self, target: bytes) -> bool:
-        """Whether the path of a request's target is one of these; the query plays no role."""
-        path = target.partition(b"?")[0]
-        return path in self._paths or path.startswith(self._prefixes)
 
 
 class ColdStart(NamedTuple):
@@ -92,11 +68,13 @@ class ColdStart(NamedTuple):
 class _Route:
     """The way to one pod: its connections, and how heads are edited on it."""
 
-    __slots__ = ("edits", "endpoint")
+    __slots__ = ("edits", "edits_of_begun", "endpoint")
 
-    def __init__(self, endpoint: Endpoint, edits: HeadEdits) -> None:
+    def __init__(self, endpoint: Endpoint, edits: HeadEdits, edits_of_begun: HeadEdits) -> None:
         self.endpoint = endpoint
         self.edits = edits
+        self.edits_of_begun = edits_of_begun
+        """Of requests whose responses have begun, so that it is too late to say how a body is encoded."""
 
 
 class ActiveRevision:
@@ -119,6 +97,7 @@ class ActiveRevision:
         "attributes",
         "cold_started",
         "first_push",
+        "keepalive",
         "key",
         "limits",
         "no_wake",
@@ -180,9 +159,11 @@ class ActiveRevision:
         self._tells_clients = revision.metadata.annotations.get(COLD_START_HEADER) == "true"
         self._has_page = revision.metadata.annotations.get(WAITING_PAGE_ANNOTATION) == "true"
         self.no_wake = NoWakePaths.read(revision.metadata.annotations.get(NO_WAKE_PATHS, ""))
-        self._fallback = self._read_fallback(revision.metadata.annotations)
+        self._fallback = self._read(Fallback.read, revision.metadata.annotations)
         self._fallback_timer: asyncio.TimerHandle | None = None
         """Runs only while requests wait that may be sent elsewhere."""
+        self.keepalive = self._read(SseKeepalive.read, revision.metadata.annotations)
+        """For clients of event streams; None unless asked for."""
         self.cold_started: Callable[[ColdStart], None] | None = None
         """Told of each cold start."""
         self._reported_s = 0.0
@@ -200,7 +181,10 @@ class ActiveRevision:
         """Send an exchange that has a place on `target` there."""
         route = self._routes.get(target.address) or self._open(target.address)
         exchange.unreached = self._unreached
-        exchange.forward(route.endpoint, route.edits)
+        edits = route.edits
+        if self.keepalive is not None and self.keepalive.pass_on(exchange):
+            edits = route.edits_of_begun
+        exchange.forward(route.endpoint, edits)
 
     def hold(self, exchange: Exchange) -> None:
         """An exchange waits: account for what it holds, from here on with all that is read of it.
@@ -216,13 +200,16 @@ class ActiveRevision:
             exchange.response_lines = _cold_start_line
         if self._fallback is not None and self._fallback_timer is None:
             self._redirect_after(exchange.arrived_s + self._fallback.after_s)
+        if self.keepalive is not None:
+            self.keepalive.hold(exchange)
         request = exchange.request
         lines = sum(2 * len(field.line) + _HELD_LINE_BYTES for field in request.fields)
         self._hold_more(exchange, _HELD_REQUEST_BYTES + len(request.target) + lines + exchange.pending_bytes)
 
-    def _read_fallback(self, annotations: Mapping[str, str]) -> Fallback | None:
+    def _read(self, read: Callable[[Mapping[str, str]], T | None], annotations: Mapping[str, str]) -> T | None:
+        """What annotations ask for; what is wrong with them is said, and counts as absent."""
         try:
-            return Fallback.read(annotations)
+            return read(annotations)
         except ValueError as error:
             self._log.warning("annotation_ignored", **self._names, error=str(error))
             return None
@@ -326,18 +313,15 @@ class ActiveRevision:
             route.endpoint.close()
 
     def _open(self, address: str) -> _Route:
-        edits = {b"K-Proxy-Request": b"activator"}
+        added = {b"K-Proxy-Request": b"activator"}
         if self._passthrough_host:
-            edits[b"K-Passthrough-Lb"] = b"true"
-        route = self._routes[address] = _Route(
-            self._pool.endpoint(*split_address(address)),
-            HeadEdits(
-                remove=_REMOVED,
-                set=edits,
-                host=self._passthrough_host or address.encode(),
-                host_rule=HostRule.SAVE,
-            ),
+            added[b"K-Passthrough-Lb"] = b"true"
+        host = self._passthrough_host or address.encode()
+        edits, edits_of_begun = (
+            HeadEdits(remove=removed, set=added, host=host, host_rule=HostRule.SAVE)
+            for removed in (_REMOVED, (*_REMOVED, b"accept-encoding"))
         )
+        route = self._routes[address] = _Route(self._pool.endpoint(*split_address(address)), edits, edits_of_begun)
         return route
 
 

@@ -89,6 +89,8 @@ class ActivatorPolicy:
             return
         now_s = exchange.clock()
         self._loads.request_out(revision.key, now_s)
+        if revision.keepalive is not None:
+            revision.keepalive.forget(exchange)
         if self._measure is not None:
             self._measure(exchange, revision, now_s)
         outcome = exchange.outcome

@@ -114,6 +114,8 @@ class Pod:
         self.changed = asyncio.Condition()
         self.answer = b""
         """Raw bytes instead of the ordinary response; the connection is closed behind them."""
+        self.answers_by_target: dict[str, bytes] = {}
+        """The same for requests with that target."""
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
 
@@ -173,8 +175,9 @@ class Pod:
             await self.gate.wait()
         finally:
             self.active -= 1
-        if self.answer:
-            writer.write(self.answer)
+        answer = self.answers_by_target.get(message.first_line.split(" ")[1], self.answer)
+        if answer:
+            writer.write(answer)
             await writer.drain()
             raise ConnectionResetError
         writer.write(b"HTTP/1.1 %d OK\r\nContent-Length: %d\r\n\r\n%s" % _with_length(200, self.name.encode()))
