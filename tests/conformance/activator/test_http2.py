@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from proxies.http2.errors import CANCEL
-from tests.conformance.activator.world import World, activator, surroundings
+from tests.conformance.activator.world import Pod, World, activator, surroundings
 from tests.support.http2 import App, Peer, running_app
 
 TRUSTED = {"mesh-compatibility-mode": "disabled"}
@@ -14,12 +14,9 @@ TRUSTED = {"mesh-compatibility-mode": "disabled"}
 REVISION = (("knative-serving-namespace", "ns"), ("knative-serving-revision", "rev"))
 
 
-class AppPod:
+def pod_of(app: App) -> Pod:
     """An app of HTTP/2 in place of a pod, as `World.endpoints` wants it."""
-
-    def __init__(self, app: App) -> None:
-        self.host = "127.0.0.1"
-        self.port = app.port
+    return Pod("127.0.0.1", "app", port=app.port)
 
 
 async def connect(world: World, port: int = 8012) -> Peer:
@@ -45,7 +42,7 @@ async def answer_all(app: App) -> None:
 @pytest.mark.parametrize("port", [8012, 8013])
 async def test_statement_19_an_http2_request_reaches_the_pod_as_http2(port: int) -> None:
     async with activator(network=TRUSTED) as world, running_app() as app:
-        await world.endpoints(ready=[AppPod(app)])
+        await world.endpoints(ready=[pod_of(app)])
         client = await connect(world, port)
         client.request(1, *REVISION, method="POST", done=False)
         client.data(1, b"order", done=True)
@@ -82,7 +79,7 @@ async def test_statement_40_ten_thousand_and_five_hundred_requests_wait_and_none
             for stream in streams:
                 client.request(stream, *REVISION)
         await world.autoscaler.heard_of(10_500)
-        await world.endpoints(ready=[AppPod(app)])
+        await world.endpoints(ready=[pod_of(app)])
         answering = asyncio.get_running_loop().create_task(answer_all(app))
         statuses = Counter([(await client.response(stream))[0] for client in clients for stream in streams])
         assert statuses == {200: 10_500}
@@ -97,7 +94,7 @@ async def test_statement_52_a_waiting_stream_that_is_cancelled_is_not_forwarded_
         await world.autoscaler.heard_of(2)
         client.reset(1, CANCEL)
         await world.autoscaler.heard_of(1)
-        await world.endpoints(ready=[AppPod(app)])
+        await world.endpoints(ready=[pod_of(app)])
         pod = await app.accepted()
         fields, _, stream = await pod.fields()
         assert fields[":path"] == "/3"
@@ -109,7 +106,7 @@ async def test_statement_52_a_waiting_stream_that_is_cancelled_is_not_forwarded_
 async def test_streams_of_one_connection_are_requests_of_their_own() -> None:
     async with activator(network=TRUSTED) as world, running_app() as first, running_app() as second:
         await world.revision("narrow", cc=1)
-        await world.endpoints(ready=[AppPod(first), AppPod(second)], name="narrow")
+        await world.endpoints(ready=[pod_of(first), pod_of(second)], name="narrow")
         client = await connect(world)
         for stream in (1, 3, 5):
             client.request(stream, REVISION[0], ("knative-serving-revision", "narrow"), path=f"/{stream}")
@@ -126,3 +123,24 @@ async def test_streams_of_one_connection_are_requests_of_their_own() -> None:
         pods[0].head(running[0][2], (":status", "200"), done=True)
         pods[1].head(stream, (":status", "200"), done=True)
         assert [await client.response(number) for number in (1, 3, 5)] == [(200, b"")] * 3
+
+
+async def test_a_stream_that_a_pod_refuses_goes_to_another_one() -> None:
+    async with activator(network=TRUSTED) as world, running_app() as app:
+        await world.revision("narrow", cc=1)
+        gone = await world.pod(10, listens=False)
+        client = await connect(world)
+        named = (REVISION[0], ("knative-serving-revision", "narrow"))
+        # Both wait, so each pod gets one of them.
+        for stream in (1, 3):
+            client.request(stream, *named, method="POST", done=False)
+            client.data(stream, b"order", done=True)
+        await world.autoscaler.heard_of(2)
+        await world.endpoints(ready=[gone, pod_of(app)], name="narrow")
+        pod = await app.accepted()
+        for _ in range(2):
+            _, _, stream = await pod.fields()
+            assert await pod.body(stream) == b"order"
+            pod.head(stream, (":status", "200"), done=True)
+        assert [await client.response(number) for number in (1, 3)] == [(200, b"")] * 2
+        assert (await world.logged("pod_suspect"))["pod"] == f"{gone.host}:{gone.port}"
