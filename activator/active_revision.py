@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from activator.endpoints import split_address
 from activator.fallback import Fallback
@@ -27,6 +27,10 @@ from proxies.logs import Logger
 from proxies.messages import Answer
 from proxies.timeouts import TimeoutLimits
 from proxies.upstream import Endpoint, Pool
+
+if TYPE_CHECKING:
+    from activator.traces import Traces
+    from proxies.traced import TraceEdits
 
 __all__ = ["ASLEEP", "QUEUE_FULL", "ActiveRevision", "ColdStart"]
 
@@ -65,16 +69,35 @@ class ColdStart(NamedTuple):
     first byte of its response, `total`: all of it."""
 
 
+class Wakened(NamedTuple):
+    """When the revision was woken last; monotonic times in seconds."""
+
+    reported_s: float
+    """The autoscaler was told of the first request; 0: it was not."""
+    capacity_s: float
+    """There was a pod."""
+
+
 class _Route:
     """The way to one pod: its connections, and how heads are edited on it."""
 
-    __slots__ = ("edits", "edits_of_begun", "endpoint")
+    __slots__ = ("edits", "edits_of_begun", "endpoint", "trace_edits")
 
     def __init__(self, endpoint: Endpoint, edits: HeadEdits, edits_of_begun: HeadEdits) -> None:
         self.endpoint = endpoint
         self.edits = edits
         self.edits_of_begun = edits_of_begun
         """Of requests whose responses have begun, so that it is too late to say how a body is encoded."""
+        self.trace_edits: dict[HeadEdits, TraceEdits] = {}
+
+    def traced(self, edits: HeadEdits) -> "TraceEdits":
+        """Return how heads of requests in traces are edited where others are by `edits`."""
+        found = self.trace_edits.get(edits)
+        if found is None:
+            from proxies.traced import TraceEdits
+
+            found = self.trace_edits[edits] = TraceEdits(edits)
+        return found
 
 
 class ActiveRevision:
@@ -102,7 +125,9 @@ class ActiveRevision:
         "limits",
         "no_wake",
         "throttler",
+        "traces",
         "uid",
+        "wakened",
     )
 
     def __init__(
@@ -167,6 +192,9 @@ class ActiveRevision:
         self.cold_started: Callable[[ColdStart], None] | None = None
         """Told of each cold start."""
         self._reported_s = 0.0
+        self.traces: Traces | None = None
+        """Told of what is forwarded, if requests are traced."""
+        self.wakened: Wakened | None = None
 
     @property
     def is_stuck(self) -> bool:
@@ -184,7 +212,8 @@ class ActiveRevision:
         edits = route.edits
         if self.keepalive is not None and self.keepalive.pass_on(exchange):
             edits = route.edits_of_begun
-        exchange.forward(route.endpoint, edits)
+        traces = self.traces
+        exchange.forward(route.endpoint, edits if traces is None else traces.edits(exchange, route.traced(edits)))
 
     def hold(self, exchange: Exchange) -> None:
         """An exchange waits: account for what it holds, from here on with all that is read of it.
@@ -286,6 +315,8 @@ class ActiveRevision:
             arrived_at = changed_at - (first.clock() - first.arrived_s)
             sent_at = self.first_push.sent_at if self.first_push is not None else None
             self._reported_s = max(sent_at - arrived_at, 0.0) if sent_at is not None else -1.0
+            reported_s = first.arrived_s + self._reported_s if sent_at is not None else 0.0
+            self.wakened = Wakened(reported_s, first.forwarded_s)
             self._log.info(
                 "cold_start_released",
                 **self._names,

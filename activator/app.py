@@ -8,7 +8,7 @@ but for the probe of a pod that does not listen yet.
 
 import asyncio
 import gc
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from activator.active_revision import ActiveRevision
 from activator.audit import Audit
@@ -20,6 +20,7 @@ from activator.pod_states import ProbeSettings
 from activator.policy import ActivatorPolicy
 from activator.revisions import Revisions
 from activator.stat_reporter import StatReporter
+from activator.telemetry import Telemetry
 from activator.waker import Waker
 from kube.client import Client
 from kube.errors import ApiUnreachable, NotFound
@@ -27,16 +28,12 @@ from kube.informer import Informer
 from kube.log_level import LogLevel
 from kube.models.core import ConfigMap
 from kube.resolve import Resolver
-from kube.telemetry import Exporter, MetricsExport, resource_attributes
 from proxies.environment import ConfigError
 from proxies.logs import Logger
 from proxies.messages import Answer
 from proxies.server import Server
 from proxies.upstream import DIAL_ATTEMPTS, Pool
 from proxies.wire.stat import Stat, StatMessage
-
-if TYPE_CHECKING:
-    from activator.metrics import ActivatorMetrics
 
 __all__ = ["App"]
 
@@ -69,8 +66,7 @@ class App:
         self._tick_timer: asyncio.TimerHandle | None = None
         self._logging: Informer[ConfigMap] | None = None
         self._audit: Audit | None = None
-        self._metrics: ActivatorMetrics | None = None
-        self._exporter: Exporter | None = None
+        self._telemetry = Telemetry(self._client, config, self._log)
         self._debug: DebugServer | None = None
 
     async def start(self) -> None:
@@ -107,7 +103,7 @@ class App:
         )
         host = f"autoscaler.{config.system_namespace}.svc.{config.cluster_domain}"
         self._reporter = StatReporter(resolver, host, self._log)
-        await self._start_metrics()
+        await self._telemetry.start(self._revisions, self._reporter)
         await self._revisions.start()
         self._reporter.start()
         if config.wake_s and not config.is_strict:
@@ -125,7 +121,7 @@ class App:
             cluster_domain=config.cluster_domain,
             report_first=self._report_first,
             health=self._health,
-            measure=self._metrics.ended if self._metrics is not None else None,
+            observers=self._telemetry.observers,
         )
         self._server = Server(loop, policy, takes_http2=True)
         for port in PORTS:
@@ -148,8 +144,7 @@ class App:
             self._tick_timer.cancel()
         if self._waker is not None:
             await self._waker.stop()
-        if self._exporter is not None:
-            await self._exporter.stop()
+        await self._telemetry.stop()
         if self._debug is not None:
             await self._debug.stop()
         if self._audit is not None:
@@ -191,36 +186,6 @@ class App:
                 return NetworkConfig.from_data(found.data)
         raise AssertionError("unreachable")
 
-    async def _start_metrics(self) -> None:
-        """Export metrics if that is asked for; until then nothing of it is loaded."""
-        config = self.config
-        name, variables = config.observability_config_map, config.telemetry
-        try:
-            data = (await self._client.get(ConfigMap, name, config.system_namespace)).data
-        except NotFound:
-            data = {}
-        export = MetricsExport.read(data, variables, config_map=name)
-        if export.missing_protocol:
-            self._log.warning("metrics_off", protocol=export.missing_protocol, expected="prometheus or http/protobuf")
-        if not export.is_on:
-            return
-        from activator.metrics import ActivatorMetrics
-        from proxies.metrics.instruments import Registry
-        from proxies.metrics.process import add_runtime_metrics
-
-        assert self._revisions is not None
-        assert self._reporter is not None
-        attributes = resource_attributes(
-            "activator", namespace=config.system_namespace, pod_name=config.pod_name, variables=variables
-        )
-        registry = Registry(attributes)
-        self._metrics = ActivatorMetrics(registry, revisions=self._revisions.by_key, reporter=self._reporter)
-        self._revisions.cold_started = self._metrics.cold_started
-        add_runtime_metrics(registry)
-        exporter = export.exporter(registry, bind_address=config.bind_address or "", log=self._log)
-        await exporter.start()
-        self._exporter = exporter
-
     def _health(self) -> Answer:
         if self._is_draining:
             return _DRAINING
@@ -242,9 +207,8 @@ class App:
 
     def _report_first(self, revision: ActiveRevision) -> None:
         assert self._reporter is not None
-        if self._metrics is not None:
-            self._metrics.reported([Load(revision.key, FIRST_CONCURRENCY, FIRST_COUNT)])
         load = Load(revision.key, FIRST_CONCURRENCY, FIRST_COUNT)
+        self._telemetry.reported([load])
         revision.first_push = self._reporter.push([self._message(load)])
 
     def _tick(self) -> None:
@@ -252,8 +216,7 @@ class App:
         assert self._reporter is not None
         self._tick_timer = loop.call_later(_REPORT_S, self._tick)
         loads = self._loads.report(loop.time())
-        if self._metrics is not None:
-            self._metrics.reported(loads)
+        self._telemetry.reported(loads)
         if loads:
             self._reporter.push([self._message(load) for load in loads])
         assert self._revisions is not None

@@ -100,11 +100,12 @@ class ActivatorMetrics:
             if load.key in self._revisions:
                 self._concurrency[load.key] = load.concurrency
 
-    def ended(self, exchange: Exchange, revision: ActiveRevision, now_s: float) -> None:
-        """A counted exchange is over."""
+    def ended(self, exchange: Exchange, revision: ActiveRevision | None, now_s: float) -> None:
+        """An exchange is over; `revision`: None if it is not known, or sleeps on."""
         request = exchange.request
         outcome = exchange.outcome
-        key = (revision.key, request.method, request.version, exchange.status, outcome, exchange.responded_s > 0)
+        name = None if revision is None else revision.key
+        key = (name, request.method, request.version, exchange.status, outcome, exchange.responded_s > 0)
         found = self._classes.get(key)
         if found is None:
             if len(self._classes) >= _CLASSES_MAX:
@@ -141,14 +142,14 @@ class ActivatorMetrics:
                 namespace, name = key.namespace.decode(), key.name.decode()
                 yield {"k8s.namespace.name": namespace, "kn.revision.name": name}, number
 
-    def _class_of(self, exchange: Exchange, revision: ActiveRevision) -> _Class:
+    def _class_of(self, exchange: Exchange, revision: ActiveRevision | None) -> _Class:
         request = exchange.request
         common: Attributes = {
             "http.request.method": request.method.decode() if request.method in _METHODS else "_OTHER",
             "url.scheme": "http",
             "network.protocol.name": "http",
             "network.protocol.version": request.version,
-            **revision.attributes,
+            **({} if revision is None else revision.attributes),
         }
         status = exchange.status or _STATUS_OF_NOBODY
         served_as = {**common, "http.response.status_code": status}

@@ -14,7 +14,7 @@
 Source: spec activator.md 5 to 8.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from activator.active_revision import ASLEEP, QUEUE_FULL, ActiveRevision
 from activator.classification import Classifier, KubeletProbe, not_found
@@ -38,18 +38,19 @@ class ActivatorPolicy:
         cluster_domain: str,
         report_first: Callable[[ActiveRevision], None],
         health: Callable[[], Answer],
-        measure: Callable[[Exchange, ActiveRevision, float], None] | None = None,
+        observers: Sequence[Callable[[Exchange, ActiveRevision | None, float], None]] = (),
     ) -> None:
         """`report_first`: tell the autoscaler of a first request; `health`: the answer to the kubelet.
 
-        `measure`: told of each exchange of a revision that has ended, and when.
+        `observers`: those in it at that moment are told of each exchange that has ended and was no probe, of its
+        revision if that is known and not asleep, and when.
         """
         self._revisions = revisions
         self._loads = loads
         self._classifier = Classifier(cluster_domain)
         self._report_first = report_first
         self._health = health
-        self._measure = measure
+        self._observers = observers
 
     def admit(self, exchange: Exchange) -> None:
         """A request is here."""
@@ -85,14 +86,17 @@ class ActivatorPolicy:
     def ended(self, exchange: Exchange) -> None:
         """A request is over, however it ended."""
         revision = exchange.context
-        if not isinstance(revision, ActiveRevision):
-            return
         now_s = exchange.clock()
+        if not isinstance(revision, ActiveRevision):
+            if self._observers and isinstance(exchange.request.derived.plan, RevisionKey):
+                for observe in self._observers:
+                    observe(exchange, None, now_s)
+            return
         self._loads.request_out(revision.key, now_s)
         if revision.keepalive is not None:
             revision.keepalive.forget(exchange)
-        if self._measure is not None:
-            self._measure(exchange, revision, now_s)
+        for observe in self._observers:
+            observe(exchange, revision, now_s)
         outcome = exchange.outcome
         if outcome is not Outcome.COMPLETE:
             if outcome is Outcome.ANSWERED:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from activator.active_revision import ActiveRevision, ColdStart
 from activator.endpoints import (
@@ -31,6 +31,9 @@ from kube.models.meta import Resource
 from kube.models.serving import Revision
 from proxies.logs import Logger
 from proxies.upstream import Pool
+
+if TYPE_CHECKING:
+    from activator.traces import Traces
 
 __all__ = ["Revisions"]
 
@@ -72,6 +75,8 @@ class Revisions:
         """For the request path: one look-up."""
         self.cold_started: Callable[[ColdStart], None] | None = None
         """Told of each cold start; set before `start`."""
+        self.traces: Traces | None = None
+        """Told of what is forwarded; set before `start`."""
         self._pool = pool
         self._own_address = own_address
         self._passthrough = probe_settings.passthrough
@@ -196,6 +201,7 @@ class Revisions:
             log=self._log,
         )
         active.cold_started = self.cold_started
+        active.traces = self.traces
         return active
 
     def _publish(self, key: tuple[str, str], backends: Backends) -> None:

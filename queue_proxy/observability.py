@@ -31,14 +31,7 @@ PROFILING_PORT: Final = 8008
 _EXPORT_INTERVAL_S: Final = 60.0
 """OpenTelemetry's default where `exportInterval` is absent or 0."""
 
-REQUEST_LOG_TEMPLATE: Final = (
-    '{"httpRequest": {"requestMethod": "{{.Request.Method}}", "requestUrl": "{{js .Request.RequestURI}}", '
-    '"requestSize": "{{.Request.ContentLength}}", "status": {{.Response.Code}}, "responseSize": "{{.Response.Size}}", '
-    '"userAgent": "{{js .Request.UserAgent}}", "remoteIp": "{{js .Request.RemoteAddr}}", '
-    '"serverIp": "{{.Revision.PodIP}}", "referer": "{{js .Request.Referer}}", "latency": "{{.Response.Latency}}s", '
-    '"protocol": "{{.Request.Proto}}"}, "traceId": "{{.TraceID}}"}\n'
-)
-"""One line of JSON in the fields of spec queue-proxy.md 19."""
+_TEMPLATE: Final = "requestLogTemplate"
 
 
 class Protocol(Enum):
@@ -102,8 +95,8 @@ class Observability(NamedTuple):
     """`PROFILING_PORT`."""
     request_log: bool = False
     """`enableRequestLog`."""
-    request_log_template: str = REQUEST_LOG_TEMPLATE
-    """`requestLogTemplate`: Go's text/template."""
+    request_log_template: str | None = None
+    """`requestLogTemplate`: Go's text/template. None: the default one."""
     probe_request_log: bool = False
     """`enableProbeRequestLog`: probes are logged, too."""
     service_name: str = ""
@@ -177,7 +170,7 @@ def _decode(text: str) -> Observability:
         ),
         profiling=profiling == "enabled",
         request_log=settings.boolean("enableRequestLog"),
-        request_log_template=settings.text("requestLogTemplate", REQUEST_LOG_TEMPLATE),
+        request_log_template=None if settings.get(_TEMPLATE) is None else settings.text(_TEMPLATE),
         probe_request_log=settings.boolean("enableProbeRequestLog"),
     )
 

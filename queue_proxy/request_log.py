@@ -11,7 +11,7 @@ from proxies.gotemplate.template import TemplateError
 from proxies.headers import Edits
 from proxies.logs import Logger
 from proxies.messages import RequestHead
-from proxies.request_log.line_writer import LineWriter, template_of
+from proxies.request_log.line_writer import DEFAULT_TEMPLATE, LineWriter, template_of
 from proxies.request_log.logged_exchange import LoggedExchange, LoggedHeader, LoggedRevision, Sight, is_probe, text
 from proxies.stdout import StdoutLines
 from queue_proxy.policy import APP_EDITS
@@ -46,8 +46,13 @@ class RequestLog:
     probe_ended = ended
 
 
-def writer_of(template: str, output: StdoutLines, logger: Logger) -> LineWriter | None:
-    """Return who writes in `requestLogTemplate`; None where it is empty or no template, which `logger` hears."""
+def writer_of(template: str | None, output: StdoutLines, logger: Logger) -> LineWriter | None:
+    """Return who writes in `requestLogTemplate` (None: the default one); None where it is empty or no template.
+
+    `logger` hears of the latter.
+    """
+    if template is None:
+        template = DEFAULT_TEMPLATE
     if not template:
         return None
     try:

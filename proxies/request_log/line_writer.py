@@ -3,13 +3,24 @@
 Source: spec queue-proxy.md 19; knative/serving `pkg/http/request_log.go`.
 """
 
+from typing import Final
+
 from proxies.gotemplate.template import RenderError, Template
 from proxies.gotemplate.values import text_of
 from proxies.logs import Logger
 from proxies.request_log.logged_exchange import LoggedExchange
 from proxies.stdout import StdoutLines
 
-__all__ = ["LineWriter", "template_of"]
+__all__ = ["DEFAULT_TEMPLATE", "LineWriter", "template_of"]
+
+DEFAULT_TEMPLATE: Final = (
+    '{"httpRequest": {"requestMethod": "{{.Request.Method}}", "requestUrl": "{{js .Request.RequestURI}}", '
+    '"requestSize": "{{.Request.ContentLength}}", "status": {{.Response.Code}}, "responseSize": "{{.Response.Size}}", '
+    '"userAgent": "{{js .Request.UserAgent}}", "remoteIp": "{{js .Request.RemoteAddr}}", '
+    '"serverIp": "{{.Revision.PodIP}}", "referer": "{{js .Request.Referer}}", "latency": "{{.Response.Latency}}s", '
+    '"protocol": "{{.Request.Proto}}"}, "traceId": "{{.TraceID}}"}\n'
+)
+"""One line of JSON in the fields of spec queue-proxy.md 19."""
 
 
 def template_of(text: str) -> Template:

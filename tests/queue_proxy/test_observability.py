@@ -7,6 +7,7 @@ import pytest
 
 from proxies.environment import ConfigError
 from proxies.metrics.scraped import Listener
+from proxies.request_log.line_writer import DEFAULT_TEMPLATE
 from queue_proxy.config import Config
 from queue_proxy.observability import (
     NOTHING,
@@ -76,7 +77,7 @@ def test_keys_count_in_any_case_as_go_reads_them() -> None:
 
 
 def test_the_default_template_gives_a_line_of_json() -> None:
-    template = NOTHING.request_log_template
+    template = DEFAULT_TEMPLATE
     assert template.endswith("}\n")
     assert template.count("\n") == 1
     line = template.replace("{{.Response.Code}}", "200")

@@ -61,13 +61,19 @@ async def test_statement_70_waiting_and_running_requests_are_told_apart() -> Non
             assert series[f'knuv_cold_start_seconds_count{{phase="{phase}"}}'] == 1
 
 
-async def test_probes_and_unknown_revisions_are_not_measured() -> None:
+async def test_probes_are_not_measured_and_unknown_revisions_without_their_names() -> None:
     async with surroundings(network={}, observability=PROMETHEUS) as world:
         await world.start()
         assert (await world.get(headers=[("K-Network-Probe", "activator")])).status == 200
         assert (await world.get()).status == 404
         series = await scrape(world)
-        assert not [name for name in series if name.startswith(("http_", "kn_revision", "knuv_cold"))]
+        assert not [name for name in series if name.startswith(("kn_revision", "knuv_cold", "http_client"))]
+        counts = {name: value for name, value in series.items() if name.startswith("http_") and "_count{" in name}
+        assert len(counts) == 3
+        for name, value in counts.items():
+            assert 'http_response_status_code="404"' in name
+            assert "kn_" not in name.partition("{")[2]
+            assert value == 1
 
 
 async def test_statement_71_the_connection_to_the_autoscaler_is_told() -> None:

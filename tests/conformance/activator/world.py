@@ -316,6 +316,8 @@ class World:
     """The activator's log lines."""
     stderr: list[str] = field(default_factory=list)
     """What it said that is no log line."""
+    stdout: int | None = None
+    """Where its standard output goes; None: to ours."""
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -334,7 +336,10 @@ class World:
     async def spawn(self) -> asyncio.subprocess.Process:
         """Start the activator's process."""
         self.process = process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "activator"), env=self.environ, stderr=asyncio.subprocess.PIPE
+            *(sys.executable, "-m", "activator"),
+            env=self.environ,
+            stdout=self.stdout,
+            stderr=asyncio.subprocess.PIPE,
         )
         self._reading = asyncio.get_running_loop().create_task(self._read_log(process))
         return process

@@ -5,44 +5,17 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
 from tests.support.http import App, Call, fetch, running_app
-from tests.support.otlp import ExportTraceServiceRequest, ExportTraceServiceResponse
 from tests.support.processes import eventually
 from tests.support.queue_proxy import QueueProxy, running_queue_proxy
+from tests.support.trace_collector import Collector
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"
 TRACEPARENT = f"traceparent: 00-{TRACE}-{PARENT}-01"
-
-
-class Collector:
-    """What a collector of traces has received."""
-
-    def __init__(self) -> None:
-        self.bodies: list[bytes] = []
-        self.paths: list[str] = []
-
-    async def take(self, call: Call) -> None:
-        body, _ = await call.body()
-        self.bodies.append(body)
-        self.paths.append(call.target)
-        await call.respond(
-            200, ExportTraceServiceResponse().SerializeToString(), "Content-Type: application/x-protobuf"
-        )
-
-    def spans(self) -> list[Any]:
-        messages = [ExportTraceServiceRequest.FromString(body) for body in self.bodies]
-        return [
-            span
-            for message in messages
-            for resource in message.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
 
 
 @asynccontextmanager
