@@ -1,11 +1,34 @@
-"""`python -m controller`."""
+"""`python -m controller` reconciles; `python -m controller webhook` defaults and checks what is written."""
 
+import argparse
 import os
 import sys
+from collections.abc import Mapping
 
-from controller.app import App
-from controller.config import Config
-from kube.service import run_service
+from kube.service import Service, run_service
+
+
+def main() -> int:
+    """Command line; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m controller", description=__doc__)
+    parser.add_argument("role", nargs="?", choices=["webhook"], help="be the admission webhook instead")
+    role = parser.parse_args().role
+    return run_service(role or "controller", _webhook if role else _controller, os.environ)  # noqa: TID251
+
+
+def _controller(environ: Mapping[str, str]) -> Service:
+    from controller.app import App
+    from controller.config import Config
+
+    return App(Config.from_env(environ))
+
+
+def _webhook(environ: Mapping[str, str]) -> Service:
+    from controller.config import WebhookConfig
+    from controller.webhook import WebhookApp
+
+    return WebhookApp(WebhookConfig.from_env(environ))
+
 
 if __name__ == "__main__":
-    sys.exit(run_service("controller", lambda environ: App(Config.from_env(environ)), os.environ))  # noqa: TID251
+    sys.exit(main())

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from kube.config import ApiConfig
 from proxies.environment import Environment
 
-__all__ = ["Config"]
+__all__ = ["Config", "ListenAddress", "WebhookConfig"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,57 @@ class Config:
             system_namespace=reading.filled("SYSTEM_NAMESPACE"),
             cluster_domain=reading.text("CLUSTER_DOMAIN", "cluster.local") or "cluster.local",
             pod_name=reading.text("POD_NAME", ""),
+        )
+        reading.finish()
+        return config
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """A host and a port; port 0: any that is free."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> "ListenAddress":
+        """`host:port`, or `:port` for all addresses. Raises `ValueError`."""
+        host, colon, port = text.rpartition(":")
+        if not colon or not port.isascii() or not port.isdigit() or int(port) >= 1 << 16:
+            raise ValueError("expected host:port")
+        return cls(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - what an empty host says
+
+
+_WEBHOOK = ListenAddress("0.0.0.0", 8443)  # noqa: S104 - the API server is on another machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookConfig:
+    """What one webhook server is told at start."""
+
+    api: ApiConfig
+    """The Kubernetes API. `KUBECONFIG`, or the in-cluster files."""
+    system_namespace: str
+    """Where the ConfigMaps are. `SYSTEM_NAMESPACE`."""
+    certificate_directory: Path
+    """A mounted Secret with `tls.crt` and `tls.key` for the Service's name; read again when it changes.
+    `KNUV_WEBHOOK_TLS_DIRECTORY`."""
+    address: ListenAddress
+    """Where it listens. `KNUV_WEBHOOK_ADDRESS`; default: port 8443 of all addresses, or of `WEBHOOK_PORT`."""
+    cluster_domain: str = "cluster.local"
+    """`CLUSTER_DOMAIN`."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "WebhookConfig":
+        """Read the environment. Raises `ConfigError` with everything that is wrong."""
+        reading = Environment(environ)
+        port = reading.parsed("WEBHOOK_PORT", lambda text: ListenAddress.parse(f":{text}"), _WEBHOOK, _WEBHOOK)
+        config = cls(
+            api=ApiConfig.read(reading, environ),
+            system_namespace=reading.filled("SYSTEM_NAMESPACE"),
+            certificate_directory=Path(reading.filled("KNUV_WEBHOOK_TLS_DIRECTORY")),
+            address=reading.parsed("KNUV_WEBHOOK_ADDRESS", ListenAddress.parse, port, port),
+            cluster_domain=reading.text("CLUSTER_DOMAIN", "cluster.local") or "cluster.local",
         )
         reading.finish()
         return config

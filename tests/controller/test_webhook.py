@@ -1,0 +1,247 @@
+"""The webhook server: AdmissionReviews over TLS, answered as the local stack's admission answers."""
+
+import asyncio
+import base64
+import copy
+import json
+import os
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from controller.admission import Admission
+from controller.config import ListenAddress, WebhookConfig
+from controller.webhook import WebhookApp, patch_between
+from kube.client import Client
+from kube.models.core import ConfigMap, Namespace
+from kube.models.meta import ObjectMeta
+from local_cluster.apiserver.certificates import CertificateAuthority
+from proxies.environment import ConfigError
+from proxies.logs import Logger
+from tests.controller.writes import Write, route, service
+from tests.support.api import running_api_server
+
+SYSTEM = "knative-serving"
+HOST = "webhook.knative-serving.svc"
+AUTHORITY = CertificateAuthority.create()
+Json = dict[str, Any]
+
+
+class Server:
+    """A running webhook, and its API."""
+
+    def __init__(self, app: WebhookApp, client: Client, session: aiohttp.ClientSession) -> None:
+        self.app = app
+        self.client = client
+        self.session = session
+
+    async def post(self, path: str, body: object) -> tuple[int, Any]:
+        async with self.session.post(
+            f"https://127.0.0.1:{self.app.port}{path}", json=body, ssl=trust(), server_hostname=HOST
+        ) as response:
+            is_json = response.content_type == "application/json"
+            return response.status, await response.json() if is_json else await response.text()
+
+    async def ask(self, path: str, write: Write) -> Json:
+        """The response within the review that is answered."""
+        status, answer = await self.post(path, review(write))
+        assert status == 200, answer
+        assert answer["kind"] == "AdmissionReview"
+        assert answer["response"]["uid"] == "u-1"
+        found: Json = answer["response"]
+        return found
+
+
+def trust() -> ssl.SSLContext:
+    return ssl.create_default_context(cadata=AUTHORITY.certificate_pem.decode())
+
+
+def review(write: Write) -> Json:
+    asked = {
+        "uid": "u-1",
+        "kind": {"group": write.group, "version": "v1", "kind": write.kind},
+        "operation": write.operation or "CREATE",
+        "namespace": write.namespace,
+        "name": write.name,
+        "userInfo": {"username": write.username},
+        "object": write.object,
+        "oldObject": write.old_object or None,
+    }
+    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": asked}
+
+
+def defaulted(obj: Json) -> Write:
+    """A Service that has been through the first webhook."""
+    return Write("Service", Admission({}.get).default(Write("Service", obj, operation="CREATE")))
+
+
+def applied(obj: Json, response: Json) -> Json:
+    """The object after the response's patch."""
+    patched = copy.deepcopy(obj)
+    assert response["patchType"] == "JSONPatch"
+    for operation in json.loads(base64.b64decode(response["patch"])):
+        *parents, last = [part for part in operation["path"].split("/") if part]
+        target = patched
+        for part in parents:
+            target = target[part]
+        if operation["op"] == "remove":
+            del target[last]
+        else:
+            target[last] = operation["value"]
+    return patched
+
+
+def write_certificate(directory: Path, *names: str) -> None:
+    issued = AUTHORITY.issue_server(names, [])
+    (directory / "tls.crt").write_bytes(issued.certificate_pem)
+    (directory / "tls.key").write_bytes(issued.key_pem)
+
+
+@asynccontextmanager
+async def running_webhook(directory: Path) -> AsyncIterator[Server]:
+    write_certificate(directory, HOST)
+    async with running_api_server() as api, Client(api.config) as client, aiohttp.ClientSession() as session:
+        await client.create(Namespace(metadata=ObjectMeta(name=SYSTEM)))
+        await client.create(ConfigMap(metadata=ObjectMeta(name="config-defaults", namespace=SYSTEM)))
+        config = WebhookConfig(
+            api=api.config,
+            system_namespace=SYSTEM,
+            certificate_directory=directory,
+            address=ListenAddress("127.0.0.1", 0),
+        )
+        app = WebhookApp(config, Logger("webhook", write=lambda _line: None))
+        try:
+            await app.start()
+            yield Server(app, client, session)
+        finally:
+            await app.stop()
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    async with running_webhook(tmp_path) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    "obj", [service(), service(meta={"annotations": {"a": "b"}}), route({"revisionName": "web-1", "percent": 100})]
+)
+async def test_defaults_are_those_of_the_local_stack(server: Server, obj: Json) -> None:
+    write = Write(obj["kind"], obj, operation="CREATE")
+    response = await server.ask("/defaulting", write)
+    wanted = Admission({}.get).default(Write(obj["kind"], copy.deepcopy(obj), operation="CREATE"))
+    assert response["allowed"]
+    assert applied(obj, response) == wanted
+    assert wanted["metadata"]["annotations"]["serving.knative.dev/creator"] == "alice"
+
+
+async def test_what_has_all_its_defaults_gets_no_patch(server: Server) -> None:
+    write = Write("Revision", {"metadata": {"name": "r"}, "spec": {}}, {"metadata": {"name": "r"}}, operation="UPDATE")
+    assert await server.ask("/defaulting", write) == {"uid": "u-1", "allowed": True}
+
+
+async def test_a_refusal_has_the_text_that_users_know(server: Server) -> None:
+    response = await server.ask("/resource-validation", defaulted(service({"timeoutSeconds": 601})))
+    assert not response["allowed"]
+    assert response["status"] == {
+        "status": "Failure",
+        "code": 400,
+        "reason": "BadRequest",
+        "message": "validation failed: expected 0 <= 601 <= 600: spec.template.spec.timeoutSeconds",
+    }
+
+
+async def test_warnings_pass_and_deletions_too(server: Server) -> None:
+    obj = service(template_meta={"annotations": {"queue.sidecar.serving.knative.dev/resource-percentage": "20"}})
+    response = await server.ask("/resource-validation", defaulted(obj))
+    assert response["allowed"]
+    assert any("deprecated" in warning for warning in response["warnings"])
+    deleted = await server.ask("/resource-validation", Write("Service", {}, service(), operation="DELETE"))
+    assert deleted["allowed"]
+
+
+async def test_config_maps_are_checked_and_take_effect(server: Server) -> None:
+    bad = {"metadata": {"name": "config-gc"}, "data": {"min-non-active-revisions": "-1"}}
+    write = Write("ConfigMap", bad, group="", namespace=SYSTEM, name="config-gc", operation="UPDATE")
+    assert not (await server.ask("/config-validation", write))["allowed"]
+    await server.client.patch(ConfigMap, "config-defaults", SYSTEM, {"data": {"max-revision-timeout-seconds": "900"}})
+    longer = defaulted(service({"timeoutSeconds": 601}))
+    async with asyncio.timeout(10):
+        while not (await server.ask("/resource-validation", longer))["allowed"]:
+            pass
+
+
+@pytest.mark.parametrize("body", [[], {}, {"request": {}}, {"request": {"uid": "u", "kind": "Service"}}, "x"])
+async def test_what_is_no_review_is_told_so(server: Server, body: object) -> None:
+    status, text = await server.post("/defaulting", body)
+    assert status == 400
+    assert text.startswith("expected an AdmissionReview of admission.k8s.io/v1")
+
+
+async def test_the_kubelet_is_answered_and_nobody_without_tls(server: Server) -> None:
+    async with server.session.get(
+        f"https://127.0.0.1:{server.app.port}/", ssl=trust(), server_hostname=HOST
+    ) as response:
+        assert response.status == 200
+    with pytest.raises(aiohttp.ClientError):
+        await server.session.get(f"http://127.0.0.1:{server.app.port}/")
+
+
+async def test_a_certificate_that_is_renewed_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controller.webhook._CERTIFICATE_CHECK_S", 0.01)
+    async with running_webhook(tmp_path) as server:
+        (tmp_path / "tls.key").write_bytes(b"half written")
+        write_certificate(tmp_path, "another.name")
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    await server.session.get(
+                        f"https://127.0.0.1:{server.app.port}/", ssl=trust(), server_hostname="another.name"
+                    )
+                    break
+                except aiohttp.ClientError:
+                    continue
+
+
+async def test_without_a_usable_certificate_it_does_not_start(tmp_path: Path) -> None:
+    (tmp_path / "tls.crt").write_text("none")
+    (tmp_path / "tls.key").write_text("none")
+    async with running_api_server() as api:
+        environ = {
+            "PATH": os.defpath,
+            "KUBECONFIG": str(api.kubeconfig),
+            "SYSTEM_NAMESPACE": SYSTEM,
+            "KNUV_WEBHOOK_TLS_DIRECTORY": str(tmp_path),
+            "KNUV_WEBHOOK_ADDRESS": "127.0.0.1:0",
+        }
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "controller", "webhook", env=environ, stderr=asyncio.subprocess.PIPE
+        )
+        _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert errors.decode().startswith(f"webhook: KNUV_WEBHOOK_TLS_DIRECTORY: {tmp_path}: ")
+
+
+def test_its_configuration_tells_everything_that_is_wrong() -> None:
+    with pytest.raises(ConfigError) as caught:
+        WebhookConfig.from_env({"WEBHOOK_PORT": "x", "KNUV_WEBHOOK_ADDRESS": "nowhere"})
+    text = "\n".join(caught.value.problems)
+    for name in ("WEBHOOK_PORT", "KNUV_WEBHOOK_ADDRESS", "KNUV_WEBHOOK_TLS_DIRECTORY", "SYSTEM_NAMESPACE"):
+        assert name in text
+
+
+def test_a_patch_names_what_differs() -> None:
+    before = {"kind": "A", "metadata": {"name": "a", "annotations": {"x": "1"}}, "spec": {"a": 1}, "old": 1}
+    after = {"kind": "A", "metadata": {"name": "a", "annotations": {"x": "2"}}, "spec": {"a": 2}}
+    assert patch_between(before, after) == [
+        {"op": "remove", "path": "/old"},
+        {"op": "add", "path": "/spec", "value": {"a": 2}},
+        {"op": "add", "path": "/metadata/annotations", "value": {"x": "2"}},
+    ]
+    assert patch_between(after, after) == []
