@@ -539,8 +539,10 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         self._is_lingering = True
         self._body = None
         self._buffer = b""
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
+        if not self._transport.can_write_eof():
+            self.close()  # TLS says by itself where the response ends
+            return
+        self._transport.write_eof()
         now_s = time.monotonic()
         self._linger_end_s = now_s + _LINGER_MAX_S
         self._server.timers.arm(self, now_s + _LINGER_S)

@@ -10,8 +10,8 @@ pause, about 20 s in all; what is refused fails at once.
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from proxies.bodies import BodyReader, ChunkedBody, LengthBody, UntilCloseBody
 from proxies.exchange import Ending, Exchange
@@ -21,15 +21,18 @@ from proxies.messages import ResponseHead
 from proxies.reframing import chunked
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from proxies.upstream_http2 import Http2Upstream, Multiplexer
 
-__all__ = ["DIAL_ATTEMPTS", "Endpoint", "Pool", "Unreachable", "keep_alive"]
+__all__ = ["DIAL_ATTEMPTS", "Endpoint", "Pool", "Security", "Unreachable", "keep_alive"]
 
 _IDLE_S: Final = 90.0
 DIAL_ATTEMPTS: Final = 16
 _DIAL_TIMEOUT_S: Final = 0.05
 _DIAL_FACTOR: Final = 1.4
 _DIAL_PAUSE_S: Final = (0.03, 0.06)
+_HANDSHAKE_S: Final = 10.0
 _KEEPALIVE_S: Final = 5
 _WRITE_HIGH_BYTES: Final = 4096
 """As in `downstream`: with what the loop reads at a time, at most 256 KiB wait for a slow peer."""
@@ -72,12 +75,13 @@ class Pool:
         self.is_watching_idle = False
         self._sweep: asyncio.TimerHandle | None = None
 
-    def endpoint(self, host: str, port: int, *, version: int = 0) -> "Endpoint":
+    def endpoint(self, host: str, port: int, *, version: int = 0, security: "Security | None" = None) -> "Endpoint":
         """Return a new endpoint. `host` is an address, never a name, or the path of a unix socket (then no port).
 
-        `version`: 1 or 2, the one that the peer speaks; 0: whichever the request has.
+        `version`: 1 or 2, the one that the peer speaks; 0: whichever the request has. `security`: of its TLS; None: in
+        plaintext.
         """
-        endpoint = Endpoint(self, host, port, version)
+        endpoint = Endpoint(self, host, port, version, security)
         self._endpoints.add(endpoint)
         return endpoint
 
@@ -125,18 +129,33 @@ class Unreachable(Exception):
     """A peer could not be connected to; the text says how."""
 
 
+class Security(Protocol):
+    """How a peer is spoken to over TLS."""
+
+    server_name: str
+    """Who the peer has to be, and is asked for."""
+
+    @property
+    def context(self) -> "SSLContext":
+        """For a connection that is opened now."""
+
+    def refusal(self, certificate: Mapping[str, Any]) -> str:
+        """Return what is wrong with a certificate that is trusted (`SSLSocket.getpeercert`); empty: nothing."""
+
+
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
 class Endpoint:
     """One peer address and its idle connections. Made by `Pool.endpoint`; keep it as long as the peer is wanted."""
 
-    __slots__ = ("_http2", "_idle", "_is_closed", "address", "host", "pool", "port", "version")
+    __slots__ = ("_http2", "_idle", "_is_closed", "address", "host", "pool", "port", "security", "version")
 
-    def __init__(self, pool: Pool, host: str, port: int, version: int) -> None:
+    def __init__(self, pool: Pool, host: str, port: int, version: int, security: "Security | None") -> None:
         self.host = host
         self.port = port
         self.version = version
+        self.security = security
         self.address = host if host.startswith("/") else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.pool = pool
         self._idle: list[UpstreamConnection] = []
@@ -212,7 +231,10 @@ class Endpoint:
         while is_wanted():
             attempts += 1
             try:
-                return await asyncio.wait_for(self._connect(make), timeout_s)
+                if self.security is None:
+                    return await asyncio.wait_for(self._connect(make), timeout_s)
+                sock = await asyncio.wait_for(self._connect_socket(), timeout_s)
+                return await self._secure(make, sock, self.security)
             except TimeoutError:
                 if attempts == self.pool.dial_attempts:
                     text = f"timed out dialing {self.address} after {loop.time() - started_s:.2f}s"
@@ -225,6 +247,35 @@ class Endpoint:
             except OSError as error:
                 raise Unreachable(f"dial tcp {self.address}: connect: {_reason(error)}") from error
         return None
+
+    async def _connect_socket(self) -> socket.socket:
+        sock = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            await self.pool.loop.sock_connect(sock, (self.host, self.port))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    async def _secure(self, make: Callable[[], P], sock: socket.socket, security: Security) -> P:
+        """Shake hands. Not within the short time for an attempt to connect: the peer is there, and it is work."""
+        try:
+            transport, protocol = await self.pool.loop.create_connection(
+                make,
+                sock=sock,
+                ssl=security.context,
+                server_hostname=security.server_name,
+                ssl_handshake_timeout=_HANDSHAKE_S,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        refusal = security.refusal(transport.get_extra_info("peercert"))
+        if refusal:
+            transport.abort()
+            raise Unreachable(f"tls {self.address}: {refusal}")
+        return protocol
 
     # Inside.
 
@@ -592,4 +643,7 @@ def keep_alive(transport: asyncio.Transport) -> None:
 
 
 def _reason(error: OSError) -> str:
+    """Return Go's words for an error; OpenSSL's have numbers of their own, and say more by themselves."""
+    if hasattr(error, "library"):
+        return getattr(error, "verify_message", "") or str(error)
     return os.strerror(error.errno).lower() if error.errno else str(error)

@@ -208,7 +208,8 @@ class _UpstreamStream(Stream):
         self.is_bodiless = request.method == b"HEAD"
         if request.major == 1 and request.is_chunked:
             self._unchunker = Unchunker()
-        block = request_block(edits.apply(request, exchange.peer), b"http")
+        scheme = b"http" if connection.endpoint.security is None else b"https"
+        block = request_block(edits.apply(request, exchange.peer), scheme)
         data = exchange.take_body()
         is_done = exchange.request_done
         is_whole = is_done and not data and exchange.request_trailers is None

@@ -14,6 +14,7 @@ from proxies.server import Server
 from proxies.timeouts import TimeoutLimits
 from proxies.upstream import Pool
 from queue_proxy.admin import DrainPolicy, StatPolicy, StatSnapshot
+from queue_proxy.certificate import Certificate
 from queue_proxy.config import ADMIN_PORT, STAT_PORT, Config
 from queue_proxy.observers import Observers
 from queue_proxy.policy import QueuePolicy
@@ -88,15 +89,19 @@ class App:
         self._main = Server(loop, self._policy, self._logger, takes_http2=True, grpc_errors=config.grpc_errors)
         self._admin = Server(loop, self._waiters, self._logger, is_side_port=True)
         self._stat = Server(loop, StatPolicy(self._snapshot), self._logger, is_side_port=True)
+        self._certificate = None if config.tls is None else Certificate(config.certificates, config.tls, self._logger)
         self._profiling = self._profiling_if_on()
         self._tick: asyncio.TimerHandle | None = None
         self._take_back: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
-        """Listen. Raises `OSError` when a port cannot be had."""
+        """Listen. Raises `OSError` when a port cannot be had, `ValueError` for a certificate that is none."""
         host = self._config.bind_address
+        tls = None if self._certificate is None else self._certificate.start(self._loop)
         await self._main.listen(host, int(self._config.queue_serving_port))
         await self._listen_on_sibling(host)
+        if tls is not None:
+            await self._main.listen(host, _port(self._config.queue_serving_tls_port), tls=tls)
         await self._admin.listen(host, ADMIN_PORT)
         await self._stat.listen(host, STAT_PORT)
         if self._profiling is not None:
@@ -130,6 +135,8 @@ class App:
         for handle in (self._tick, self._take_back):
             if handle is not None:
                 handle.cancel()
+        if self._certificate is not None:
+            self._certificate.stop()
         self._readiness.close()
         self._timeout_log.close()
         await self._pool.close()

@@ -6,11 +6,16 @@ Source: spec queue-proxy.md 2; golden set `queue_env`.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from os.path import isfile
+from typing import TYPE_CHECKING, Final
 
 from proxies.environment import Environment
+from queue_proxy.certificate import DIRECTORY, files_in
 from queue_proxy.observability import NOTHING, Observability
 from queue_proxy.readiness import ProbeSpec, decode_probes
+
+if TYPE_CHECKING:
+    from proxies.tls import TlsSettings
 
 __all__ = ["Config"]
 
@@ -73,6 +78,10 @@ class Config:
     `KNUV_USER_SOCKET`."""
     user_protocol: int = 0
     """The version of HTTP that the user container speaks, 1 or 2; 0: that of each request. `KNUV_USER_PROTOCOL`."""
+    certificates: str = DIRECTORY
+    """Directory of `tls.crt` and `tls.key`. `KNUV_CERTIFICATES`."""
+    tls: "TlsSettings | None" = None
+    """What the TLS port offers; None without these files: then it is not opened. `QUEUE_PROXY_TLS_*`."""
     single_port: bool = False
     """Open the configured main port only, and not its sibling of 8012 and 8013. `KNUV_SINGLE_PORT`."""
     grpc_errors: bool = False
@@ -113,6 +122,7 @@ class Config:
         env = Environment(environ)
         is_list = env.boolean("ENABLE_MULTI_CONTAINER_PROBES", False)
         probe_text = env.text("SERVING_READINESS_PROBE", "")
+        certificates = env.text("KNUV_CERTIFICATES", DIRECTORY)
         config = cls(
             container_concurrency=env.integer("CONTAINER_CONCURRENCY"),
             queue_serving_port=env.text("QUEUE_SERVING_PORT"),
@@ -136,6 +146,8 @@ class Config:
             serving_pod_ip=env.text("SERVING_POD_IP"),
             user_socket=env.parsed("KNUV_USER_SOCKET", _socket_path, "", ""),
             user_protocol=env.parsed("KNUV_USER_PROTOCOL", _protocol, 0, 0),
+            certificates=certificates,
+            tls=_tls_settings(env, certificates),
             single_port=env.boolean("KNUV_SINGLE_PORT", False),
             grpc_errors=env.boolean("KNUV_GRPC_ERRORS", False),
             server_timing=env.boolean("KNUV_SERVER_TIMING", False),
@@ -144,6 +156,14 @@ class Config:
         )
         env.finish()
         return config
+
+
+def _tls_settings(env: Environment, certificates: str) -> "TlsSettings | None":
+    if not all(map(isfile, files_in(certificates))):
+        return None
+    from proxies.tls import TlsSettings
+
+    return TlsSettings.read(env, "QUEUE_PROXY_TLS_")
 
 
 def _socket_path(text: str) -> str:

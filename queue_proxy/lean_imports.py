@@ -16,13 +16,13 @@ import gc
 import importlib
 import sys
 from collections.abc import Mapping
-from os.path import exists
+from os.path import exists, join
 from types import FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Final
 
 __all__ = ["Postponed", "postpone", "wants_tls"]
 
-_CERTIFICATE: Final = "/var/lib/knative/certs/tls.crt"
+_CERTIFICATES: Final = "/var/lib/knative/certs"
 """Where the controller mounts it (spec queue-proxy.md 2.4)."""
 _CO_COROUTINE: Final = 0x80
 """`inspect.CO_COROUTINE`."""
@@ -61,7 +61,7 @@ def wants_tls(environ: Mapping[str, str]) -> bool:
 
     A collector that is pushed to (`http/protobuf`) is spoken to over TLS where its address has no scheme.
     """
-    return exists(_CERTIFICATE) or any(
+    return exists(join(environ.get("KNUV_CERTIFICATES", _CERTIFICATES), "tls.crt")) or any(
         (value and "_TLS_" in name and name != "QUEUE_SERVING_TLS_PORT") or "https:" in value or "protobuf" in value
         for name, value in environ.items()
     )

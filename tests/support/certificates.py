@@ -1,6 +1,7 @@
 """Certificates for tests: an authority of their own and what it issues."""
 
 import datetime
+from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -30,13 +31,18 @@ class Authority:
         self.ca_file = folder / f"{name}.pem"
         self.ca_file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, address: str, name: str = "server") -> tuple[Path, Path]:
-        """Return the files (certificate, key) of a new certificate for an IP address."""
+    def issue(self, address: str, name: str = "server", dns: Sequence[str] = ()) -> tuple[Path, Path]:
+        """Return the files (certificate, key) of a new certificate for an IP address and for host names."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = (
             _builder(subject, self._name, key.public_key())
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
+            .add_extension(
+                x509.SubjectAlternativeName(
+                    [x509.IPAddress(ip_address(address)), *(x509.DNSName(each) for each in dns)]
+                ),
+                critical=False,
+            )
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )

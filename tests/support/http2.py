@@ -43,7 +43,14 @@ class Peer:
     @classmethod
     async def connect(cls, host: str, port: int, *, settings: dict[int, int] | None = None) -> "Peer":
         """Open a connection and say hello."""
-        peer = cls(*await asyncio.open_connection(host, port))
+        return await cls.greet(*await asyncio.open_connection(host, port), settings=settings)
+
+    @classmethod
+    async def greet(
+        cls, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, settings: dict[int, int] | None = None
+    ) -> "Peer":
+        """Say hello on a connection that is open."""
+        peer = cls(reader, writer)
         peer.start()
         peer.send(frames.PREFACE + settings_frame({4: WIDE} if settings is None else settings))
         peer.send(window_update_frame(0, WIDE))
