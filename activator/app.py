@@ -102,7 +102,7 @@ class App:
             self._client, by_endpoints=config.resolves_by_endpoints, cluster_domain=config.cluster_domain
         )
         host = f"autoscaler.{config.system_namespace}.svc.{config.cluster_domain}"
-        self._reporter = StatReporter(resolver, host, self._log)
+        self._reporter = StatReporter(resolver, host, self._log, connected=self._report_stuck)
         await self._telemetry.start(self._revisions, self._reporter)
         await self._revisions.start()
         self._reporter.start()
@@ -210,6 +210,17 @@ class App:
         load = Load(revision.key, FIRST_CONCURRENCY, FIRST_COUNT)
         self._telemetry.reported([load])
         revision.first_push = self._reporter.push([self._message(load)])
+
+    def _report_stuck(self) -> None:
+        """The autoscaler is there: tell it at once who waits for a first pod. It may never have heard of them."""
+        stuck = [] if self.config.is_strict else self._stuck()
+        if not stuck:
+            return
+        assert self._revisions is not None
+        assert self._reporter is not None
+        push = self._reporter.push([self._message(Load(key, FIRST_CONCURRENCY, FIRST_COUNT)) for key in stuck])
+        for key in stuck:
+            self._revisions.by_key[key].first_push = push
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()

@@ -12,7 +12,7 @@ import contextlib
 import random
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -63,9 +63,13 @@ class Push:
 
 
 class StatReporter:
-    """Pushes stats to the autoscaler at `host`, a name that `resolver` knows. `start` returns at once."""
+    """Pushes stats to the autoscaler at `host`, a name that `resolver` knows. `start` returns at once.
 
-    def __init__(self, resolver: Resolver, host: str, log: Logger) -> None:
+    `connected` is called when there is a connection, at first or again.
+    """
+
+    def __init__(self, resolver: Resolver, host: str, log: Logger, *, connected: Callable[[], None]) -> None:
+        self._connected = connected
         self._resolver = resolver
         self._host = host
         self._log = log
@@ -141,6 +145,7 @@ class StatReporter:
         self._log.info("stat_connection_up", autoscaler=f"{host}:{port}", lost=self._lost)
         self._lost = 0
         self.is_connected = True
+        self._connected()
         sending = asyncio.get_running_loop().create_task(self._send(connection), name="stat sender")
         try:
             with contextlib.suppress(ConnectionClosed):

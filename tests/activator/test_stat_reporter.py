@@ -40,7 +40,12 @@ class Fixed:
 async def reporter(server: Server) -> AsyncIterator[StatReporter]:
     """A reporter whose autoscaler is `server`."""
     port = next(iter(server.sockets)).getsockname()[1]
-    running = StatReporter(Fixed(port), "autoscaler.test", Logger("test", write=lambda line: None))  # type: ignore[arg-type] # fake
+    running = StatReporter(
+        Fixed(port),  # type: ignore[arg-type]  # a fake
+        "autoscaler.test",
+        Logger("test", write=lambda line: None),
+        connected=lambda: None,
+    )
     running.start()
     try:
         yield running

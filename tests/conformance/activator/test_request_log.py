@@ -62,7 +62,7 @@ async def configure(world: World, data: dict[str, Any], event: str, count: int) 
     await world.logged(event, count)
 
 
-async def test_72_request_lines_begin_and_stop_without_a_restart() -> None:
+async def test_statement_72_request_lines_begin_and_stop_without_a_restart() -> None:
     async with logging_world({TEMPLATE: "{{.Request.RequestURI}}"}) as (world, lines):
         assert (await world.get(path="/before")).status == 200
         await configure(world, {ENABLED: "true"}, "request_log", 1)
@@ -76,7 +76,7 @@ async def test_72_request_lines_begin_and_stop_without_a_restart() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{TEMPLATE: "{{.Request.Method"}, {TEMPLATE: ""}, {ENABLED: "perhaps"}])
-async def test_72_an_invalid_setting_leaves_the_previous_template_in_force(wrong: dict[str, str]) -> None:
+async def test_statement_72_an_invalid_setting_leaves_the_previous_template_in_force(wrong: dict[str, str]) -> None:
     async with logging_world({ENABLED: "true", TEMPLATE: "one {{.Request.RequestURI}}"}) as (world, lines):
         assert (await world.get(path="/a")).status == 200
         await configure(world, wrong, "request_log_unreadable", 1)
@@ -87,14 +87,14 @@ async def test_72_an_invalid_setting_leaves_the_previous_template_in_force(wrong
         assert (await lines.count(3))[2] == "two /c"
 
 
-async def test_73_the_pod_and_the_trace_are_not_told() -> None:
+async def test_statement_73_the_pod_and_the_trace_are_not_told() -> None:
     async with logging_world({ENABLED: "true", TEMPLATE: "{{.Revision.PodName}}|{{.TraceID}}"}) as (world, lines):
         traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         assert (await world.get(headers=[("traceparent", traceparent), ("X-B3-TraceId", "80f1")])).status == 200
         assert await lines.count(1) == ["|"]
 
 
-async def test_74_unknown_revisions_and_probes_are_not_logged() -> None:
+async def test_statement_74_unknown_revisions_and_probes_are_not_logged() -> None:
     async with logging_world({ENABLED: "true", TEMPLATE: "{{.Response.Code}}"}) as (world, lines):
         assert (await world.get(revision=("ns", "unknown"))).status == 404
         assert (await world.get(headers=[("K-Network-Probe", "activator")])).status == 200

@@ -144,8 +144,8 @@ async def test_statements_60_and_61_after_a_close_it_is_back_soon_and_the_outage
         await world.logged("stat_connection_up", count=2)
 
 
-async def test_statement_61_stats_of_an_outage_are_not_sent_later() -> None:
-    async with activator() as world:
+async def test_statement_61_if_strict_stats_of_an_outage_are_not_sent_later() -> None:
+    async with activator(KNUV_STRICT_COMPAT="1") as world:
         await world.autoscaler.stop()
         await world.logged("stat_connection_down")
         waiting = world.start_get()
@@ -156,6 +156,26 @@ async def test_statement_61_stats_of_an_outage_are_not_sent_later() -> None:
         await world.autoscaler.frame(0)
         assert stat(0, world.autoscaler) != Stat("activator-1", 1.0, 0.0, 1.0), "the first request's own message"
         waiting.cancel()
+
+
+async def test_what_waits_for_a_first_pod_is_told_as_soon_as_there_is_a_connection() -> None:
+    async with activator() as world:
+        await world.revision("warm")
+        await world.endpoints(ready=[await world.pod(10)], name="warm")
+        await eventually(lambda: world.get(revision=("ns", "warm")))
+        await world.autoscaler.until_silent()
+        world.autoscaler.frames.clear()
+        await world.autoscaler.stop()
+        await world.logged("stat_connection_down")
+        waiting = [world.start_get() for _ in range(3)]
+        assert (await world.get(revision=("ns", "warm"))).status == 200
+        await world.autoscaler.start()
+        await world.logged("stat_connection_up", count=2)
+        first = await world.autoscaler.frame(0)
+        expected = Stat(pod_name="activator-1", average_concurrent_requests=1.0, request_count=1.0)
+        assert first.messages == [StatMessage("ns", "rev", expected)]
+        for task in waiting:
+            task.cancel()
 
 
 async def test_statement_62_probes_are_not_counted() -> None:
