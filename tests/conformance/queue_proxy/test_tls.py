@@ -81,7 +81,8 @@ async def test_83_with_a_certificate_the_port_serves_tls_1_3_with_it_and_nothing
         assert await shown(proxy, mount.trusting()) == certificate
         old = mount.trusting()
         old.maximum_version = ssl.TLSVersion.TLSv1_2
-        with pytest.raises(ssl.SSLError):
+        # An alert or a reset: whether the one arrives before the other is chance.
+        with pytest.raises(OSError, match=r"(?i)alert|reset|^$"):
             await connect(proxy, old)
         # The main port stays open, in plaintext.
         assert (await proxy.fetch()).body == b"hello"

@@ -13,9 +13,9 @@ async def echo_tunnel(call: Call) -> None:
         await call.send(data)
 
 
-async def open_tunnel(proxy: QueueProxy) -> Client:
-    """The client: ask for the upgrade, and read the greeting."""
-    client = await proxy.open()
+async def open_tunnel(proxy: QueueProxy, client: Client | None = None) -> Client:
+    """The client: ask for the upgrade, on a connection to the main port unless there is one, and read the greeting."""
+    client = client or await proxy.open()
     await client.request(headers=["Connection: Upgrade", "Upgrade: echo"])
     response = await client.head()
     assert (response.status, response.value("upgrade"), response.value("connection")) == (101, "echo", "Upgrade")
