@@ -21,6 +21,7 @@ from kube.resolve import Resolver
 from proxies.heads import response_head
 from proxies.logs import Logger
 from proxies.wire.stat import Stat, encode_stat
+from tests.support.processes import eventually
 
 T0 = 1_785_542_400.0
 KEY: RevisionKey = ("default", "hello-00001")
@@ -37,11 +38,13 @@ class Pods(ScrapeClient):
         self.silent: set[int] = set()
         self.gauge = 0.0
         self.has_gauge = True
+        self.asked = 0
 
     def ready(self, key: RevisionKey) -> list[ReadyPod]:
         return [ReadyPod(f"10.0.0.{number}", T0 - 1000) for number in range(self.count)]
 
     async def fetch_pod(self, target: ScrapeTarget, address: str) -> Stat:
+        self.asked += 1
         if int(address.rpartition(".")[2]) in self.silent:
             raise FetchError(f"{address}: connection refused")
         stat = Stat("pod", self.concurrency, request_count=self.concurrency)
@@ -96,7 +99,7 @@ class Autoscaler:
                 self.pods.count = outcome.decision.desired
             if self.scalers.count_in_phase(self.phase + 20) or self.scalers.count_in_phase(self.phase + 120):
                 self.scraping.start_phase(self.phase, self.clock())
-                for _ in range(6):  # a scrape is a task with a task for each pod
+                for _ in range(7):  # a slice, in it a task for each scrape, in that one for each pod
                     await asyncio.sleep(0)
         return wanted
 
@@ -305,3 +308,34 @@ async def test_a_revision_whose_scrape_breaks_does_not_keep_the_others_unseen() 
     await scaler.run(20)
     assert settings.collection.load("concurrency", scaler.clock()) == (30.0, 30.0, 1.0)
     assert b"".join(scaler.lines).count(b"scrape_crashed") == 1
+
+
+async def test_what_is_due_at_once_is_asked_in_slices() -> None:
+    scaler = Autoscaler()
+    scaler.pods.count = 4
+    first = scaler.scalers.get(KEY)
+    assert first is not None
+    keys = [("default", f"hello-{number:05}") for number in range(100, 120)]
+    for key in keys:
+        scaler.scalers.put(key, first.decider.spec, first.collection.spec, scaler.clock(), first.phase)
+    for phase in range(4):  # which a ticker handles together, and none of which is overfull
+        scaler.scraping.start_phase(first.phase - 20 + phase, T0)
+    scaler.scalers.delete(keys[-1])
+    for _ in range(10):
+        await asyncio.sleep(0)
+    began = scaler.pods.asked
+    assert 16 <= began < 40
+    await eventually(lambda: scaler.pods.asked >= 4 * 20)
+    await asyncio.sleep(0.01)
+    assert scaler.pods.asked == 4 * 20, "the deleted one was not asked"
+
+
+async def test_nothing_is_asked_after_the_end() -> None:
+    scaler = Autoscaler()
+    scaler.pods.count = 4
+    revision = scaler.scalers.get(KEY)
+    assert revision is not None
+    scaler.scraping.start_phase(revision.phase - 20, T0)
+    await scaler.scraping.stop()
+    await asyncio.sleep(0.01)
+    assert scaler.pods.asked == 0
