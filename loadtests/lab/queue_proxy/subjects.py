@@ -22,12 +22,24 @@ from typing import Final
 from loadtests.lab.queue_proxy.figures import OURS
 from loadtests.lab.queue_proxy.machine import Cores, Process, pinned
 
-__all__ = ["HOST", "PORT", "LabError", "Setting", "Subject", "command_subject", "nginx", "queue_proxy", "running"]
+__all__ = [
+    "HOST",
+    "PORT",
+    "TLS_PORT",
+    "LabError",
+    "Setting",
+    "Subject",
+    "command_subject",
+    "nginx",
+    "queue_proxy",
+    "running",
+]
 
 ROOT: Final = Path(__file__).parents[3]
 HOST: Final = f"127.93.{os.getpid() % 251}.{os.getpid() // 251 % 251 + 1}"
 """An address of our own keeps queue-proxy's fixed ports apart from those of a running stack."""
 PORT: Final = 8012
+TLS_PORT: Final = 8112
 _START_S: Final = 15.0
 _END_S: Final = 5.0
 _STDERR: Final = "stderr"
@@ -71,6 +83,8 @@ class Setting:
     """queue-proxy's timers."""
     host: str = HOST
     """Where it listens."""
+    certificates: Path | None = None
+    """Folder of `tls.crt` and `tls.key`: TLS is served, too, and the app speaks HTTP/1.1. Not by nginx."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +141,7 @@ def environment(app_port: int, setting: Setting) -> dict[str, str]:
     return {
         "CONTAINER_CONCURRENCY": str(setting.concurrency),
         "QUEUE_SERVING_PORT": str(PORT),
-        "QUEUE_SERVING_TLS_PORT": "8112",
+        "QUEUE_SERVING_TLS_PORT": str(TLS_PORT),
         "USER_PORT": str(app_port),
         "REVISION_TIMEOUT_SECONDS": str(setting.max_duration_s),
         "REVISION_RESPONSE_START_TIMEOUT_SECONDS": str(setting.response_start_s),
@@ -142,6 +156,7 @@ def environment(app_port: int, setting: Setting) -> dict[str, str]:
         "SERVING_POD": "lab-00001-deployment-0",
         "SERVING_POD_IP": "127.0.0.1",
         "KNUV_BIND_ADDRESS": setting.host,
+        "KNUV_CERTIFICATES": str(setting.certificates or "/nonexistent"),
         "PATH": os.defpath,
         "PYTHONPATH": str(ROOT),
     }
@@ -178,10 +193,10 @@ def said(scratch: Path) -> str:
     return (scratch / _STDERR).read_text(errors="replace").strip()[-500:] or "nothing"
 
 
-def accepts(host: str = HOST) -> bool:
+def accepts(host: str = HOST, port: int = PORT) -> bool:
     """Whether a proxy's port is open."""
     with socket.socket() as sock:
-        return sock.connect_ex((host, PORT)) == 0
+        return sock.connect_ex((host, port)) == 0
 
 
 @asynccontextmanager
@@ -193,8 +208,9 @@ async def running(
         raise LabError(f"something listens on {setting.host}:{PORT} already; end it first")
     with process(subject, cores, scratch, app_port, setting) as started:
         end_s = time.monotonic() + _START_S
-        while not accepts(setting.host):
+        port = PORT if setting.certificates is None else TLS_PORT
+        while not accepts(setting.host, port):
             if started.has_ended() or time.monotonic() > end_s:
-                raise LabError(f"{subject.name} does not listen on {setting.host}:{PORT}; it said: {said(scratch)}")
+                raise LabError(f"{subject.name} does not listen on {setting.host}:{port}; it said: {said(scratch)}")
             await asyncio.sleep(0.005)
         yield started

@@ -13,6 +13,7 @@ asked for it costs more than the proxy, so only the proxy's own CPU time counts 
 | programs   | nghttpx as rival, nghttpd as app, h2load as load             |
 | wire       | frames, and the two ends of a connection that speak in them  |
 | calls      | grpcio as client and as app                                  |
+| handshakes | a certificate, and connections in TLS                        |
 | command    | the command line                                             |
 """
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from loadtests.lab.queue_proxy.subjects import HOST, PORT, LabError, Setting, Subject
+from loadtests.lab.queue_proxy.subjects import HOST, PORT, TLS_PORT, LabError, Setting, Subject
 
-__all__ = ["Loaded", "h2load", "nghttpd", "nghttpx", "version"]
+__all__ = ["Loaded", "h1load", "h2load", "nghttpd", "nghttpx", "version"]
 
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/usr/local/sbin"
 _START_S: Final = 10.0
@@ -38,11 +38,18 @@ def nghttpx() -> Subject:
     binary = _find("nghttpx", "nghttp2-proxy")
 
     def command(_scratch: Path, app_port: int, setting: Setting) -> list[str]:
+        backend, tls, pair = "h2", [], []
+        if setting.certificates is not None:
+            backend = "http/1.1"
+            tls = [f"--frontend={setting.host},{TLS_PORT}", "--tls-min-proto-version=TLSv1.3"]
+            pair = [str(setting.certificates / name) for name in ("tls.key", "tls.crt")]
         return [
             *(binary, "--conf=/dev/null", "--workers=1", "--accesslog-file=/dev/null", "--errorlog-file=/dev/stderr"),
-            *(f"--frontend={setting.host},{PORT};no-tls", f"--backend=127.0.0.1,{app_port};;proto=h2"),
+            *(f"--frontend={setting.host},{PORT};no-tls", f"--backend=127.0.0.1,{app_port};;proto={backend}"),
             *("--add-x-forwarded-for", "--backlog=4096", "--worker-frontend-connections=0"),
             *("--frontend-http2-max-concurrent-streams=250", "--backend-http2-max-concurrent-streams=1000"),
+            *tls,
+            *pair,
         ]
 
     return Subject("nghttpx", command)
@@ -92,8 +99,20 @@ class Loaded:
 async def h2load(connections: int, streams: int, seconds: float) -> Loaded:
     """Ask for `/hello` in a closed loop. Raises `LabError` when a request fails; those under way at the end do not."""
     headers = [f"--header={text}" for text in _HEADERS]
-    load = (f"--clients={connections}", f"--max-concurrent-streams={streams}", f"--duration={round(seconds * 1000)}ms")
-    text = await _output(_find("h2load", "nghttp2-client"), *load, *headers, f"http://{HOST}:{PORT}/hello")
+    return await _loaded(connections, seconds, f"--max-concurrent-streams={streams}", *headers, f"http://{HOST}:{PORT}")
+
+
+async def h1load(connections: int, seconds: float, *, is_tls: bool) -> Loaded:
+    """The same over HTTP/1.1, one request at a time on each connection."""
+    headers = [f"--header={text}" for text in _HEADERS if not text.startswith(":")]
+    url = f"https://{HOST}:{TLS_PORT}" if is_tls else f"http://{HOST}:{PORT}"
+    return await _loaded(connections, seconds, "--h1", *headers, url)
+
+
+async def _loaded(connections: int, seconds: float, *flags: str) -> Loaded:
+    *options, server = flags
+    load = (f"--clients={connections}", f"--duration={round(seconds * 1000)}ms")
+    text = await _output(_find("h2load", "nghttp2-client"), *load, *options, f"{server}/hello")
     counts, rate, time = _SUMMARY.search(text), _RATE.search(text), _TIME.search(text)
     if counts is None or rate is None or time is None:
         raise LabError(f"h2load did not say what came; it said: {text[-500:]}")

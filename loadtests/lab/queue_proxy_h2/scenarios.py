@@ -14,12 +14,15 @@ from loadtests.lab.queue_proxy.figures import Budget, quantile
 from loadtests.lab.queue_proxy.machine import Meter
 from loadtests.lab.queue_proxy.scenarios import Bench, Round, Scenario
 from loadtests.lab.queue_proxy.subjects import LabError, Setting, Subject, running
-from loadtests.lab.queue_proxy_h2 import calls, programs, wire
+from loadtests.lab.queue_proxy_h2 import calls, handshakes, programs, wire
 
 __all__ = ["SCENARIOS"]
 
 _RIVAL: Final = "nghttpx"
 _SETTLE_S: Final = 0.5
+_CONNECTIONS: Final = 50
+_HANDSHAKES_PER_S: Final = 150
+"""Of the scale's seconds: few enough for any proxy, so that the figures of all are of the same number."""
 _ROOMY: Final = Setting(concurrency=1000)
 
 
@@ -89,6 +92,41 @@ async def _idle(bench: Bench, subject: Subject) -> dict[str, float]:
             return {"kib_each": (proxy.rss_bytes() - before) / 1024 / count, "rss_mb": proxy.rss_bytes() / 1e6}
 
 
+async def _tls(bench: Bench, subject: Subject) -> dict[str, float]:
+    """The same load in plaintext and in TLS, on the same process."""
+    async with (
+        apps.serving(apps.OkApp) as app_port,
+        running(subject, bench.cores, bench.scratch, app_port, _secured(bench)) as proxy,
+    ):
+        figures: dict[str, float] = {}
+        for name, is_tls in (("plain_cpu_us", False), ("tls_cpu_us", True)):
+            await programs.h1load(_CONNECTIONS, bench.scale.warm_s, is_tls=is_tls)
+            meter = Meter(proxy, bench.cores)
+            loaded = await programs.h1load(_CONNECTIONS, bench.scale.seconds, is_tls=is_tls)
+            figures |= {name: meter.cpu_us() / loaded.succeeded, "rate": loaded.rate, **meter.cores()}
+        return {"tls_ratio": figures["tls_cpu_us"] / figures["plain_cpu_us"], **figures}
+
+
+async def _handshakes(bench: Bench, subject: Subject) -> dict[str, float]:
+    """Connections behind each other, with a request each: first without a session to go on with, then with one."""
+    count = round(bench.scale.seconds * _HANDSHAKES_PER_S)
+    async with (
+        apps.serving(apps.OkApp) as app_port,
+        running(subject, bench.cores, bench.scratch, app_port, _secured(bench)) as proxy,
+    ):
+        figures: dict[str, float] = {}
+        for name, is_resuming in (("full_cpu_us", False), ("resumed_cpu_us", True)):
+            meter = Meter(proxy, bench.cores)
+            resumed = await asyncio.to_thread(handshakes.connect, count, is_resuming=is_resuming)
+            figures[name] = meter.cpu_us() / count
+        # The first one has no session yet.
+        return {**figures, "not_resumed": count - 1 - resumed}
+
+
+def _secured(bench: Bench) -> Setting:
+    return Setting(concurrency=1000, certificates=handshakes.certificates(bench.scratch))
+
+
 def _no_problems(load: wire.Echoes) -> None:
     if load.problems:
         raise LabError(f"{len(load.problems)} streams or connections failed, the first: {load.problems[0]}")
@@ -148,5 +186,19 @@ SCENARIOS: Final = (
         round=_idle,
         rounds=lambda _scale: 1,
         budgets=(Budget("kib_each", 20.0),),
+    ),
+    Scenario(
+        name="tls",
+        what="small GET over HTTP/1.1, 50 keep-alive connections, in plaintext and in TLS 1.3",
+        method="h2load in a closed loop to an app of HTTP/1.1; CPU time of the proxy over answers",
+        round=_tls,
+        budgets=(Budget("tls_ratio", 2.0), Budget("tls_cpu_us", None, rival=_RIVAL)),
+    ),
+    Scenario(
+        name="tls-handshakes",
+        what="connections in TLS 1.3 with one request each, without and with a session to resume",
+        method="OpenSSL as the client, one connection behind the other; CPU time of the proxy over connections",
+        round=_handshakes,
+        budgets=(Budget("not_resumed", 0.0), Budget("full_cpu_us", None), Budget("resumed_cpu_us", None)),
     ),
 )
