@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from activator.endpoints import split_address
+from activator.endpoints import TLS_CLUSTER_PORT, TLS_PORT, join_address, split_address
 from activator.fallback import Fallback
 from activator.load_balancing import LeastInFlight, Target
 from activator.loads import RevisionKey
@@ -26,7 +26,7 @@ from proxies.headers import HeadEdits, HostRule
 from proxies.logs import Logger
 from proxies.messages import Answer
 from proxies.timeouts import TimeoutLimits
-from proxies.upstream import Endpoint, Pool
+from proxies.upstream import Endpoint, Pool, Security
 
 if TYPE_CHECKING:
     from activator.traces import Traces
@@ -114,6 +114,7 @@ class ActiveRevision:
         "_pool",
         "_reported_s",
         "_routes",
+        "_security",
         "_suspect",
         "_tells_clients",
         "_unreached",
@@ -141,6 +142,7 @@ class ActiveRevision:
         suspect: Callable[[str, str], None],
         retries: bool,
         spreads: bool,
+        security: Security | None,
         log: Logger,
     ) -> None:
         """`passthrough_host`: `Host` of every request, where a mesh passes them on to single pods; else empty.
@@ -148,6 +150,7 @@ class ActiveRevision:
         `suspect`: told of an address to which a request could not be sent, and why. `retries`: it then goes elsewhere.
 
         `spreads`: the pod with the fewest requests gets the next one; otherwise as the original chooses.
+        `security`: of the TLS that pods are spoken to over; None: in plaintext.
         """
         namespace, name = revision.key
         self.key = RevisionKey(namespace.encode(), name.encode())
@@ -166,6 +169,7 @@ class ActiveRevision:
             snapshot, waiting_max=held_max, bytes_max=held_bytes_max, policy=LeastInFlight() if spreads else None
         )
         self._pool = pool
+        self._security = security
         self._passthrough_host = passthrough_host
         self._routes: dict[str, _Route] = {}
         self._suspect = suspect
@@ -344,15 +348,20 @@ class ActiveRevision:
             route.endpoint.close()
 
     def _open(self, address: str) -> _Route:
+        dialled, port = split_address(address)
+        if self._security is not None:
+            port = TLS_CLUSTER_PORT if address == self.throttler.snapshot.cluster_address else TLS_PORT
         added = {b"K-Proxy-Request": b"activator"}
         if self._passthrough_host:
             added[b"K-Passthrough-Lb"] = b"true"
-        host = self._passthrough_host or address.encode()
+        host = self._passthrough_host or join_address(dialled, port).encode()
         edits, edits_of_begun = (
             HeadEdits(remove=removed, set=added, host=host, host_rule=HostRule.SAVE)
             for removed in (_REMOVED, (*_REMOVED, b"accept-encoding"))
         )
-        route = self._routes[address] = _Route(self._pool.endpoint(*split_address(address)), edits, edits_of_begun)
+        route = self._routes[address] = _Route(
+            self._pool.endpoint(dialled, port, security=self._security), edits, edits_of_begun
+        )
         return route
 
 

@@ -14,6 +14,8 @@ from activator.active_revision import ActiveRevision
 from activator.audit import Audit
 from activator.config import PORTS, Config
 from activator.debug_server import DebugServer
+from activator.endpoints import TLS_PORT
+from activator.internal_tls import InternalTls
 from activator.loads import FIRST_CONCURRENCY, FIRST_COUNT, Load, Loads, RevisionKey
 from activator.network_config import NAME, NetworkConfig
 from activator.pod_states import ProbeSettings
@@ -66,6 +68,7 @@ class App:
         self._tick_timer: asyncio.TimerHandle | None = None
         self._logging: Informer[ConfigMap] | None = None
         self._audit: Audit | None = None
+        self._tls: InternalTls | None = None
         self._telemetry = Telemetry(self._client, config, self._log)
         self._debug: DebugServer | None = None
 
@@ -76,6 +79,9 @@ class App:
         await self._client.open()
         network = await self._network_config()
         await self._follow_log_level(config.logging_config_map)
+        if network.internal_tls:
+            self._tls = InternalTls(self._client, config.system_namespace, config.tls, self._log)
+            await self._tls.start()
         self._pool = Pool(
             loop,
             idle_max=config.idle_connections_max,
@@ -96,6 +102,7 @@ class App:
             retries=not config.is_strict,
             spreads=not config.is_strict,
             check_s=0.0 if config.is_strict else config.check_s,
+            tls=self._tls,
             log=self._log,
         )
         resolver = Resolver(
@@ -126,6 +133,8 @@ class App:
         self._server = Server(loop, policy, takes_http2=True)
         for port in PORTS:
             await self._server.listen(config.bind_address, port)
+        if self._tls is not None:
+            await self._server.listen(config.bind_address, TLS_PORT, tls=self._tls.context)
         gc.freeze()
         self._log.info("activator_started", ports=list(PORTS), revisions=len(self._revisions.by_key))
 
@@ -155,6 +164,8 @@ class App:
             await self._revisions.stop()
         if self._logging is not None:
             await self._logging.stop()
+        if self._tls is not None:
+            await self._tls.stop()
         if self._pool is not None:
             await self._pool.close()
         await self._client.close()

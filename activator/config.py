@@ -8,6 +8,7 @@ from kube.log_level import CONFIG_MAP as LOGGING_CONFIG_MAP
 from kube.telemetry import CONFIG_MAP, telemetry_variables
 from proxies.environment import Environment
 from proxies.gotext import parse_duration_s, parse_int
+from proxies.tls import TlsSettings
 
 __all__ = ["Config"]
 
@@ -69,6 +70,9 @@ class Config:
     """The ConfigMap about our own log. `CONFIG_LOGGING_NAME`."""
     telemetry: Mapping[str, str] = field(default_factory=dict)
     """What overrides it: `METRICS_PROMETHEUS_*`, `OTEL_*`."""
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    """Of our own TLS port, where there is one. `ACTIVATOR_TLS_MIN_VERSION`, `_MAX_VERSION`, `_CIPHER_SUITES`,
+    `_CURVE_PREFERENCES`."""
     drain_s: float = _DRAIN_S
     """After SIGTERM requests are served for this long while the kubelet's probe fails. `KNUV_DRAIN_SECONDS`."""
     bind_address: str | None = None
@@ -104,6 +108,7 @@ class Config:
             observability_config_map=reading.text("CONFIG_OBSERVABILITY_NAME", "") or CONFIG_MAP,
             logging_config_map=reading.text("CONFIG_LOGGING_NAME", "") or LOGGING_CONFIG_MAP,
             telemetry=telemetry_variables(environ),
+            tls=TlsSettings.read(reading, "ACTIVATOR_TLS_"),
             drain_s=reading.parsed("KNUV_DRAIN_SECONDS", _seconds, _DRAIN_S, 0.0),
             bind_address=environ.get("KNUV_BIND_ADDRESS") or None,
             resolves_by_endpoints=reading.choice("KNUV_SERVICE_RESOLUTION", ("dns", "endpoints")) == "endpoints",

@@ -5,7 +5,7 @@ Pure. Source: knative/serving `pkg/activator/net/{helpers,throttler}.go`; spec a
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from activator.throttler import Snapshot, index_among
 from kube.models.core import Endpoints, Service
@@ -13,6 +13,8 @@ from kube.models.serving import Revision
 from kube.names import child_name
 
 __all__ = [
+    "TLS_CLUSTER_PORT",
+    "TLS_PORT",
     "Addresses",
     "activator_addresses",
     "activators_changed",
@@ -24,6 +26,12 @@ __all__ = [
     "split_address",
     "trusts_not_ready",
 ]
+
+
+TLS_PORT: Final = 8112
+"""Ours, and that of every queue-proxy (spec activator.md 7.1)."""
+TLS_CLUSTER_PORT: Final = 443
+"""Of private Services."""
 
 
 class Addresses(NamedTuple):

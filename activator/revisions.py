@@ -33,6 +33,7 @@ from proxies.logs import Logger
 from proxies.upstream import Pool
 
 if TYPE_CHECKING:
+    from activator.internal_tls import InternalTls
     from activator.traces import Traces
 
 __all__ = ["Revisions"]
@@ -63,13 +64,14 @@ class Revisions:
         retries: bool,
         spreads: bool,
         check_s: float,
+        tls: "InternalTls | None",
         log: Logger,
     ) -> None:
         """`own_address`: as the public Endpoints list it. `held_max`: requests that wait per revision at most.
 
         `held_bytes_max`: bytes that these hold at most. `retries`: what cannot be sent to its pod goes to another.
         `spreads`: pods get requests evenly, not as the original chooses. `check_s`: how often pods in use are
-        looked at.
+        looked at. `tls`: how pods are spoken to; None: in plaintext.
         """
         self.by_key: dict[RevisionKey, ActiveRevision] = {}
         """For the request path: one look-up."""
@@ -84,6 +86,7 @@ class Revisions:
         self._held_bytes_max = held_bytes_max
         self._retries = retries
         self._spreads = spreads
+        self._tls = tls
         self._log = log
         self._prober = PodProber(
             loop, probe_settings, timeout_s=probe_timeout_s, publish=self._publish, over=self._pod_is_over
@@ -198,6 +201,7 @@ class Revisions:
             suspect=partial(self._suspected, revision.key),
             retries=self._retries,
             spreads=self._spreads,
+            security=None if self._tls is None else self._tls.security(revision.metadata.namespace),
             log=self._log,
         )
         active.cold_started = self.cold_started

@@ -87,7 +87,19 @@ def test_mesh_settings(data: dict[str, str], mesh_mode: MeshMode, passthrough: b
     assert NetworkConfig.from_data(data) == NetworkConfig(mesh_mode=mesh_mode, passthrough=passthrough)
 
 
-@pytest.mark.parametrize("data", [{"system-internal-tls": "enabled"}, {"internal-encryption": "true"}])
-def test_encryption_is_refused_rather_than_left_out(data: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match="system-internal-tls"):
-        NetworkConfig.from_data(data)
+@pytest.mark.parametrize(
+    ("data", "is_on"),
+    [
+        ({}, False),
+        ({"system-internal-tls": "Enabled"}, True),
+        ({"internal-encryption": "true"}, True),
+        ({"internal-encryption": "true", "system-internal-tls": "disabled"}, True),
+    ],
+)
+def test_tls_is_on_by_the_new_key_or_the_old_one(data: dict[str, str], is_on: bool) -> None:
+    assert NetworkConfig.from_data(data).internal_tls is is_on
+
+
+def test_tls_that_is_neither_on_nor_off_is_refused() -> None:
+    with pytest.raises(ConfigError, match="system-internal-tls='always'"):
+        NetworkConfig.from_data({"system-internal-tls": "always"})

@@ -96,7 +96,7 @@ async def test_a_second_signal_ends_it_at_once() -> None:
     ("network", "said"),
     [
         (None, "ConfigMap knative-serving/config-network does not exist"),
-        ({"system-internal-tls": "enabled"}, "system-internal-tls"),
+        ({"system-internal-tls": "always"}, "system-internal-tls"),
     ],
 )
 async def test_statement_76_without_a_usable_network_configuration_it_does_not_start(
