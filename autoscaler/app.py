@@ -51,6 +51,8 @@ __all__ = ["App"]
 
 _WORKERS = 32
 """Reconciles at once: a cold start must not wait behind others that wait for the API."""
+_HPA_WORKERS = 4
+"""Of class hpa, where nobody waits for one; apart from the others, should its part of the API not answer."""
 _STAT_SERVER_STOP_S = 5.0
 
 
@@ -81,6 +83,9 @@ class App:
         self._settings = ClusterSettings(self._wake_all, self._refuse_config, self._log)
         self._prober = ActivatorProber(self._resolver)
         self._loop: Loop[RevisionKey] = Loop("autoscaler", self._reconcile, workers=_WORKERS, log=self._log)
+        self._hpa_loop: Loop[RevisionKey] = Loop(
+            "autoscaler-hpa", self._reconcile_hpa, workers=_HPA_WORKERS, log=self._log
+        )
         self._ownership = Ownership(
             client,
             self._resolver,
@@ -129,6 +134,7 @@ class App:
         await asyncio.gather(*(informer.start() for informer in informers), self._ownership.follow())
         await self._ownership.contend(self._election_settings())
         self._loop.start()
+        self._hpa_loop.start()
         assert self._ticker is not None
         self._ticker.start()
         self._garbage.start()
@@ -151,6 +157,7 @@ class App:
         await self._ownership.stop()
         await self._debug.stop()
         await self._loop.stop()
+        await self._hpa_loop.stop()
         if self._scraping is not None:
             await self._scraping.stop()
         for informer in (self._autoscalers, self._services, self._metrics, self._deployments, self._pod_informer):
@@ -310,6 +317,8 @@ class App:
     def _wake(self, key: RevisionKey) -> None:
         if self._ownership.owns(key):
             self._loop.add(key)
+            if self._hpa_reconciler is not None and self._hpa_reconciler.concerns(key):
+                self._hpa_loop.add(key)
 
     def _wake_all(self) -> None:
         for autoscaler in self._autoscalers.list():
@@ -322,21 +331,18 @@ class App:
                 self._reconciler.forget(key)
 
     async def _reconcile(self, key: RevisionKey) -> float | None:
-        reconciler, hpa_reconciler = self._reconciler, self._hpa_reconciler
+        reconciler = self._reconciler
         assert reconciler is not None
-        assert hpa_reconciler is not None
-
-        async def reconcile() -> float | None:
-            """Each takes care of its class only."""
-            again_s = await reconciler.reconcile(key)
-            await hpa_reconciler.reconcile(key)
-            return again_s
-
-        again_s = await self._ownership.while_owned(key, reconcile)
+        again_s = await self._ownership.while_owned(key, lambda: reconciler.reconcile(key))
         if not self._ownership.owns(key):
             # Lost meanwhile: the last step of a cancelled reconcile may have made the revision anew.
             reconciler.forget(key)
         return again_s
+
+    async def _reconcile_hpa(self, key: RevisionKey) -> None:
+        reconciler = self._hpa_reconciler
+        assert reconciler is not None
+        await self._ownership.while_owned(key, lambda: reconciler.reconcile(key))
 
     def _take_stat(self, message: StatMessage) -> None:
         outcome = self._scalers.record((message.namespace, message.name), message.stat, self._clock())

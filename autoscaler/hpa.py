@@ -80,20 +80,26 @@ class HpaReconciler:
             await asyncio.wait([self._following])
         await self._horizontal.stop()
 
+    def concerns(self, key: RevisionKey) -> bool:
+        """Whether there is such a PodAutoscaler of class hpa."""
+        autoscaler = self._autoscalers.get(*key)
+        return autoscaler is not None and self._is_ours(autoscaler)
+
     async def reconcile(self, key: RevisionKey) -> None:
         """Bring one PodAutoscaler's surroundings up to date; one of another class is left alone."""
         autoscaler = self._autoscalers.get(*key)
-        if autoscaler is None or autoscaler.metadata.deletion_timestamp is not None:
-            return
-        if autoscaler_class(autoscaler.metadata.annotations, self._settings.autoscaler) != HPA_CLASS:
-            return
-        if not self._is_following():
+        if autoscaler is None or not self._is_ours(autoscaler) or not self._is_following():
             return
 
         async def steps(status: PodAutoscalerStatus, conditions: Conditions) -> None:
             await self._steps(autoscaler, status, conditions)
 
         await self._envelope.run(autoscaler, steps)
+
+    def _is_ours(self, autoscaler: PodAutoscaler) -> bool:
+        annotations = autoscaler.metadata.annotations
+        is_going = autoscaler.metadata.deletion_timestamp is not None
+        return not is_going and autoscaler_class(annotations, self._settings.autoscaler) == HPA_CLASS
 
     def _is_following(self) -> bool:
         """Whether the HorizontalPodAutoscalers are known; `on_following` is called once they are.

@@ -181,6 +181,14 @@ async def test_where_nobody_may_read_them_other_revisions_are_scaled_nevertheles
         await revision.until_active("True")
 
 
+async def test_where_nobody_answers_about_them_other_revisions_are_scaled_nevertheless() -> None:
+    async with autoscaler() as world:
+        world.stuck.add("horizontalpodautoscalers")
+        await asyncio.gather(*(hpa(world) for _ in range(40)))
+        other = await world.revision(replicas=1, active=("True", 100), min_scale="2")
+        await other.until_replicas(2)
+
+
 async def test_one_that_cannot_be_created_is_said() -> None:
     def refuse(request: AdmissionRequest) -> None:
         if request.plural == "horizontalpodautoscalers":

@@ -95,6 +95,8 @@ class World:
         self.deployments_flow.set()
         self.forbidden: set[str] = set()
         """Kinds, by their plural, that nobody may read or write."""
+        self.stuck: set[str] = set()
+        """Kinds whose writes are never answered."""
         self.revisions: dict[str, Revision] = {}
         self.autoscalers = Informer(client, PodAutoscaler)
         self.services = Informer(client, ServerlessService)
@@ -218,6 +220,8 @@ class World:
                 self.writes.append(Write(path, request.content_type, json.loads(request.body)))
             if kind.plural in self.forbidden:
                 raise forbidden(kind.group, kind.plural, request.target.name, "not in this cluster")
+            if kind.plural in self.stuck and method != "GET":
+                await asyncio.Event().wait()
             answer = await route(kind, method, request)
             if answer.stream is not None and kind.plural == "deployments":
                 answer = dataclasses.replace(answer, stream=self._held(answer.stream))
