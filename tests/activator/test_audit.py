@@ -53,6 +53,7 @@ async def test_a_snapshot_that_went_wrong_is_named_and_repaired() -> None:
             retries=True,
             spreads=True,
             check_s=0.0,
+            tls=None,
             log=Logger("test"),
         )
         await revisions.start()
