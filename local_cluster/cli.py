@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,6 +46,13 @@ StateDir = Annotated[
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the objects.")]
 
 
+class Network(StrEnum):
+    """How pods are joined."""
+
+    LOOPBACK = "loopback"
+    NETNS = "netns"
+
+
 class Failure(Exception):
     """A command cannot be carried out; the text is for the person who typed it."""
 
@@ -55,6 +63,10 @@ def up(
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the gateway on 127.0.0.1; 0: any.")] = 8080,
     api_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Kubernetes API; 0: any.")] = 0,
     state_dir: StateDir = None,
+    network: Annotated[
+        Network,
+        typer.Option(help="loopback: pods share this machine's network; netns: each has its own (needs root)."),
+    ] = Network.LOOPBACK,
     without: Annotated[
         list[str] | None,
         typer.Option(help="Components to leave out, by commas: controller, autoscaler, activator, gateway, envoy."),
@@ -75,6 +87,7 @@ def up(
     from local_cluster.stack import StackConfig, StackError, run
 
     config = StackConfig(
+        network=network.value,
         components=read_components(without or [], replace or []),
         http_port=http_port,
         api_port=api_port,

@@ -33,9 +33,11 @@ from local_cluster.admission import install as install_admission
 from local_cluster.apiserver.certificates import CertificateAuthority, write_kubeconfig
 from local_cluster.apiserver.server import ApiServer, ApiServerConfig, Identity
 from local_cluster.guardian import Guardian
+from local_cluster.host_ports import HostPort
 from local_cluster.manifests import Kinds, ManifestError, apply, load
 from local_cluster.node.app import Node, NodeConfig
 from local_cluster.node.launch import ApiAccess
+from local_cluster.node.pod_networks import SERVICE_NETWORK, PodNetworks, enter_own_network
 from local_cluster.node.volumes import TokenSource
 from local_cluster.preparation import (
     StackError,
@@ -47,7 +49,7 @@ from local_cluster.preparation import (
 )
 from local_cluster.settings import StackInfo
 from local_cluster.subnet import Subnet
-from local_cluster.system import Components, SystemLayout
+from local_cluster.system import Components, SystemLayout, split_address
 from local_cluster.workloads.app import Workloads
 from proxies.logs import Logger
 
@@ -67,16 +69,34 @@ class StackConfig:
     """Port of the Kubernetes API on 127.0.0.1; 0: any."""
     state_dir: Path
     """Kubeconfig, credentials, logs. One stack per directory."""
+    network: str = "loopback"
+    """`loopback`: pods share the machine's network; `netns`: each has its own, which needs root."""
     components: Components = field(default_factory=Components)
     manifests: tuple[Path, ...] = ()
     """Applied once the stack is up."""
 
 
+class HostPorts:
+    """The machine's ports of a stack in a network of its own. Raises `StackError` when one is taken."""
+
+    def __init__(self, config: StackConfig) -> None:
+        self.http = HostPort("--http-port", config.http_port)
+        self.api = HostPort("--api-port", config.api_port)
+        self.debug = HostPort("autoscaler", 0)
+
+    def close(self) -> None:
+        """Stop listening."""
+        for port in (self.http, self.api, self.debug):
+            port.close()
+
+
 class Stack:
     """One local stack. `start` raises `StackError`; after it, `stop` must be called, also when `start` failed."""
 
-    def __init__(self, config: StackConfig, say: Callable[[str], None]) -> None:
+    def __init__(self, config: StackConfig, say: Callable[[str], None], *, host: HostPorts | None = None) -> None:
+        """`host`: the machine's ports, of a stack in a network of its own, which we are in already."""
         self._config = config
+        self._host = host
         self._say = say
         self._log = Logger("knuv", write=self._write_log)
         self._log_file: IO[bytes] | None = None
@@ -88,6 +108,7 @@ class Stack:
         self._workloads: Workloads | None = None
         self._node: Node | None = None
         self._ca_pem = b""
+        self._tokens: dict[str, str] = {}
         self._system_pods: Informer[Pod] | None = None
         self._stopping = False
 
@@ -98,22 +119,25 @@ class Stack:
         envoy = require_programs()
         self._subnet = claim_subnet()
         config = self._config
+        host = self._host
+        networks = PodNetworks() if host is not None else None
         layout = SystemLayout(
             subnet=self._subnet.network,
-            http_host="127.0.0.1",
-            http_port=free_port("--http-port", config.http_port),
+            http_host="127.0.0.1" if networks is None else networks.gateway,
+            http_port=free_port("--http-port", config.http_port) if host is None else host.http.port,
             state_dir=config.state_dir.absolute(),
             envoy=envoy,
+            pods_have_networks=networks is not None,
         )
         self._guardian = Guardian()
         await self._guardian.start()
         self._api = await self._start_api(layout)
-        admin = await self._client(layout.state_dir / "kubeconfig")
+        admin = await self._client("admin")
         components = config.components
         for manifest in [*system.namespaces(components), *system.config_maps(layout.domain)]:
             await _create(admin, manifest)
-        node_client = await self._client(layout.kubeconfig("node"))
-        self._workloads = Workloads(await self._client(layout.kubeconfig("workloads")), log=self._log)
+        node_client = await self._client("node")
+        self._workloads = Workloads(await self._client("workloads"), log=self._log)
         await self._workloads.start()
         self._node = Node(
             node_client,
@@ -125,7 +149,8 @@ class Stack:
                 warm_command=() if "queue-proxy" in components.replaced else components.queue_proxy,
             ),
             guardian=self._guardian,
-            api=ApiAccess("127.0.0.1", self._api.port, self._pod_credentials),
+            api=ApiAccess(self._api.config.host, self._api.port, self._pod_credentials),
+            networks=networks,
             log=self._log,
         )
         await self._node.start()
@@ -137,15 +162,20 @@ class Stack:
         for manifest in system.workloads(layout, components):
             await _create(admin, manifest)
         await self._components_ready(admin)
+        api_url, debug = self._api.url, layout.autoscaler_debug
+        if host is not None:
+            await host.http.lead_to(layout.http_host, layout.http_port)
+            await host.debug.lead_to(*split_address(layout.autoscaler_debug))
+            api_url, debug = f"https://127.0.0.1:{host.api.port}", f"127.0.0.1:{host.debug.port}"
         self._say(f"gateway     http://127.0.0.1:{layout.http_port}")
-        self._say(f"kubernetes  {self._api.url}")
+        self._say(f"kubernetes  {api_url}")
         self._say(f"kubeconfig  {layout.state_dir / 'kubeconfig'}")
         await self._apply_manifests(admin)
         StackInfo(
             pid=os.getpid(),
             http_port=layout.http_port,
-            api_url=self._api.url,
-            autoscaler_debug=layout.autoscaler_debug,
+            api_url=api_url,
+            autoscaler_debug=debug,
         ).save(layout.state_dir)
         self._say(f"up after {time.monotonic() - began:.1f} s; Ctrl-C stops everything")
 
@@ -166,6 +196,8 @@ class Stack:
             await self._guardian.stop()
         if self._subnet is not None:
             self._subnet.release()
+        if self._host is not None:
+            self._host.close()
         for file in (self._log_file, self._lock_file):
             if file is not None:
                 file.close()
@@ -176,9 +208,9 @@ class Stack:
         tokens = {name: secrets.token_urlsafe(32) for name in ("admin", "node", "workloads")}
         api = ApiServer(
             ApiServerConfig(
-                host="127.0.0.1",
-                port=self._config.api_port,
-                service_cidr=layout.service_cidr,
+                host="127.0.0.1" if self._host is None else layout.http_host,
+                port=self._config.api_port if self._host is None else 0,
+                service_cidr=layout.service_cidr if self._host is None else SERVICE_NETWORK,
                 ca=(authority := CertificateAuthority.create()),
                 tokens={token: _identity(name) for name, token in tokens.items()},
             )
@@ -191,17 +223,25 @@ class Stack:
         self._ca_pem = authority.certificate_pem
         for name in self._config.components.accounts:
             tokens[name] = api.issue_token(system.namespace_of(name), name)
+        self._tokens = tokens
         for name, token in tokens.items():
+            url = api.url
+            if name == "admin" and self._host is not None:  # for people and programs outside
+                url = f"https://127.0.0.1:{self._host.api.port}"
             path = layout.state_dir / "kubeconfig" if name == "admin" else layout.kubeconfig(name)
-            write_kubeconfig(path, api.url, self._ca_pem, token)
+            write_kubeconfig(path, url, self._ca_pem, token)
+        if self._host is not None:
+            await self._host.api.lead_to(api.config.host, api.port)
         return api
 
     def _pod_credentials(self, namespace: str, account: str) -> TokenSource:
         assert self._api is not None
         return TokenSource(self._api.issue_token(namespace, account), self._ca_pem)
 
-    async def _client(self, kubeconfig: Path) -> Client:
-        client = Client(ApiConfig.from_kubeconfig(kubeconfig), user_agent="knuv-up")
+    async def _client(self, name: str) -> Client:
+        assert self._api is not None
+        config = ApiConfig(server=self._api.url, ca_pem=self._ca_pem.decode(), token=self._tokens[name])
+        client = Client(config, user_agent="knuv-up")
         await client.open()
         self._clients.append(client)
         return client
@@ -277,15 +317,22 @@ class Stack:
 
 def run(config: StackConfig, say: Callable[[str], None]) -> None:
     """Run a stack until SIGINT or SIGTERM. Raises `StackError` when it cannot come up."""
-    uvloop.run(_run(config, say))
+    host = None
+    if config.network == "netns":
+        host = HostPorts(config)  # before the machine's network is out of reach
+        try:
+            enter_own_network()
+        except OSError as error:
+            raise StackError(f"--network netns: {error}; it needs root, or leave it at loopback") from error
+    uvloop.run(_run(config, say, host))
 
 
-async def _run(config: StackConfig, say: Callable[[str], None]) -> None:
+async def _run(config: StackConfig, say: Callable[[str], None], host: HostPorts | None) -> None:
     wanted = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, wanted.set)
-    stack = Stack(config, say)
+    stack = Stack(config, say, host=host)
     starting = loop.create_task(stack.start())
     stop_wanted = loop.create_task(wanted.wait())
     try:
@@ -312,6 +359,7 @@ def _identity(name: str) -> Identity:
 
 async def _create(client: Client, manifest: system.JsonObject) -> None:
     kinds = {
+        "Endpoints": "endpoints",
         "Namespace": "namespaces",
         "ServiceAccount": "serviceaccounts",
         "ConfigMap": "configmaps",

@@ -23,6 +23,7 @@ __all__ = [
     "config_maps",
     "namespace_of",
     "namespaces",
+    "split_address",
     "workloads",
 ]
 
@@ -50,8 +51,8 @@ class SystemLayout:
     state_dir: Path
     envoy: Path
     """Envoy's binary."""
-    has_pod_files: bool = False
-    """Pods have the in-cluster files, so that a program needs no kubeconfig."""
+    pods_have_networks: bool = False
+    """Each pod has a network of its own, and the in-cluster files, so that a program needs no kubeconfig."""
     domain: str = "127.0.0.1.sslip.io"
     """Suffix of every Route's host name; it resolves to 127.0.0.1 wherever public DNS answers."""
 
@@ -124,6 +125,12 @@ class Components:
         return tuple(self.replaced.get("queue-proxy", QUEUE_PROXY_COMMAND))
 
 
+def split_address(address: str) -> tuple[str, int]:
+    """`host:port` in two."""
+    host, _, port = address.partition(":")
+    return host, int(port)
+
+
 def namespace_of(component: str) -> str:
     """Where a component runs."""
     return originals.EVENTING_NAMESPACE if component.startswith("broker-") else SYSTEM_NAMESPACE
@@ -178,6 +185,7 @@ def _workloads(layout: SystemLayout) -> list[JsonObject]:
     return [
         _service("activator-service", "activator", {"http": (80, 8012), "http2": (81, 8013)}),
         _service("autoscaler", "autoscaler", {"http": (8080, 8080)}),
+        *_gateway_internal(layout),
         _deployment(layout, "controller"),
         _deployment(
             layout,
@@ -200,6 +208,7 @@ def _workloads(layout: SystemLayout) -> list[JsonObject]:
                 "KNUV_XDS_ADDRESS": layout.xds,
                 "KNUV_GATEWAY_EXTERNAL_ADDRESS": f"{layout.http_host}:{layout.http_port}",
                 "KNUV_GATEWAY_INTERNAL_ADDRESS": layout.envoy_internal,
+                "KNUV_GATEWAY_ENVOY_ADMIN_ADDRESS": layout.envoy_admin,
                 "KNUV_GATEWAY_ACCESS_LOG": str(layout.access_log),
             },
         ),
@@ -212,8 +221,8 @@ def _workloads(layout: SystemLayout) -> list[JsonObject]:
             ],
             readiness={
                 "httpGet": {
-                    "host": layout.envoy_admin.partition(":")[0],
-                    "port": int(layout.envoy_admin.partition(":")[2]),
+                    "host": split_address(layout.envoy_admin)[0],
+                    "port": split_address(layout.envoy_admin)[1],
                     "path": "/ready",
                 }
             },
@@ -250,19 +259,22 @@ def _deployment(
     }
     if readiness is not None:
         container["readinessProbe"] = {**readiness, "periodSeconds": 1, "failureThreshold": 3}
-    return _deployed(name, SYSTEM_NAMESPACE, container)
+    return _deployed(name, SYSTEM_NAMESPACE, container, hostNetwork=layout.pods_have_networks)
 
 
 def _replaced(layout: SystemLayout, name: str, command: tuple[str, ...]) -> JsonObject:
-    kubeconfig = "" if layout.has_pod_files else str(layout.kubeconfig(name))
-    return _deployed(name, namespace_of(name), originals.container(name, list(command), kubeconfig), automount=True)
+    kubeconfig = "" if layout.pods_have_networks else str(layout.kubeconfig(name))
+    return _deployed(
+        name,
+        namespace_of(name),
+        originals.container(name, list(command), kubeconfig),
+        automountServiceAccountToken=True,
+    )
 
 
-def _deployed(name: str, namespace: str, container: JsonObject, *, automount: bool = False) -> JsonObject:
+def _deployed(name: str, namespace: str, container: JsonObject, **spec: bool) -> JsonObject:
     labels = {"app": name}
-    pod: JsonObject = {"containers": [container], "serviceAccountName": name, "terminationGracePeriodSeconds": 5}
-    if automount:
-        pod["automountServiceAccountToken"] = True
+    pod = {"containers": [container], "serviceAccountName": name, "terminationGracePeriodSeconds": 5, **spec}
     return _object("apps/v1", "Deployment", name, namespace, labels) | {
         "spec": {
             "replicas": 1,
@@ -271,6 +283,15 @@ def _deployed(name: str, namespace: str, container: JsonObject, *, automount: bo
             "template": {"metadata": {"labels": labels}, "spec": pod},
         }
     }
+
+
+def _gateway_internal(layout: SystemLayout) -> list[JsonObject]:
+    """The Service that cluster-local names of Routes lead to: Envoy's internal face."""
+    host, port = split_address(layout.envoy_internal)
+    ports = [{"name": "http2", "port": 80, "targetPort": port}]
+    service = _object("v1", "Service", "gateway-internal", SYSTEM_NAMESPACE) | {"spec": {"ports": ports}}
+    subsets = [{"addresses": [{"ip": host}], "ports": [{"name": "http2", "port": port}]}]
+    return [service, _object("v1", "Endpoints", "gateway-internal", SYSTEM_NAMESPACE) | {"subsets": subsets}]
 
 
 def _service(

@@ -7,7 +7,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Coroutine
-from ipaddress import IPv4Address
+from dataclasses import dataclass
 from typing import Any
 
 from kube.client import Client
@@ -21,14 +21,17 @@ from kube.timestamps import format_time
 from local_cluster.apiserver.errors import bad_request
 from local_cluster.guardian import Guardian
 from local_cluster.node.config import NodeConfig
+from local_cluster.node.dns import DnsServer
 from local_cluster.node.environment import PodFacts
 from local_cluster.node.images import ImageEntry, ImageMap
 from local_cluster.node.launch import ApiAccess, NodeServices
 from local_cluster.node.logs import LogsUnavailable
-from local_cluster.node.loopback import rewrite_ports
+from local_cluster.node.loopback import PortRewrite, rewrite_ports
 from local_cluster.node.network import AddressPool, PoolExhausted, PortPool
+from local_cluster.node.pod_networks import POD_NETWORK, PodNamespace, PodNetworks
 from local_cluster.node.pod_runner import PodRunner
 from local_cluster.node.sandbox import Sandboxes
+from local_cluster.node.service_proxy import ServiceProxy
 from local_cluster.node.strays import Strays
 from local_cluster.node.warm import WarmProcesses
 from proxies.logs import Logger
@@ -37,6 +40,15 @@ __all__ = ["Node", "NodeConfig"]
 
 _STOP_S = 5.0
 _RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a pod is on the network."""
+
+    pod_ip: str
+    rewrite: PortRewrite
+    namespace: PodNamespace | None
 
 
 class Node:
@@ -49,6 +61,7 @@ class Node:
         *,
         guardian: Guardian | None = None,
         api: ApiAccess | None = None,
+        networks: PodNetworks | None = None,
         log: Logger | None = None,
     ) -> None:
         self._client = client
@@ -56,7 +69,12 @@ class Node:
         self._log = (log or Logger("node")).bind(node=config.name)
         self._addresses = AddressPool(config.subnet, taken_max=config.pods_max)
         self._ports = PortPool()
-        self._host_ip = str(IPv4Address(int(config.subnet.network_address) + 1))
+        self._networks = networks
+        self._pod_addresses = AddressPool(POD_NETWORK, taken_max=config.pods_max)
+        """Of pods with a network of their own."""
+        self._host_ip = networks.gateway if networks is not None else str(config.subnet.network_address + 1)
+        self._services_proxy: ServiceProxy | None = None
+        self._dns: DnsServer | None = None
         self._cpu = str(os.cpu_count() or 1)
         self._memory = str(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
         self._clock_start_s = time.time() - time.monotonic()
@@ -93,9 +111,20 @@ class Node:
         """Register, then run what is assigned to this node."""
         await self._register()
         await self._events.start()
+        if self._networks is not None:
+            await self._start_services(self._networks.gateway)
         await self._pods.start()
         if self._warm is not None:
             self._warm.start()
+
+    async def _start_services(self, address: str) -> None:
+        """Answer for the cluster's names and for ClusterIPs, in the pods' network. Raises `OSError`."""
+        self._services_proxy = ServiceProxy(self._client, self._config.cluster_domain, log=self._log)
+        await self._services_proxy.start()
+        self._dns = DnsServer(self._services_proxy.table)
+        await self._dns.start(address)
+        assert self._sandboxes is not None
+        self._sandboxes.start()
 
     async def stop(self) -> None:
         """End every process. API objects stay as they are."""
@@ -116,6 +145,10 @@ class Node:
             except TimeoutError:
                 self._log.error("pods_do_not_end", pods=[runner.pod.name for runner in self._runners.values()])
         await self._strays.finished()
+        if self._dns is not None:
+            self._dns.stop()
+        if self._services_proxy is not None:
+            await self._services_proxy.stop()
         for task in self._leaving:
             task.cancel()
         if self._leaving:
@@ -179,18 +212,23 @@ class Node:
         if pod.status.phase in ("Succeeded", "Failed"):
             self._finished.add(uid)
             return
-        pod_ip = ""
         try:
-            pod_ip = self._addresses.take()
-            rewrite = rewrite_ports(pod, pod_ip, self._ports.take)
-        except PoolExhausted as error:
-            if pod_ip:
-                self._addresses.release(pod_ip)
+            place = self._take_place(pod)
+        except (PoolExhausted, OSError) as error:
             self._waiting.add(uid)
             self._events.report(pod, "Warning", "FailedCreatePodSandBox", str(error))
             asyncio.get_running_loop().call_later(_RETRY_S, self._admit_again, pod.key, uid)
             return
-        runner = PodRunner(pod, pod_ip, rewrite, self._services, seen_s=seen_s, closed=self._pod_closed)
+        network = place.namespace.path if place.namespace is not None else ""
+        runner = PodRunner(
+            pod,
+            place.pod_ip,
+            place.rewrite,
+            self._services,
+            network=network,
+            seen_s=seen_s,
+            closed=lambda runner: self._pod_closed(runner, place),
+        )
         self._runners[uid] = runner
         runner.start()
 
@@ -199,11 +237,31 @@ class Node:
         if pod is not None and pod.metadata.uid == uid and uid in self._waiting and not self._stopping:
             self._admit(pod)
 
-    def _pod_closed(self, runner: PodRunner) -> None:
+    def _take_place(self, pod: Pod) -> _Place:
+        """An address, with a network if the pod gets its own. Raises `PoolExhausted` and `OSError`, taking nothing."""
+        if self._networks is not None and not pod.spec.host_network:
+            pod_ip = self._pod_addresses.take()
+            try:
+                return _Place(pod_ip, PortRewrite(), self._networks.create(pod_ip))
+            except OSError:
+                self._pod_addresses.release(pod_ip)
+                raise
+        pod_ip = self._addresses.take()
+        try:
+            return _Place(pod_ip, rewrite_ports(pod, pod_ip, self._ports.take), None)
+        except PoolExhausted:
+            self._addresses.release(pod_ip)
+            raise
+
+    def _pod_closed(self, runner: PodRunner, place: _Place) -> None:
         self._runners.pop(runner.pod.metadata.uid, None)
-        self._addresses.release(runner.pod_ip)
-        if runner.rewrite.port:
-            self._ports.release(runner.rewrite.port)
+        if self._networks is not None and place.namespace is not None:
+            self._networks.remove(place.namespace)
+            self._pod_addresses.release(place.pod_ip)
+        else:
+            self._addresses.release(place.pod_ip)
+        if place.rewrite.port:
+            self._ports.release(place.rewrite.port)
         self._strays.end(runner.pod.metadata.uid)
         if not self._runners:
             self._emptied.set()

@@ -35,5 +35,3 @@ class NodeConfig:
     environ: Mapping[str, str] = field(default_factory=_inherited)
     """Variables that every container gets."""
     cluster_domain: str = "cluster.local"
-    dns_server: str = ""
-    """Address that pods with a network of their own ask for names; empty: they use the machine's files."""

@@ -291,9 +291,9 @@ class PodLauncher:
 
     def _resolver(self) -> list[Bind]:
         """Name resolution as in a cluster, in a pod that has a network of its own."""
-        server = self._services.config.dns_server
-        if not self._network or not server:
+        if not self._network:
             return []
+        server = self._services.facts(self._pod_ip).host_ip
         namespace, domain = self._pod.namespace, self._services.config.cluster_domain
         search = f"{namespace}.svc.{domain} svc.{domain} {domain}"
         hostname = self._pod.spec.hostname or self._pod.name

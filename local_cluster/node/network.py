@@ -31,8 +31,8 @@ class AddressPool:
 
     def __init__(self, subnet: IPv4Network, *, taken_max: int | None = None) -> None:
         """`taken_max` addresses may be in use at once; None: all."""
-        if subnet.prefixlen != 16 or not subnet.is_loopback:
-            raise ValueError(f"expected a /16 of 127.0.0.0/8, got {subnet}")
+        if subnet.prefixlen != 16:
+            raise ValueError(f"expected a /16, got {subnet}")
         self._network = int(subnet.network_address)
         self._size = (_LAST_BLOCK - _FIRST_BLOCK + 1) * 254
         self._taken_max = self._size if taken_max is None else min(taken_max, self._size)

@@ -105,6 +105,8 @@ def write(folder: Path, files: Iterable[VolumeFile], *, owner: tuple[int, int] |
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     for file in wanted.values():
         path = folder / file.path
+        if _holds(path, file):
+            continue  # another container of the pod may just be mounting it
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.new")
         descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -114,6 +116,10 @@ def write(folder: Path, files: Iterable[VolumeFile], *, owner: tuple[int, int] |
             if owner is not None:
                 os.fchown(descriptor, *owner)
         draft.replace(path)
+
+
+def _holds(path: Path, file: VolumeFile) -> bool:
+    return path.is_file() and path.read_bytes() == file.data and path.stat().st_mode & 0o7777 == file.mode
 
 
 def _sources_of(volume: JsonObject) -> list[JsonObject]:

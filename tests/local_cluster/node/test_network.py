@@ -38,9 +38,9 @@ def test_an_address_is_not_reused_before_the_others() -> None:
     assert pool.take() != first
 
 
-@pytest.mark.parametrize("text", ["127.80.0.0/24", "10.1.0.0/16"])
+@pytest.mark.parametrize("text", ["127.80.0.0/24", "10.0.0.0/8"])
 def test_other_subnets_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="/16 of 127"):
+    with pytest.raises(ValueError, match="expected a /16"):
         AddressPool(IPv4Network(text))
 
 

@@ -1,0 +1,40 @@
+"""The machine's ports of a stack that lives in a network of its own.
+
+A socket belongs to the network namespace in which it was made. So these are bound before the stack enters its own, and
+what comes in by them is relayed from there.
+"""
+
+import contextlib
+import socket
+
+from local_cluster.node.relay import RelayServer
+from local_cluster.preparation import StackError, port_problem
+
+__all__ = ["HostPort"]
+
+
+class HostPort:
+    """One port of 127.0.0.1. `option` names it to the person who chose it. Raises `StackError` when it is taken."""
+
+    def __init__(self, option: str, port: int) -> None:
+        self._socket = socket.socket()
+        self._relay: RelayServer | None = None
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind(("127.0.0.1", port))
+        except OSError as error:
+            self._socket.close()
+            raise StackError(port_problem(option, port, error)) from error
+        self.port: int = self._socket.getsockname()[1]
+
+    async def lead_to(self, host: str, port: int) -> None:
+        """Listen, and relay to an address of the stack's network."""
+        self._relay = RelayServer(lambda: (host, port))
+        await self._relay.start(sock=self._socket, backlog=1024)
+
+    def close(self) -> None:
+        """Stop."""
+        if self._relay is not None:
+            self._relay.stop()
+        with contextlib.suppress(OSError):  # the relay's listener closed it
+            self._socket.close()

@@ -1,0 +1,97 @@
+"""Pods with a network of their own: a namespace each, joined by a bridge.
+
+The node itself lives in a network namespace that was made for the stack (`enter_own_network`), so the machine's network
+is never touched, and whatever happens to the stack, the kernel takes bridge, links and addresses away with its last
+process. Nothing has a name in a file system: a namespace is held by a descriptor here and by the pod's processes.
+
+The bridge has the first address of the pods' network. Every ClusterIP is an address of the node, by a local route, so
+that the node's own forwarding (`service_proxy.py`) answers there.
+"""
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+
+from local_cluster.node import linux
+from local_cluster.node.netlink import Netlink
+
+__all__ = ["POD_NETWORK", "SERVICE_NETWORK", "PodNamespace", "PodNetworks", "enter_own_network"]
+
+POD_NETWORK = IPv4Network("10.244.0.0/16")
+SERVICE_NETWORK = IPv4Network("10.96.0.0/16")
+"""Kubernetes' habitual ones; they exist inside the stack's own network namespace only."""
+_BRIDGE = "knuv0"
+_LOOPBACK_INDEX, _FIRST_INDEX = 1, 1000
+_OWN_NETWORK = "/proc/thread-self/ns/net"
+
+
+def enter_own_network() -> None:
+    """Move the calling thread, and all that it starts, into a network namespace with a loopback device only.
+
+    Call it before there are other threads. Raises `OSError` when we may not.
+    """
+    linux.unshare(linux.CLONE_NEWNET)
+    with Netlink() as kernel:
+        kernel.set_up(_LOOPBACK_INDEX)
+
+
+@dataclass(frozen=True, slots=True)
+class PodNamespace:
+    """One pod's network namespace."""
+
+    descriptor: int
+
+    @property
+    def path(self) -> str:
+        """By which others may enter it while we hold it."""
+        return f"/proc/{os.getpid()}/fd/{self.descriptor}"
+
+
+class PodNetworks:
+    """The bridge of this node and what hangs on it. Blocks for about a millisecond a pod. Raises `OSError`."""
+
+    def __init__(self) -> None:
+        self._kernel = Netlink()
+        self._next = 0
+        self.gateway = str(POD_NETWORK.network_address + 1)
+        self._kernel.add_bridge(_BRIDGE)
+        self._bridge = socket.if_nametoindex(_BRIDGE)
+        self._kernel.add_address(self._bridge, self.gateway, POD_NETWORK.prefixlen)
+        self._kernel.add_local_route(SERVICE_NETWORK, _LOOPBACK_INDEX)
+
+    def create(self, address: str) -> PodNamespace:
+        """A namespace with `address` on the bridge."""
+        self._next += 1
+        link = f"pod{self._next}"
+        kernel, descriptor = _in_new_namespace(Netlink)
+        try:
+            with kernel:
+                kernel.set_up(_LOOPBACK_INDEX)
+                index = _FIRST_INDEX + self._next
+                self._kernel.add_veth(link, index, self._bridge, "eth0", descriptor)
+                kernel.add_address(index, address, POD_NETWORK.prefixlen)
+                kernel.set_up(index)
+                kernel.add_default_route(self.gateway)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return PodNamespace(descriptor)
+
+    def remove(self, namespace: PodNamespace) -> None:
+        """Let a pod's network go; its processes have ended. The kernel takes the links away, some time later."""
+        os.close(namespace.descriptor)
+
+
+def _in_new_namespace(make: Callable[[], Netlink]) -> tuple[Netlink, int]:
+    """What `make` makes in a new network namespace, and a descriptor of that. We are back in our own afterwards."""
+    own = os.open(_OWN_NETWORK, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        linux.unshare(linux.CLONE_NEWNET)
+        try:
+            return make(), os.open(_OWN_NETWORK, os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            linux.setns(own, linux.CLONE_NEWNET)
+    finally:
+        os.close(own)

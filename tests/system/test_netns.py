@@ -1,0 +1,226 @@
+"""`knuv up --network netns`: every pod in a network of its own, names and ClusterIPs as in a cluster, nothing left."""
+
+import json
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from kube.models.core import Pod
+from loadtests.load import fetch
+from loadtests.scenario import until
+from local_cluster.manifests import apply
+from tests.system.conftest import System, running_system
+from tests.system.test_components import stand_in, told
+from tests.system.test_stack import guardian_mark, processes_of
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.xdist_group("stack-netns"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+]
+
+APP = Path(__file__).with_name("fixed_port.py")
+HOST = "{name}.default.127.0.0.1.sslip.io"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def netns(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    """The module's stack."""
+    async with running_system(tmp_path_factory.mktemp("netns"), "--network", "netns") as running:
+        yield running
+
+
+def fixed(name: str, scale: int = 0) -> dict[str, Any]:
+    """A Knative Service with the app on port 8080, `scale` pods of it at least."""
+    annotations = {"autoscaling.knative.dev/min-scale": str(scale), "autoscaling.knative.dev/window": "6s"}
+    container = {"image": "dev.local/fixed", "command": [sys.executable, str(APP)]}
+    return {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"template": {"metadata": {"annotations": annotations}, "spec": {"containers": [container]}}},
+    }
+
+
+def mounts() -> str:
+    """Everything that is mounted on this machine."""
+    return Path("/proc/self/mountinfo").read_text()
+
+
+async def ready(system: System, name: str) -> None:
+    waited = await system.kubectl("wait", f"ksvc/{name}", "--for=condition=Ready", "--timeout=30s")
+    assert waited.code == 0, waited.err
+
+
+async def said(system: System, name: str, path: str = "/") -> str:
+    """What the app answers through the gateway's port of this machine."""
+    answer = await fetch(system.stack.http_port, HOST.format(name=name), path)
+    assert answer.status == 200, answer
+    return answer.body.decode()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_apps_on_one_fixed_port_scale_up_and_to_zero(netns: System) -> None:
+    await apply(netns.client, netns.kinds, fixed("pair", 2), "default")
+    await apply(netns.client, netns.kinds, fixed("zero"), "default")
+    await ready(netns, "pair")
+    await ready(netns, "zero")
+
+    async def both() -> set[str] | None:
+        seen = {await said(netns, "pair") for _ in range(10)}
+        return seen if len(seen) == 2 else None
+
+    seen = await until(both, 20, "two pods to answer on port 8080")
+    pods = (await netns.client.list(Pod, "default", label_selector="serving.knative.dev/service=pair")).items
+    assert seen == {f"{pod.name} {pod.status.pod_ip}" for pod in pods}
+    assert all(pod.status.pod_ip.startswith("10.244.") for pod in pods)
+
+    async def none() -> bool | None:
+        selector = "serving.knative.dev/service=zero"
+        return not (await netns.client.list(Pod, "default", label_selector=selector)).items or None
+
+    await until(none, 60, "the other app to be at zero")
+    assert (await said(netns, "zero")).startswith("zero-00001-deployment-")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_names_and_cluster_ips_lead_to_pods(netns: System) -> None:
+    await apply(netns.client, netns.kinds, fixed("caller", 1), "default")
+    await ready(netns, "caller")
+    plain = {
+        "metadata": {"name": "plain"},
+        "spec": {"selector": {"app": "plain"}, "ports": [{"port": 80, "targetPort": 8080}]},
+    }
+    await apply(netns.client, netns.kinds, {"apiVersion": "v1", "kind": "Service", **plain}, "default")
+    container = {
+        "name": "c",
+        "image": "x",
+        "command": [sys.executable, str(APP)],
+        "readinessProbe": {"tcpSocket": {"port": 8080}},
+    }
+    pod = {"metadata": {"name": "plain", "labels": {"app": "plain"}}, "spec": {"containers": [container]}}
+    await apply(netns.client, netns.kinds, {"apiVersion": "v1", "kind": "Pod", **pod}, "default")
+    assert (await netns.kubectl("wait", "pod/plain", "--for=condition=Ready", "--timeout=20s")).code == 0
+    address = (await netns.kubectl("get", "svc", "plain", "-o", "jsonpath={.spec.clusterIP}")).out
+
+    async def reached() -> str | None:
+        text = await said(netns, "caller", "/fetch?plain.default.svc.cluster.local")
+        return text if " 200 " in text else None
+
+    assert (await until(reached, 10, "the ClusterIP to lead to the pod")).startswith(f"{address} 200 plain 10.244.")
+    assert (await said(netns, "caller", "/fetch?plain")).startswith(f"{address} 200 plain ")
+    own = await said(netns, "caller", "/fetch?caller.default.svc.cluster.local")
+    assert " 200 caller-00001-deployment-" in own
+    assert "not known" in await said(netns, "caller", "/fetch?no-such.default.svc.cluster.local")
+    # Nothing of this machine's network is in reach, and nothing of the pods' network is on this machine.
+    assert "refused" in await said(netns, "caller", f"/fetch?127.0.0.1:{netns.stack.http_port}")
+    assert not [name for _, name in socket.if_nameindex() if name.startswith(("knuv", "pod"))]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_secret_is_seen_by_its_pod_alone(netns: System) -> None:
+    made = await netns.kubectl("create", "secret", "generic", "word", "--from-literal=word=sesame")
+    assert made.code == 0, made.err
+    secrets = f"find {netns.stack.state_dir} -type f | wc -l"
+    look = f"cat /secret/word; echo; id -u; {secrets}; touch /etc/knuv-netns && echo wrote"
+    container = {
+        "name": "c",
+        "image": "x",
+        "command": ["sh", "-c", look],
+        "volumeMounts": [{"name": "s", "mountPath": "/secret"}],
+    }
+    spec = {
+        "containers": [container],
+        "restartPolicy": "Never",
+        "volumes": [{"name": "s", "secret": {"secretName": "word"}}],
+    }
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "look"}, "spec": spec}
+    await apply(netns.client, netns.kinds, pod, "default")
+    await netns.kubectl("wait", "pod/look", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=20s")
+    assert (await netns.kubectl("logs", "look")).out.splitlines() == ["sesame", "0", "0", "wrote"]
+    assert "knuv-netns" not in os.listdir("/etc")
+
+
+async def test_other_programs_find_what_knatives_own_find(tmp_path: Path) -> None:
+    arguments = [
+        *("--network", "netns"),
+        *("--replace", f"queue-proxy={stand_in(8012, 8013, 8022, 9090, 9091)}"),
+        *("--replace", f"activator={stand_in(8012, 8013, 8008, 9090)}"),
+        *("--replace", f"autoscaler={stand_in(8080, 8008, 9090)}"),
+    ]
+    async with running_system(tmp_path, *arguments) as system:
+        found = {app: await told(system, app) for app in ("activator", "autoscaler")}
+        await apply(system.client, system.kinds, fixed("app", 1), "default")
+
+        async def sidecar() -> dict[str, Any] | None:
+            pods = (await system.client.list(Pod, "default", label_selector="serving.knative.dev/service=app")).items
+            if not pods or not pods[0].is_ready():
+                return None
+            path = Pod.RESOURCE.path("default", pods[0].name, "log")
+            text = await system.client.raw("GET", path, params={"container": "queue-proxy"})
+            return {**json.loads(text.splitlines()[0]), "pod": pods[0].name, "pod_ip": pods[0].status.pod_ip}
+
+        queue = await until(sidecar, 30, "the stand-in for queue-proxy")
+    for app, seen in found.items():
+        env = seen["env"]
+        assert env["SYSTEM_NAMESPACE"] == "knative-serving"
+        assert (env["POD_NAME"], env["POD_IP"]) == (seen["pod"], seen["pod_ip"])
+        assert (env["CONFIG_LOGGING_NAME"], env["CONFIG_OBSERVABILITY_NAME"]) == (
+            "config-logging",
+            "config-observability",
+        )
+        assert "KUBECONFIG" not in env
+        assert env["KUBERNETES_SERVICE_HOST"] == "10.244.0.1"
+        assert set(seen["files"]) == {"token", "ca.crt", "namespace"}
+        assert seen["user"] == f"system:serviceaccount:knative-serving:{app}"
+        assert {
+            "config-network",
+            "config-logging",
+            "config-observability",
+            "config-autoscaler",
+            "config-deployment",
+        } <= {*seen["config_maps"]}
+        assert "search knative-serving.svc.cluster.local svc.cluster.local cluster.local" in seen["resolver"]
+        assert seen["autoscaler"].startswith("10.96.")
+        assert seen["hostname"] == seen["pod"]
+    env = queue["env"]
+    expected = {
+        "SERVING_NAMESPACE": "default",
+        "SERVING_SERVICE": "app",
+        "SERVING_CONFIGURATION": "app",
+        "SERVING_REVISION": "app-00001",
+        "SERVING_POD": queue["pod"],
+        "SERVING_POD_IP": queue["pod_ip"],
+        "USER_PORT": "8080",
+        "QUEUE_SERVING_PORT": "8012",
+        "QUEUE_SERVING_TLS_PORT": "8112",
+        "SYSTEM_NAMESPACE": "knative-serving",
+        "CONTAINER_CONCURRENCY": "0",
+        "REVISION_TIMEOUT_SECONDS": "300",
+    }
+    assert expected.items() <= env.items()
+    assert json.loads(env["SERVING_READINESS_PROBE"])["tcpSocket"] == {"port": 8080, "host": "127.0.0.1"}
+    for name in ("HOST_IP", "OBSERVABILITY_CONFIG", "SERVING_LOGGING_CONFIG", "ROOT_CA", "METRICS_COLLECTOR_ADDRESS"):
+        assert name in env or name == "METRICS_COLLECTOR_ADDRESS"
+
+
+async def test_kill_9_leaves_no_process_and_no_link(tmp_path: Path) -> None:
+    async with running_system(tmp_path, "--network", "netns") as system:
+        await apply(system.client, system.kinds, fixed("left", 1), "default")
+        await ready(system, "left")
+        marks = (str(tmp_path), guardian_mark(tmp_path))
+        before = mounts()
+        system.stack.kill()
+
+        async def gone() -> bool | None:
+            return not processes_of(*marks) or None
+
+        await until(gone, 5, "every process to be gone")
+        assert mounts() == before
+        assert not [name for _, name in socket.if_nameindex() if name.startswith(("knuv", "pod"))]
