@@ -19,6 +19,7 @@ async def packed(world: World, *lasts: int) -> list[Pod]:
     fill = [world.start_get() for _ in pods]
     for pod in pods:
         await pod.until(lambda pod: pod.active == 1, "a request")
+    for pod in pods:
         pod.gate.set()
     assert {response.status for response in await asyncio.gather(*fill)} == {200}
     return pods
