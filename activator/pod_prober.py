@@ -76,7 +76,17 @@ class _Probing:
 class _Watch:
     """One revision."""
 
-    __slots__ = ("checks", "cluster_probe", "key", "passthrough_host", "probes", "published", "states", "timer")
+    __slots__ = (
+        "checks",
+        "cluster_probe",
+        "is_to_go_on",
+        "key",
+        "passthrough_host",
+        "probes",
+        "published",
+        "states",
+        "timer",
+    )
 
     def __init__(self, key: Key, states: PodStates, passthrough_host: bytes) -> None:
         self.key = key
@@ -88,6 +98,8 @@ class _Watch:
         """Probes of pods in use."""
         self.cluster_probe: _Probing | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.is_to_go_on = False
+        """`_go_on` follows at the end of this turn of the loop."""
 
 
 class PodProber:
@@ -233,7 +245,18 @@ class PodProber:
             took_s = now_s - probing.started_s
             self._typical_s += (took_s - self._typical_s) * (_TYPICAL_WEIGHT if self._typical_s else 1.0)
         watch.states.probed(address, outcome, now_s)
-        self._go_on(watch)
+        if outcome is ProbeOutcome.PASSED:
+            self._go_on(watch)
+        elif not watch.is_to_go_on:
+            # Pods that are probed together fail together: what follows is worked out once for all of them.
+            watch.is_to_go_on = True
+            self._loop.call_soon(self._failed, watch)
+
+    def _failed(self, watch: _Watch) -> None:
+        """Probes have failed in this turn of the loop."""
+        watch.is_to_go_on = False
+        if self._watches.get(watch.key) is watch:
+            self._go_on(watch)
 
     def _checked(self, watch: _Watch, address: str, result: ProbeResult) -> None:
         probing = watch.checks.pop(address)

@@ -7,6 +7,7 @@ callback, so that many probes run side by side without a waiter each.
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final, cast
 
 from proxies.bodies import BodyReader, ChunkedBody, LengthBody, UntilCloseBody
@@ -76,7 +77,7 @@ class Probe:
         except TimeoutError:
             result = ProbeResult(error=f"no result within {self._timeout_s:g} s")
         except OSError as error:
-            text = os.strerror(error.errno).lower() if error.errno else str(error)
+            text = _reason(error.errno) if error.errno else str(error)
             result = ProbeResult(error=text, is_refused=isinstance(error, ConnectionRefusedError))
         except (ValueError, OverflowError) as error:
             # A redirect may lead to a host or port that no address can be made of.
@@ -93,6 +94,12 @@ class Probe:
             return await connection.result if self._request else ProbeResult()
         finally:
             transport.abort()
+
+
+@lru_cache(maxsize=32)
+def _reason(number: int) -> str:
+    """What an error number says. Kept, as `strerror` takes longer than the probe where translations may exist."""
+    return os.strerror(number).lower()
 
 
 def probe_http(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from activator.pod_prober import Observation, PodProber, judge
 from activator.pod_states import Backends, ProbeOutcome, ProbeSettings
 from proxies.heads import response_head
 from proxies.probe import ProbeResult
+from tests.support.processes import eventually
 
 KEY = ("ns", "rev")
 DEADLINE_S = 10.0
@@ -116,3 +118,47 @@ async def test_a_forgotten_revision_has_no_backends() -> None:
         await published.get()
         running.forget(KEY)
         assert await published.get() == Backends()
+
+
+class CountedTimers:
+    """A loop that counts what is asked for at a time."""
+
+    def __init__(self) -> None:
+        self.timers = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio.get_running_loop(), name)
+
+    def call_at(self, *arguments: Any) -> asyncio.TimerHandle:
+        self.timers += 1
+        return asyncio.get_running_loop().call_at(*arguments)
+
+
+async def test_what_follows_from_probes_that_fail_together_is_worked_out_once() -> None:
+    loop = CountedTimers()
+    running = PodProber(
+        loop,  # type: ignore[arg-type]
+        ProbeSettings(),
+        timeout_s=60.0,
+        publish=lambda key, backends: None,
+        over=lambda key, address, reason: None,
+    )
+    try:
+        # Nobody listens on port 1.
+        running.observe(KEY, observation(*(f"127.0.0.{number}:1" for number in range(10, 60))))
+        await eventually(lambda: loop.timers)
+        assert loop.timers < 10, "a timer for each of 50 probes"
+    finally:
+        running.close()
+
+
+async def test_a_revision_that_is_forgotten_while_its_probes_fail_is_not_probed_again() -> None:
+    async with prober() as (running, published), asyncio.timeout(DEADLINE_S):
+        running.observe(KEY, observation("127.0.0.1:1"))
+        watch = running._watches[KEY]
+        while not watch.is_to_go_on:  # noqa: ASYNC110 - the moment between failing and what follows
+            await asyncio.sleep(0)
+        running.forget(KEY)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert (watch.timer, watch.probes, published.empty()) == (None, {}, True)

@@ -79,6 +79,19 @@ def test_after_an_answer_the_frequency_counts_from_the_start_of_the_probe() -> N
     assert states.next_s == pytest.approx(0.5), "longer than the frequency: again at once"
 
 
+def test_pods_that_are_due_almost_together_are_probed_together() -> None:
+    states = pod_states()
+    states.observe(addresses(not_ready=(A, B)), "", 0.0)
+    assert states.take_due(0.0) == [A, B]
+    states.probed(A, ProbeOutcome.SILENT, 0.3)
+    states.probed(B, ProbeOutcome.SILENT, 0.3015)
+    assert states.take_due(0.2975) == []
+    assert states.take_due(0.3) == [A, B], "two wake-ups for what one can do"
+    states.probed(A, ProbeOutcome.SILENT, 0.6)
+    states.probed(B, ProbeOutcome.SILENT, 0.6025)
+    assert states.take_due(0.6) == [A]
+
+
 def test_refused_probes_come_again_soon_and_then_less_often() -> None:
     states = pod_states()
     states.observe(addresses(not_ready=(A,)), "", 0.0)
