@@ -18,7 +18,8 @@ from autoscaler.envelope import Envelope
 from autoscaler.failures import Failures
 from autoscaler.garbage import GarbageKeeper
 from autoscaler.hpa import HpaReconciler
-from autoscaler.multiscaler import UNKNOWN_SCALE, MultiScaler, Outcome, Revision, RevisionKey
+from autoscaler.multiscaler import MultiScaler, Outcome, RevisionKey
+from autoscaler.outcome_log import OutcomeLog
 from autoscaler.owned import OwnedObjects
 from autoscaler.ownership import Ownership
 from autoscaler.reconciler import Reconciler
@@ -79,6 +80,7 @@ class App:
         self._pods = RevisionPods(self._pod_informer, self._wake)
         failures = Failures("decision_failed", clock=self._clock, log=self._log)
         self._scalers = MultiScaler(self._pods.ready_count, is_strict=config.strict_compat, on_failure=failures.note)
+        self._outcome_log = OutcomeLog(self._log, failures)
         self._events = EventRecorder(client, component="autoscaler", clock=time.time, log=self._log)
         self._settings = ClusterSettings(self._wake_all, self._refuse_config, self._log)
         self._prober = ActivatorProber(self._resolver)
@@ -350,36 +352,9 @@ class App:
             self._announce(outcome)
 
     def _announce(self, outcome: Outcome) -> None:
-        if outcome.panic_became is not None:
-            spec = outcome.revision.decider.spec
-            self._log.info(
-                "panic_began" if outcome.panic_became else "panic_ended",
-                namespace=outcome.revision.key[0],
-                revision=outcome.revision.key[1],
-                stable=outcome.decision.stable,
-                panic=outcome.decision.panic,
-                target=spec.target_value,
-                threshold=spec.panic_threshold,
-                desired=outcome.decision.desired,
-            )
         if outcome.is_worth_telling:
-            # The reconcile first: a request may be waiting for it.
             self._loop.add(outcome.revision.key)
-            self._tell_change(outcome.revision)
-
-    def _tell_change(self, revision: Revision) -> None:
-        """One line for each change of the desired scale, saying why; none for a restart that finds all in order."""
-        change = revision.decisions.latest_change()
-        if change is None or (change.before == UNKNOWN_SCALE and change.entry.desired == change.entry.ready):
-            return
-        self._log.info(
-            "desired_changed",
-            namespace=revision.key[0],
-            revision=revision.key[1],
-            **{"from": change.before, "to": change.entry.desired},
-            why=change.why,
-            ready=change.entry.ready,
-        )
+        self._outcome_log.tell(outcome)
 
     def _figures(self, key: RevisionKey) -> dict[str, Any]:
         revision = self._scalers.get(key)
