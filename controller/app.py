@@ -96,7 +96,6 @@ class App:
         except InvalidConfig as error:
             raise ConfigError([f"ConfigMaps: {error}"]) from error
         await self._leases.start()
-        self._log.info("controller_started", revisions=len(self._cluster.revisions.informer.list()))
         self._elector = Elector(
             self._client,
             self._leases,
@@ -109,6 +108,7 @@ class App:
             log=self._log,
         )
         await self._elector.start()
+        self._log.info("controller_started", revisions=len(self._cluster.revisions.informer.list()))
 
     async def drain(self) -> None:
         """Stop acting. What was under way is found half done by the next controller, which takes it from there."""

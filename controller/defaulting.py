@@ -5,6 +5,7 @@ are the same, and so are absent and zero where Go leaves zero out, because the o
 knative/serving `pkg/apis/serving/v1/*_defaults.go`; spec control-plane.md 4; golden set `service`.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -137,14 +138,22 @@ def _spec(obj: JsonObject) -> JsonObject:
 
 
 def _template_of(spec: JsonObject, old: JsonObject | None, settings: Settings, obj: JsonObject) -> None:
-    """Default the template, unless an update keeps its explicit name: then it must stay as it was made."""
+    """Default the template, unless an update keeps its explicit name: then it must stay as it was made.
+
+    A manifest that is applied again lacks the defaults that were added to it the first time. If they make all the
+    difference it is the same template, and what is stored stays, so that traffic can be moved by applying again.
+    """
     found = spec.get("template") or {}
     spec["template"] = found
+    parent = msgspec.convert(obj["metadata"], ObjectMeta)
     name = (found.get("metadata") or {}).get("name")
-    before = (((old or {}).get("spec") or {}).get("template") or {}).get("metadata") or {}
-    if old is not None and name and before.get("name") == name:
+    before = ((old or {}).get("spec") or {}).get("template") or {}
+    if old is None or not name or (before.get("metadata") or {}).get("name") != name:
+        template(found, settings, parent=parent, is_create=old is None)
         return
-    template(found, settings, parent=msgspec.convert(obj["metadata"], ObjectMeta), is_create=old is None)
+    given, held = (template(copy.deepcopy(each), settings, parent=parent, is_create=True) for each in (found, before))
+    if given == held:
+        spec["template"] = copy.deepcopy(before)
 
 
 def stamp(obj: JsonObject, old: JsonObject | None, username: str) -> None:

@@ -270,12 +270,13 @@ async def cluster(**settings: dict[str, str]) -> AsyncIterator[tuple[RunningApiS
         admission.install(api.server)
         client = await stack.enter_async_context(Client(api.config))
         for body in (*system.namespaces(), *system.config_maps("example.com")):
-            kind = body["kind"]
-            if kind == "ConfigMap":
+            kinds: dict[str, type[Resource]] = {"Namespace": core.Namespace, "ConfigMap": core.ConfigMap}
+            kind = kinds.get(body["kind"])
+            if kind is None or (kind is core.Namespace and body["metadata"]["name"] != SYSTEM):
+                continue
+            if kind is core.ConfigMap:
                 body["data"] |= settings.get(body["metadata"]["name"].removeprefix("config-").replace("-", "_"), {})
-            path = (core.Namespace if kind == "Namespace" else core.ConfigMap).RESOURCE.path(SYSTEM)
-            if kind != "Namespace" or body["metadata"]["name"] == SYSTEM:
-                await client.raw("POST", path, body=json.dumps(body).encode())
+            await client.raw("POST", kind.RESOURCE.path(SYSTEM), body=json.dumps(body).encode())
         await client.raw("POST", core.Endpoints.RESOURCE.path(SYSTEM), body=json.dumps(ACTIVATORS).encode())
         workloads = Workloads(client)
         peers = Peers(client)

@@ -309,6 +309,18 @@ def test_s11_a_named_template_changes_its_name_with_its_content() -> None:
     admit(changed(old, other))
 
 
+def test_a_named_template_that_is_applied_again_is_the_same() -> None:
+    manifest = service(template_meta={"name": "web-a"}, traffic=[{"percent": 100, "revisionName": "web-a"}])
+    stored = admit(new(manifest))
+    moved = {**copy.deepcopy(manifest), "metadata": stored["metadata"]}
+    moved["spec"]["traffic"] = [{"percent": 100, "latestRevision": True}]
+    again = admit(changed(stored, moved))
+    assert again["spec"]["template"] == stored["spec"]["template"]
+    assert again["spec"]["traffic"] == [{"percent": 100, "latestRevision": True}]
+    moved["spec"]["template"]["spec"]["containers"][0]["image"] = "example.com/app:2"
+    assert refusal(changed(stored, moved)).startswith("Saw the following changes without a name change")
+
+
 def test_s13_a_revision_is_immutable_but_for_its_metadata() -> None:
     spec = {"containers": [{"image": "example.com/app:1"}]}
     obj = {"kind": "Revision", "metadata": {"name": "web-1", "namespace": "default"}, "spec": spec}
