@@ -7,7 +7,7 @@ a backslash escapes `,`, `=` and itself.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,9 +97,9 @@ class FieldSelector:
 
     requirements: tuple[tuple[str, str, bool], ...] = ()
 
-    def matches(self, fields: Mapping[str, str]) -> bool:
-        """Whether an object with these field values is selected; an absent field counts as empty."""
-        return all((fields.get(field, "") == value) == equal for field, value, equal in self.requirements)
+    def matches(self, field: Callable[[str], str]) -> bool:
+        """Whether an object is selected whose field values `field` tells; an absent one is empty."""
+        return all((field(name) == value) == equal for name, value, equal in self.requirements)
 
     def required(self, field: str) -> str | None:
         """The value that `field` must have to be selected, if the selector pins it."""

@@ -7,8 +7,12 @@ from aiohttp import web
 
 from local_cluster.apiserver.errors import StatusError
 from local_cluster.apiserver.handlers import Answer, Stream
+from local_cluster.apiserver.watching import OpenWatch
 
 __all__ = ["chunks", "complete", "refusal", "send_stream"]
+
+WRITE_BUFFER_BYTES = 64 << 10
+"""What may wait in the server for the client of a watch to read, beside its queue."""
 
 
 def refusal(error: StatusError) -> Answer:
@@ -34,6 +38,18 @@ async def send_stream(request: web.BaseRequest, answer: Answer, stream: Stream) 
     """Send a stream to its end; a client that leaves ends it."""
     response = web.StreamResponse(headers={"Content-Type": answer.content_type})
     response.enable_chunked_encoding()
+    transport, protocol = request.transport, request.protocol
+    if isinstance(stream, OpenWatch) and transport is not None:
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+
+        def write_now(chunk: bytes) -> bool:
+            """A client that reads gets events without waking anybody; `response.write` waits for one that does not."""
+            if protocol.writing_paused or transport.is_closing():
+                return False
+            transport.write(chunk)
+            return True
+
+        stream.attach(write_now)
     try:
         await response.prepare(request)
         async for chunk in stream:

@@ -31,6 +31,7 @@ from local_cluster.apiserver.errors import (
     too_large,
     unauthorized,
 )
+from local_cluster.apiserver.feeds import WATCHER_QUEUE_MAX
 from local_cluster.apiserver.garbage import GarbageCollector
 from local_cluster.apiserver.handlers import Answer, Handlers, Request
 from local_cluster.apiserver.journal import Journal
@@ -46,7 +47,7 @@ from local_cluster.apiserver.reviewing import Reviewer
 from local_cluster.apiserver.reviews import REVIEW_KINDS
 from local_cluster.apiserver.schemas import Schemas
 from local_cluster.apiserver.sending import chunks, complete, refusal, send_stream
-from local_cluster.apiserver.store import HISTORY_MAX, WATCHER_QUEUE_MAX, Store
+from local_cluster.apiserver.store import HISTORY_MAX, Store
 from local_cluster.apiserver.tokens import ServiceAccountTokens
 from local_cluster.apiserver.watching import BOOKMARK_INTERVAL_S, Watches
 from local_cluster.apiserver.webhooks import Webhooks

@@ -1,20 +1,22 @@
 """Streaming watches: what a client is sent from the first event to the clean end of the stream.
 
 A watch begins with a snapshot (no version, version 0, or `sendInitialEvents`), or with the changes after a version; in
-both cases its watcher is registered in the same synchronous step, so the live stream follows without gap or repetition.
-All pending events go out in one write. Conformance: api-clients statements 8-18.
+both cases its watcher joins its feed in the same synchronous step: the live stream follows without gap or repetition.
+Conformance: api-clients statements 8-18.
 """
 
 import asyncio
+import itertools
 import random
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 
 import orjson
 
 from local_cluster.apiserver.errors import Cause, StatusError, expired, invalid, too_many_requests
+from local_cluster.apiserver.feeds import Feeds, Pump, Watcher, WriteNow
 from local_cluster.apiserver.requests import flag, whole_number
 from local_cluster.apiserver.resources import ResourceType
-from local_cluster.apiserver.store import Bookmark, Seen, Selection, Store, Watcher
+from local_cluster.apiserver.store import Seen, Selection, Store, Stored
 from local_cluster.apiserver.table import Renderer
 
 __all__ = ["OpenWatch", "Watches"]
@@ -26,7 +28,7 @@ WATCH_S_MIN = 1800
 WATCH_S_MAX = 86_400
 WATCHES_MAX = 4096
 """Knative's programs and kubectl together hold about 170 (api-clients 1); beyond this someone leaks them: 429."""
-CHUNK_BYTES = 256 << 10
+CHUNK_BYTES = 64 << 10
 """Initial events are written in parts of about this size, so that one large list does not stall the others."""
 
 
@@ -37,7 +39,8 @@ class Watches:
         self._store = store
         self._queue_max = queue_max
         self._bookmark_interval_s = bookmark_interval_s
-        self._open: set[Watcher] = set()
+        self._pump = Pump()
+        self._open: dict[Watcher, Renderer] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -51,6 +54,7 @@ class Watches:
         """End every watch."""
         if self._timer is not None:
             self._timer.cancel()
+        self._pump.flush()
         for watcher in list(self._open):
             watcher.close()
 
@@ -68,56 +72,69 @@ class Watches:
         version = _version(query.get("resourceVersion", ""))
         if version > self._store.version:
             raise expired(f"too large resource version: {version}, current: {self._store.version}")
+        timeout_s = min(whole_number(query, "timeoutSeconds"), WATCH_S_MAX)
+        timeout_s = timeout_s or random.randint(WATCH_S_MIN, 2 * WATCH_S_MIN)
         if len(self._open) >= WATCHES_MAX:
             raise too_many_requests(1, f"{WATCHES_MAX} watches are open")
         collection = self._store.collection(kind.key)
-        watcher = Watcher(selection, wants_bookmarks=wants_bookmarks, queue_max=self._queue_max)
-        initial: list[bytes] = []
+
+        def render(seen: Seen) -> bytes:
+            return _render(renderer, seen)
+
+        # Nothing is rendered before it can be sent: 200 clients that start together want gigabytes of lists.
+        initial: Iterable[bytes] = ()
         if sends_initial is not None and flag(query, "sendInitialEvents"):
-            initial = [_line("ADDED", renderer.object(stored.data)) for stored in collection.select(selection)]
+            initial = _added(renderer, collection.select(selection))
             if wants_bookmarks:
-                initial.append(_line("BOOKMARK", renderer.bookmark(self._store.version, INITIAL_EVENTS_END)))
+                last = _line("BOOKMARK", renderer.bookmark(self._store.version, INITIAL_EVENTS_END))
+                initial = itertools.chain(initial, (last,))
         elif version == 0 and sends_initial is None:
-            initial = [_line("ADDED", renderer.object(stored.data)) for stored in collection.select(selection)]
+            initial = _added(renderer, collection.select(selection))
         elif version:
-            for change in collection.since(version):
-                seen = selection.sees(change)
-                if seen is not None:
-                    initial.append(_render(renderer, seen))
-        timeout_s = min(whole_number(query, "timeoutSeconds"), WATCH_S_MAX)
-        timeout_s = timeout_s or random.randint(WATCH_S_MIN, 2 * WATCH_S_MIN)
-        collection.watchers.add(watcher)
-        self._open.add(watcher)
+            initial = map(render, [seen for change in collection.since(version) if (seen := selection.sees(change))])
+        watcher = Watcher(wants_bookmarks=wants_bookmarks, queue_max=self._queue_max)
+        feeds = collection.follower
+        if not isinstance(feeds, Feeds):
+            feeds = collection.follower = Feeds(self._pump)
+        feeds.join(selection, renderer.key, render, watcher)
+        self._open[watcher] = renderer
         timer = asyncio.get_running_loop().call_later(timeout_s, watcher.close)
 
         def finish() -> None:
             timer.cancel()
-            collection.watchers.discard(watcher)
-            self._open.discard(watcher)
+            if self._open.pop(watcher, None) is not None:
+                feeds.leave(selection, renderer.key, watcher)
 
-        return OpenWatch(watcher, initial, renderer, finish)
+        return OpenWatch(watcher, initial, finish)
 
     def _bookmark(self) -> None:
-        for watcher in self._open:
-            watcher.bookmark(self._store.version)
+        self._pump.flush()  # a bookmark says that everything before it was sent
+        version = self._store.version
+        for watcher, renderer in self._open.items():
+            if watcher.wants_bookmarks:
+                watcher.bookmark(_line("BOOKMARK", renderer.bookmark(version)))
         self.start()
 
 
 class OpenWatch:
     """One watch on its way to a client: iterate over the chunks, then `aclose`."""
 
-    def __init__(self, watcher: Watcher, initial: list[bytes], renderer: Renderer, finish: Callable[[], None]) -> None:
+    def __init__(self, watcher: Watcher, initial: Iterable[bytes], finish: Callable[[], None]) -> None:
         self._watcher = watcher
         self._initial = initial
-        self._renderer = renderer
         self._finish = finish
+
+    def attach(self, write_now: WriteNow) -> None:
+        """Let events go straight to the client whenever the iteration waits for some."""
+        self._watcher.write_now = write_now
 
     async def __aiter__(self) -> AsyncGenerator[bytes]:
         for chunk in _chunks(self._initial):
             yield chunk
-        self._initial = []
-        while events := await self._watcher.take():
-            for chunk in _chunks(_render(self._renderer, event) for event in events):
+            await asyncio.sleep(0)  # a client that takes everything at once must not keep the others waiting
+        self._initial = ()
+        while lines := await self._watcher.take():
+            for chunk in _chunks(lines):
                 yield chunk
         if self._watcher.overflowed:
             error = expired("the watch fell behind by too many events and was closed")
@@ -126,6 +143,10 @@ class OpenWatch:
     async def aclose(self) -> None:
         """Forget the watcher, however far the stream got."""
         self._finish()
+
+
+def _added(renderer: Renderer, objects: list[Stored]) -> Iterable[bytes]:
+    return (_line("ADDED", renderer.object(stored.data)) for stored in objects)
 
 
 def _chunks(lines: Iterable[bytes]) -> Iterable[bytes]:
@@ -142,11 +163,9 @@ def _chunks(lines: Iterable[bytes]) -> Iterable[bytes]:
         yield b"".join(pending)
 
 
-def _render(renderer: Renderer, event: Seen | Bookmark) -> bytes:
-    if isinstance(event, Bookmark):
-        return _line("BOOKMARK", renderer.bookmark(event.version))
-    change = event.change
-    return change.rendered((event.type, renderer.key), lambda: _line(event.type, renderer.object(change.state.data)))
+def _render(renderer: Renderer, seen: Seen) -> bytes:
+    change = seen.change
+    return change.rendered((seen.type, renderer.key), lambda: _line(seen.type, renderer.object(change.state.data)))
 
 
 def _line(event_type: str, obj: bytes) -> bytes:

@@ -16,9 +16,10 @@ from local_cluster.apiserver.addresses import AddressPool, AddressRefused
 from local_cluster.apiserver.certificates import CertificateAuthority
 from local_cluster.apiserver.columns import age_text, selector_text
 from local_cluster.apiserver.errors import StatusError
+from local_cluster.apiserver.feeds import Feeds, Pump, Watcher
 from local_cluster.apiserver.jsonpath import JsonPathError, compile_path
-from local_cluster.apiserver.selectors import LabelSelector, parse_labels
-from local_cluster.apiserver.store import Selection, Store, Watcher
+from local_cluster.apiserver.selectors import LabelSelector, parse_fields, parse_labels
+from local_cluster.apiserver.store import Selection, Store
 
 DOCUMENT = {
     "metadata": {"labels": {"serving.knative.dev/configuration": "hello"}},
@@ -139,10 +140,12 @@ def test_an_authority_that_is_not_there_is_told(tmp_path: Path) -> None:
 async def test_a_watcher_that_does_not_keep_up_is_closed_not_robbed() -> None:
     store = Store(first_version=0)
     collection = store.open("configmaps.", lambda _: {})
-    slow = Watcher(Selection(), wants_bookmarks=False, queue_max=3)
-    collection.watchers.add(slow)
+    slow, pump = Watcher(wants_bookmarks=False, queue_max=3), Pump()
+    feeds = collection.follower = Feeds(pump)
+    feeds.join(Selection(), "form", lambda seen: seen.type.encode(), slow)
     for number in range(4):
         store.put("configmaps.", {"metadata": {"name": f"c{number}", "namespace": "default"}})
+    pump.flush()
     assert slow.overflowed
     assert slow.is_closed
     assert await slow.take() == []
@@ -175,3 +178,37 @@ def test_snapshot_and_changes_together_are_the_state_at_every_version(seed: int,
             else:
                 followed[change.state.name] = change.version
         assert followed == states[store.version]
+
+
+_SELECTIONS = [
+    Selection(namespace, parse_labels(labels), parse_fields(fields, ["metadata.name", "spec.node"]))
+    for namespace in ("", "one")
+    for labels in ("", "l=1", "l=", "l!=1", "l in (1,2)", "!l", "m,l=2")
+    for fields in ("", "metadata.name=a", "spec.node=x", "spec.node=", "spec.node!=x")
+]
+
+
+@given(st.integers(0, 2**32))
+async def test_every_feed_gets_exactly_what_its_selection_sees(seed: int) -> None:
+    """Feeds are found by what they are pinned to; asking every selection about every change is the plain version."""
+    chance = random.Random(seed)
+    store, pump = Store(first_version=100), Pump()
+    collection = store.open("pods.", lambda obj: {"spec.node": obj["spec"]} if obj.get("spec") else {})
+    feeds = collection.follower = Feeds(pump)
+    watchers = {selection: Watcher(wants_bookmarks=False) for selection in _SELECTIONS}
+    for selection, watcher in watchers.items():
+        feeds.join(selection, "form", lambda seen: f"{seen.type}{seen.change.version}".encode(), watcher)
+    for _ in range(30):
+        name, namespace = chance.choice("ab"), chance.choice(("one", "two"))
+        existing = collection.get(namespace, name)
+        if existing is not None and chance.random() < 0.3:
+            store.remove("pods.", existing)
+            continue
+        labels = {label: chance.choice(("", "1", "2")) for label in "lm" if chance.random() < 0.5}
+        metadata = {"name": name, "namespace": namespace, "labels": labels}
+        store.put("pods.", {"metadata": metadata, "spec": chance.choice(("", "x", "y"))})
+    pump.flush()
+    for selection, watcher in watchers.items():
+        watcher.close()
+        seen = filter(None, map(selection.sees, collection.since(100)))
+        assert await watcher.take() == [f"{each.type}{each.change.version}".encode() for each in seen]

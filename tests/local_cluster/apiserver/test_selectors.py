@@ -115,8 +115,8 @@ def test_an_unknown_operator_is_refused() -> None:
 
 def test_field_values_may_be_escaped() -> None:
     selector = parse_fields(r"reason=a\,b\=c\\d,type!=x", ["reason", "type"])
-    assert selector.matches({"reason": r"a,b=c\d", "type": "y"})
-    assert not selector.matches({"reason": r"a,b=c\d", "type": "x"})
+    assert selector.matches({"reason": r"a,b=c\d", "type": "y"}.__getitem__)
+    assert not selector.matches({"reason": r"a,b=c\d", "type": "x"}.__getitem__)
     assert selector.required("reason") == r"a,b=c\d"
     assert selector.required("type") is None
 

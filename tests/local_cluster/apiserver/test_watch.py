@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from local_cluster.apiserver.feeds import Feeds
 from tests.local_cluster.apiserver.raw import (
     CONFIGMAPS,
     PODS,
@@ -228,7 +229,9 @@ async def test_a_closed_watch_leaves_nothing_behind(running: RunningApiServer, a
     async with api.watch(CONFIGMAPS, resourceVersion=await api.version()) as events:
         await api.create(CONFIGMAPS, config_map("a"))
         await events.names(1)
-        assert len(running.server.store.collection("configmaps.").watchers) == 1
+        feeds = running.server.store.collection("configmaps.").follower
+        assert isinstance(feeds, Feeds)
+        assert len(list(feeds.watchers())) == 1
     async with asyncio.timeout(5):
-        while running.server.store.collection("configmaps.").watchers:
+        while list(feeds.watchers()):
             await api.create(CONFIGMAPS, {"metadata": {"generateName": "next-"}})
