@@ -29,6 +29,9 @@ __all__ = ["Waker"]
 
 WAKES_AT_ONCE_MAX: Final = 8
 """Revisions that are woken at once; the others have their turn a second later."""
+_CLASS: Final = "autoscaling.knative.dev/class"
+_KPA: Final = "kpa.autoscaling.knative.dev"
+"""The class of autoscaler that goes by what activators report; others have reasons of their own."""
 _AGAIN_S: Final = 60.0
 """Until the same revision is looked at again, whatever came of it: who took it back to zero may have had a reason."""
 _REFUSED_FIRST_S: Final = 2.0
@@ -117,6 +120,9 @@ class Waker:
     async def _scale_from_zero(self, namespace: str, name: str) -> str:
         """Take the revision's target from zero to one; its name, empty when it is not at zero. Raises API errors."""
         autoscaler = await self._client.get(PodAutoscaler, name, namespace)
+        scaled_by = autoscaler.metadata.annotations.get(_CLASS, _KPA)
+        if scaled_by != _KPA:
+            raise NotFound(404, "NotFound", f"PodAutoscaler {name} is of class {scaled_by!r}, not {_KPA!r}")
         target = autoscaler.spec.scale_target_ref
         if target.kind != Deployment.RESOURCE.kind:
             raise NotFound(

@@ -34,7 +34,9 @@ class Rig:
             client, Logger("test", write=lambda line: self.lines.append(json.loads(line))), after_s=AFTER_S
         )
 
-    async def revision(self, name: str, replicas: int, *, kind: str = "Deployment") -> None:
+    async def revision(
+        self, name: str, replicas: int, *, kind: str = "Deployment", annotations: dict[str, str] | None = None
+    ) -> None:
         """A PodAutoscaler and the Deployment that it scales."""
         deployment = f"{name}-deployment"
         labels = {"app": name}
@@ -44,7 +46,8 @@ class Rig:
         target = ObjectReference(api_version="apps/v1", kind=kind, name=deployment)
         await self.client.create(
             PodAutoscaler(
-                metadata=ObjectMeta(name=name, namespace="ns"), spec=PodAutoscalerSpec(scale_target_ref=target)
+                metadata=ObjectMeta(name=name, namespace="ns", annotations=annotations or {}),
+                spec=PodAutoscalerSpec(scale_target_ref=target),
             )
         )
 
@@ -123,6 +126,14 @@ async def test_whoever_is_faster_wins() -> None:
         await asyncio.gather(*made.waker._tasks)
         assert await made.replicas("rev") == 5
         assert made.lines == []
+
+
+async def test_what_another_kind_of_autoscaler_scales_is_left_to_it() -> None:
+    async with rig() as made:
+        await made.revision("own", 0, annotations={"autoscaling.knative.dev/class": "own.example.com"})
+        made.wait_for("own")
+        assert "own.example.com" in (await made.said("wake_impossible"))["error"]
+        assert await made.replicas("own") == 0
 
 
 async def test_a_target_that_is_no_deployment_or_missing_is_said_once() -> None:
