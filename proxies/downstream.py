@@ -287,6 +287,8 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         """The upstream will send no more bytes."""
         if self._transport.can_write_eof():
             self._transport.write_eof()
+        else:
+            self.close()  # TLS cannot be closed by half
 
     def give_answer(self, answer: Answer) -> None:
         """Send an answer of our own in one write."""

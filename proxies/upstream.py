@@ -401,6 +401,8 @@ class UpstreamConnection(asyncio.Protocol):
         """The client will send no more bytes (tunnel)."""
         if self._transport.can_write_eof():
             self._transport.write_eof()
+        else:
+            self.close()  # TLS cannot be closed by half
 
     def abandon(self) -> None:
         """The exchange is over before its response was."""

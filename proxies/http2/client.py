@@ -70,6 +70,9 @@ class ClientConnection(Connection):
             self._remote_done(stream)
         stream.response_received(head, is_done)
 
+    def _stream_reset(self) -> None:
+        """A server may end any of the streams that we opened, each once: that is no attack."""
+
     def _is_unused(self, stream_id: int) -> bool:
         return stream_id >= self._next_id or not stream_id & 1
 

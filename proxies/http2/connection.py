@@ -169,6 +169,10 @@ class Connection(Endpoint):
         self._blocks = BlockReader()
         self._scanner = FrameScanner()
 
+    def _stream_reset(self) -> None:
+        """The peer resets a stream that is open: charge it where it may be an attack."""
+        raise NotImplementedError
+
     # Frames of streams.
 
     def _data_received(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -300,7 +304,7 @@ class Connection(Endpoint):
     def _reset_received(self, stream_id: int, code: int) -> None:
         stream = self.streams.get(stream_id)
         if stream is not None:
-            self._charge("RST_STREAM")
+            self._stream_reset()
             self._drop(stream)
             self._reset_by_peer.append(stream_id)
             stream.lost(code, f"stream reset by the peer: {name_of(code)}", is_unprocessed=code == REFUSED_STREAM)

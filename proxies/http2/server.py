@@ -8,9 +8,18 @@ when a PING has come back, one that names the last stream.
 from collections.abc import Callable
 from typing import Final
 
+from proxies.http2.budget import RESETS_BURST, RESETS_RATE_PER_S, Budget
 from proxies.http2.connection import Connection
 from proxies.http2.endpoint import Owner
-from proxies.http2.errors import NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, ConnectionFault, ListTooLarge, Malformed
+from proxies.http2.errors import (
+    ENHANCE_YOUR_CALM,
+    NO_ERROR,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    ConnectionFault,
+    ListTooLarge,
+    Malformed,
+)
 from proxies.http2.frames import HEADERS, PING, PREFACE, STREAM_ID_MAX, frame, go_away_frame, head_frames, reset_frame
 from proxies.http2.rendering import response_block
 from proxies.http2.settings import SERVER_SETTINGS, STREAMS_MAX
@@ -26,7 +35,7 @@ _TOO_LARGE: Final = response_block(b"HTTP/1.1 431 Request Header Fields Too Larg
 class ServerConnection(Connection):
     """A connection whose peer is a client."""
 
-    __slots__ = ("_accepted_max", "_last_id", "_make_stream")
+    __slots__ = ("_accepted_max", "_last_id", "_make_stream", "_resets")
 
     def __init__(
         self, owner: Owner, clock: Callable[[], float], make_stream: Callable[["ServerConnection", int], Stream]
@@ -37,6 +46,7 @@ class ServerConnection(Connection):
         """
         super().__init__(owner, clock, SERVER_SETTINGS, expected=PREFACE)
         self._make_stream = make_stream
+        self._resets = Budget(clock, RESETS_BURST, RESETS_RATE_PER_S)
         self._last_id = 0
         self._accepted_max = STREAM_ID_MAX
 
@@ -114,6 +124,10 @@ class ServerConnection(Connection):
         self._charge("requests that cannot be taken")
         self._reset_by_us.append(stream_id)
         self.write(reset_frame(stream_id, code))
+
+    def _stream_reset(self) -> None:
+        if not self._resets.spend():
+            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many streams that were opened and reset")
 
     def _is_unused(self, stream_id: int) -> bool:
         return stream_id > self._last_id or not stream_id & 1

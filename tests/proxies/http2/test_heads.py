@@ -26,7 +26,7 @@ def response(*pairs: Pair) -> ResponseHead:
 
 def test_a_request_is_the_head_that_http_1_has_with_another_version() -> None:
     head = request((b":method", b"POST"), SCHEME, (b":path", b"/a?b=c"), AUTHORITY, (b"accept", b"*/*"), done=False)
-    assert (head.method, head.target, head.host, head.version) == (b"POST", b"/a?b=c", b"h:80", "2")
+    assert (head.method, head.target, head.host, head.version) == (b"POST", b"/a?b=c", b"h:80", "2.0")
     assert [(field.name, field.value, field.line) for field in head.fields] == [
         (b"host", b"h:80", b"Host: h:80"),
         (b"accept", b"*/*", b"accept: */*"),

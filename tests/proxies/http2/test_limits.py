@@ -66,7 +66,7 @@ def test_who_floods_is_told_to_calm_down(frames_of: Callable[[int], bytes]) -> N
     other.get(HELD)
     attacked.core._reset_by_us.append(1)  # type: ignore[attr-defined] # late frames on it are no fault in themselves
     attacked.core._ended.clear()  # type: ignore[attr-defined]
-    sent = attack(attacked, frames_of)
+    sent = attack(attacked, frames_of, budget.RESETS_BURST + 100)
     assert [code for _, code in sent.go_aways] == [ENHANCE_YOUR_CALM]
     assert attacked.core.is_over
     assert ("lost", 3, ENHANCE_YOUR_CALM, False) in attacked.events()
@@ -227,6 +227,16 @@ def test_a_window_that_stays_shut_keeps_no_more_than_was_sent_before_the_stream_
     stalled.reset(CANCEL)
     assert stalled.waiting_bytes == 0
     assert server.core.is_idle
+
+
+def test_an_app_may_reset_as_many_streams_as_were_opened() -> None:
+    client = client_under_test()
+    for stream_id in range(3, 3 + 2 * (budget.RESETS_BURST + 100), 2):
+        stream = RecordingStream(client.core)
+        client.core.open(stream, request_block(), False)  # type: ignore[union-attr]
+        client.get(reset_frame(stream.id, errors.NO_ERROR))
+        assert client.events()[-1] == ("lost", stream.id, errors.NO_ERROR, False), stream_id
+    assert not client.core.is_over
 
 
 def test_informational_responses_without_end_are_a_flood() -> None:
