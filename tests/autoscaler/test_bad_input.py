@@ -3,6 +3,7 @@ ever beyond the bounds that can be read."""
 
 import math
 
+import hypothesis
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -80,6 +81,8 @@ def planned(settings: RevisionSettings, desired: int) -> Plan:
     return plan_scale(situation, settings, 600.0)
 
 
+# In a fresh checkout the first text waits for Hypothesis to build its table of characters.
+@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.too_slow])
 @example({"target": "-Inf"}, 0.0)
 @example({"target": "Inf", "target-utilization-percentage": "0"}, 1.0)
 @given(st.dictionaries(st.sampled_from(KEYS), st.sampled_from(TEXTS) | st.text(max_size=12)), st.floats(0, 1e9))

@@ -1,5 +1,6 @@
 """`knuv up --network netns`: every pod in a network of its own, names and ClusterIPs as in a cluster, nothing left."""
 
+import asyncio
 import json
 import os
 import socket
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from kube.models.autoscaling import Metric
 from kube.models.core import Pod
 from loadtests.load import fetch
 from loadtests.scenario import until
@@ -26,6 +28,7 @@ pytestmark = [
 ]
 
 APP = Path(__file__).with_name("fixed_port.py")
+QUEUE_WORKER = Path(__file__).parents[2] / "examples" / "queue_worker.py"
 HOST = "{name}.default.127.0.0.1.sslip.io"
 
 
@@ -87,6 +90,31 @@ async def test_apps_on_one_fixed_port_scale_up_and_to_zero(netns: System) -> Non
 
     await until(none, 60, "the other app to be at zero")
     assert (await said(netns, "zero")).startswith("zero-00001-deployment-")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_several_pods_are_scaled_by_a_gauge_at_their_own_port(netns: System) -> None:
+    service = fixed("jobs")
+    template = service["spec"]["template"]
+    template["metadata"]["annotations"] |= {
+        "autoscaling.knative.dev/metric": "url",
+        "autoscaling.knuv.dev/metric-url": ":8080/metrics#jobs_waiting",
+        "autoscaling.knative.dev/target": "5",
+        "autoscaling.knative.dev/max-scale": "3",
+    }
+    template["spec"]["containers"][0]["command"] = [sys.executable, str(QUEUE_WORKER)]
+    await apply(netns.client, netns.kinds, service, "default")
+    await ready(netns, "jobs")
+    jobs = asyncio.gather(*(said(netns, "jobs") for _ in range(100)))
+
+    async def all_ready() -> bool | None:
+        listed = await netns.client.list(Pod, "default", label_selector="serving.knative.dev/service=jobs")
+        return sum(pod.is_ready() for pod in listed.items) == 3 or None
+
+    await until(all_ready, 30, "three pods for the queue")
+    assert set(await jobs) == {"done\n"}
+    (metric,) = (each for each in (await netns.client.list(Metric, "default")).items if each.name.startswith("jobs-"))
+    assert [(told.status, told.message) for told in metric.status.conditions if told.type == "Ready"] == [("True", "")]
 
 
 @pytest.mark.asyncio(loop_scope="module")
