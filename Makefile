@@ -83,6 +83,9 @@ bench-gateway: $(READY) ## how soon an Ingress is ready among 2,000, and a start
 bench-activator: $(READY) ## every budget of the activator, against nginx
 	$(BIN)/python -m loadtests.lab activator
 
+bench-apiserver: $(READY) ## every budget of the local API server
+	$(BIN)/python -m loadtests.lab apiserver
+
 soak-activator: $(READY) ## 200 clients a second that give up after 1 s, for 15 minutes: memory flat
 	$(BIN)/python -m pytest tests/faults/activator -k give_up --soak-seconds 900
 
