@@ -32,8 +32,8 @@ _PHASES_BEFORE_DECISION = round(0.2 / PHASE_S)
 _SLICE = 25
 """Pods that are asked before others get their turn: 1 ms of work. Smaller slices wake an idle loop too often."""
 _SLICE_S = 0.002
-_SLICES_MAX = 5
-"""More pods make larger slices, so that they are all asked within a phase."""
+_SLICES = 5
+"""A slice is at least this part of what is due, so that nothing falls behind for longer than a phase."""
 _SAMPLE_MAX = 16
 """Of very many pods no more are asked (`autoscaler.sampling`)."""
 _SHARE_MIN = 0.5
@@ -94,8 +94,8 @@ class Scraping:
         return self._errors.get(key)
 
     def start_phase(self, phase: int, due_s: float) -> None:
-        """Start the scrapes that are due at `phase`, at the Unix time `due_s`: each revision's turn comes twice per
-        tick."""
+        """Have the scrapes started that are due at `phase`, at the Unix time `due_s`: each revision's turn comes twice
+        per tick."""
         for decided in _decided_after(phase):
             self._due.extend(_Due(revision, due_s) for revision in self._scalers.in_phase(decided))
         if self._due and self._next_slice is None:
@@ -133,7 +133,7 @@ class Scraping:
 
     def _start_slice(self) -> None:
         self._next_slice = None
-        left_most = len(self._due) - len(self._due) // _SLICES_MAX
+        left_most = len(self._due) - len(self._due) // _SLICES
         pods = 0
         while self._due and (pods < _SLICE or len(self._due) > left_most):
             revision, due_s = self._due.popleft()
