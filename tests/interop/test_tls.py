@@ -134,8 +134,11 @@ async def test_websockets_go_through_tls(tmp_path: Path) -> None:
         async with secured(app_port, tmp_path) as there:
             context = ssl.create_default_context(cafile=str(there.authority))
             url = f"wss://{there.proxy.host}:{TLS_PORT}/"
+            # The end of the connection that the server closes has to come at once; the client would wait for 10 s.
             async with connect(url, ssl=context, server_hostname=NAME) as client:
                 for message in ("hello", b"\0" * 100_000):
                     await client.send(message)
                     assert await client.recv() == message
+                async with asyncio.timeout(5):
+                    await client.close()
             assert client.close_code == 1000
