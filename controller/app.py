@@ -19,9 +19,11 @@ from controller.cluster import ACTIVATOR_SERVICE, REFERENCE_INDEX, TARGET_INDEX,
 from controller.collection import Collection, Reconciler
 from controller.config import Config
 from controller.configuration import ConfigurationReconciler
+from controller.digests import DigestResolver
 from controller.domain_mapping import DomainMappingReconciler
 from controller.garbage import GarbageCollector
 from controller.labeler import Labeler
+from controller.registry import Registry
 from controller.revision import RevisionReconciler
 from controller.route import RouteReconciler
 from controller.serverless_service import ServerlessServiceReconciler
@@ -78,7 +80,10 @@ class App:
         cluster = self._cluster
         self._services = self._loop("service", ServiceReconciler(cluster).reconciler())
         self._configurations = self._loop("configuration", ConfigurationReconciler(cluster).reconciler())
-        self._revisions = self._loop("revision", RevisionReconciler(cluster).reconciler())
+        self._registry = Registry()
+        self._digests = DigestResolver(self._client, self._registry, wake=lambda key: self._revisions.add(key))
+        resolver = self._digests if config.resolves_tags else None
+        self._revisions = self._loop("revision", RevisionReconciler(cluster, resolver).reconciler())
         self._routes = self._loop("route", RouteReconciler(cluster).reconciler())
         self._serverless = self._loop(
             "serverlessservice", ServerlessServiceReconciler(cluster).reconciler(), _ENDPOINT_WORKERS
@@ -121,6 +126,8 @@ class App:
     async def stop(self) -> None:
         """End everything, in any state."""
         await self.drain()
+        await self._digests.stop()
+        await self._registry.close()
         await self._leases.stop()
         await self._cluster.stop()
         await self._client.close()
@@ -215,6 +222,9 @@ class App:
         self._on(cluster.core_services, self._core_service_changed)
         self._on(cluster.endpoints, self._endpoints_changed)
         cluster.pods.informer.on_change(self._pod_changed)
+        cluster.revisions.informer.on_change(
+            lambda old, new: self._digests.forget(old.key) if old and not new else None
+        )
         cluster.on_settings(self._settings_changed)
 
     def _on(self, collection: Collection[R], wake: Callable[[R], None]) -> None:

@@ -20,17 +20,24 @@ class Config:
     """Where the ConfigMaps and the activator's Service are. `SYSTEM_NAMESPACE`."""
     cluster_domain: str = "cluster.local"
     """`CLUSTER_DOMAIN`."""
+    resolves_tags: bool = False
+    """Whether registries are asked for the digests of tags: `KNUV_TAG_RESOLUTION` is `registry` or `node`. Default:
+    `registry`, but `node` where Services are resolved by their endpoints, since that is a machine without a network of
+    its own, on which images are commands."""
     pod_name: str = ""
-    """Named in log lines. `POD_NAME`."""
+    """Named in log lines, and whoever holds the Lease. `POD_NAME`."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Config":
         """Read the environment. Raises `ConfigError` with everything that is wrong."""
         reading = Environment(environ)
+        is_local = environ.get("KNUV_SERVICE_RESOLUTION") == "endpoints"
+        choices = ("node", "registry") if is_local else ("registry", "node")
         config = cls(
             api=ApiConfig.read(reading, environ),
             system_namespace=reading.filled("SYSTEM_NAMESPACE"),
             cluster_domain=reading.text("CLUSTER_DOMAIN", "cluster.local") or "cluster.local",
+            resolves_tags=reading.choice("KNUV_TAG_RESOLUTION", choices) == "registry",
             pod_name=reading.text("POD_NAME", ""),
         )
         reading.finish()

@@ -1,8 +1,8 @@
 """Image references: their parts, and which of them are left to the node to resolve.
 
-Knative pins a tag to a digest when a Revision is made, by asking the registry. Registries in
-`registries-skipping-tag-resolving` are never asked, and this controller asks none: a tag is deployed as it is written,
-and an image that cannot be had is reported from what the node says. Source: spec control-plane.md 6.2.
+Knative pins a tag to a digest when a Revision is made, by asking the registry (`controller.digests`). Where none can be
+asked a tag is deployed as it is written, and an image that cannot be had is reported from what the node says. Source:
+spec control-plane.md 6.2.
 """
 
 import re

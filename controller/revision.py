@@ -3,10 +3,13 @@
 Source: knative/serving `pkg/reconciler/revision`, `pkg/apis/serving/v1/revision_lifecycle.go`; spec control-plane.md 6.
 """
 
+import msgspec
+
 from controller import deployment as deployments
 from controller import images, pod_autoscaler, queue_container
 from controller.cluster import POD_INDEX, Cluster
 from controller.collection import NOT_OWNED_RETRY_S, Reconciler, happy_condition
+from controller.digests import Failed, NodeResolver, Pending, Resolver
 from kube.conditions import Conditions, ConditionSet
 from kube.errors import Forbidden, Invalid
 from kube.models.apps import Deployment, DeploymentStatus
@@ -25,8 +28,9 @@ DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 class RevisionReconciler:
     """The logic; `reconciler()` wraps it in the common envelope."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, resolver: Resolver | None = None) -> None:
         self._cluster = cluster
+        self._resolver = resolver or NodeResolver()
 
     def reconciler(self) -> Reconciler[Revision]:
         """The envelope for this kind."""
@@ -36,8 +40,19 @@ class RevisionReconciler:
         """One pass."""
         before = conditions.status("Ready")
         status.log_url = self._cluster.settings.observability.log_url(revision.metadata.uid)
-        status.container_statuses = images.digest_statuses(revision.spec.get("containers") or [])
-        status.init_container_statuses = images.digest_statuses(revision.spec.get("initContainers") or [])
+        if not _has_digests(revision, status):
+            found = self._resolver.resolve(revision, self._cluster.settings.deployment)
+            if isinstance(found, Pending):
+                conditions.mark_unknown("ResourcesAvailable", "ResolvingDigests", "")
+                return None
+            if isinstance(found, Failed):
+                cause = f"failed to resolve image to digest: {found.cause}"
+                message = f'Unable to fetch image "{found.image}": {cause}'
+                conditions.mark_false("ContainerHealthy", "ContainerMissing", message)
+                return found.retry_s
+            status.container_statuses = found.containers
+            status.init_container_statuses = found.init_containers
+            revision = msgspec.structs.replace(revision, status=status)
         try:
             deployment = await self._deployment(revision, conditions)
         except (Invalid, Forbidden) as error:
@@ -117,6 +132,13 @@ class RevisionReconciler:
         self._cluster.log.info(
             event, namespace=revision.namespace, revision=revision.name, reason=ready.reason, detail=ready.message
         )
+
+
+def _has_digests(revision: Revision, status: RevisionStatus) -> bool:
+    """Whether they were resolved, in a former pass or in a former life of the controller."""
+    return len(status.container_statuses) == len(revision.spec.get("containers") or []) and len(
+        status.init_container_statuses
+    ) == len(revision.spec.get("initContainers") or [])
 
 
 def apply_deployment(source: DeploymentStatus, conditions: Conditions) -> None:

@@ -344,6 +344,7 @@ class ServiceAccount(Resource):
     """An identity for programs."""
 
     RESOURCE: ClassVar = ResourceInfo("", "v1", "serviceaccounts", "ServiceAccount")
+    image_pull_secrets: list[dict[str, str]] = []
 
 
 class Node(Resource):

@@ -244,7 +244,7 @@ class Peers:
 
 
 @asynccontextmanager
-async def control_plane(**settings: dict[str, str]) -> AsyncIterator[Kn]:
+async def control_plane(*, resolves_tags: bool = False, **settings: dict[str, str]) -> AsyncIterator[Kn]:
     """Everything running; ConfigMaps as the local stack has them, and one activator.
 
     `settings` are added to ConfigMaps, by section: `control_plane(network={"http-protocol": "redirected"})`.
@@ -252,7 +252,8 @@ async def control_plane(**settings: dict[str, str]) -> AsyncIterator[Kn]:
     log_lines: list[bytes] = []
     async with cluster(**settings) as (api, client, peers):
         app = App(
-            Config(api=api.config, system_namespace=SYSTEM), Logger("controller", level="debug", write=log_lines.append)
+            Config(api=api.config, system_namespace=SYSTEM, resolves_tags=resolves_tags),
+            Logger("controller", level="debug", write=log_lines.append),
         )
         try:
             await app.start()
