@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.conformance.activator.world import DEADLINE_S, Message, World, read_head, surroundings
+from tests.support.http2 import Peer
 
 ASKED = {"serving.knuv.dev/sse-keepalive": "1s"}
 EVENTS = [("Accept", "text/event-stream"), ("Accept-Encoding", "gzip")]
@@ -100,6 +101,23 @@ async def test_what_is_no_stream_of_events_is_an_error_event(cause: str) -> None
         assert last.startswith(b"event: error\ndata: ")
         assert last.endswith(b"\n\n")
         assert json.loads(last.split(b"data: ")[1]) == {"status": 504 if cause == "time" else 200}
+
+
+async def test_over_http2_a_stream_begins_and_ends_alike() -> None:
+    async with surroundings(network={}) as world:
+        await world.revision(annotations=ASKED, timeoutSeconds=2)
+        await world.start()
+        client = await Peer.connect(world.address, 8012)
+        try:
+            named = (("knative-serving-namespace", "ns"), ("knative-serving-revision", "rev"))
+            client.request(1, *named, ("accept", "text/event-stream"))
+            fields, is_done, _ = await client.fields(1)
+            assert (fields[":status"], fields["content-type"], is_done) == ("200", "text/event-stream", False)
+            comments, comment, last = (await client.body(1)).rpartition(COMMENT)
+            assert set((comments + comment).split(COMMENT)) == {b""}
+            assert last == b'event: error\ndata: {"status":504}\n\n'
+        finally:
+            client.close()
 
 
 @pytest.mark.parametrize("accept", ["*/*", "text/html", "application/json"])
