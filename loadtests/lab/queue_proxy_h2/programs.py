@@ -13,12 +13,15 @@ from typing import Final
 
 from loadtests.lab.queue_proxy.subjects import HOST, PORT, TLS_PORT, LabError, Setting, Subject
 
-__all__ = ["Loaded", "h1load", "h2load", "nghttpd", "nghttpx", "version"]
+__all__ = ["GRPC_APP", "Loaded", "grpcload", "h1load", "h2load", "nghttpd", "nghttpx", "version"]
 
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/usr/local/sbin"
 _START_S: Final = 10.0
 _POLL_S: Final = 0.005
 _OK: Final = b"ok"
+_MESSAGE_BYTES: Final = 100
+GRPC_APP: Final = ("--echo-upload", "--trailer=grpc-status: 0")
+"""Flags that make nghttpd answer as an app of gRPC does: with the message, and the status as a trailer."""
 _HEADERS: Final = (
     ":authority: lab.default.example.com",
     "user-agent: lab/1",
@@ -61,7 +64,7 @@ async def version() -> str:
 
 
 @asynccontextmanager
-async def nghttpd(scratch: Path) -> AsyncIterator[int]:
+async def nghttpd(scratch: Path, *flags: str) -> AsyncIterator[int]:
     """nghttp2's server with one small file, `/hello`; yields its port."""
     binary = _find("nghttpd", "nghttp2-server")
     files = scratch / "files"
@@ -69,7 +72,9 @@ async def nghttpd(scratch: Path) -> AsyncIterator[int]:
     (files / "hello").write_bytes(_OK)
     port = _free_port()
     process = await asyncio.create_subprocess_exec(
-        *(binary, "--no-tls", "--address=127.0.0.1", f"--htdocs={files}", "--max-concurrent-streams=1000", str(port)),
+        *(binary, "--no-tls", "--address=127.0.0.1", f"--htdocs={files}", "--max-concurrent-streams=1000"),
+        *flags,
+        str(port),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
@@ -100,6 +105,15 @@ async def h2load(connections: int, streams: int, seconds: float) -> Loaded:
     """Ask for `/hello` in a closed loop. Raises `LabError` when a request fails; those under way at the end do not."""
     headers = [f"--header={text}" for text in _HEADERS]
     return await _loaded(connections, seconds, f"--max-concurrent-streams={streams}", *headers, f"http://{HOST}:{PORT}")
+
+
+async def grpcload(scratch: Path, connections: int, streams: int, seconds: float) -> Loaded:
+    """The same with what a unary call of gRPC with a message of 100 bytes looks like; `GRPC_APP` answers it."""
+    message = scratch / "message"
+    message.write_bytes(bytes((0,)) + _MESSAGE_BYTES.to_bytes(4) + b"x" * _MESSAGE_BYTES)
+    headers = [f"--header={text}" for text in (*_HEADERS, "content-type: application/grpc", "te: trailers")]
+    call = (f"--max-concurrent-streams={streams}", f"--data={message}")
+    return await _loaded(connections, seconds, *call, *headers, f"http://{HOST}:{PORT}")
 
 
 async def h1load(connections: int, seconds: float, *, is_tls: bool) -> Loaded:

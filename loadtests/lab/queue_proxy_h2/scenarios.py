@@ -5,7 +5,7 @@ names of `figures.KINDS`.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
@@ -26,17 +26,21 @@ _HANDSHAKES_PER_S: Final = 150
 _ROOMY: Final = Setting(concurrency=1000)
 
 
-def _get(connections: int, streams: int) -> Round:
-    """h2load in a closed loop."""
+Load = Callable[[Bench, float], Awaitable[programs.Loaded]]
+"""So many seconds of a closed loop."""
+
+
+def _loaded(load: Load, *app: str) -> Round:
+    """h2load to nghttpd with the flags `app`."""
 
     async def round_(bench: Bench, subject: Subject) -> dict[str, float]:
         async with (
-            programs.nghttpd(bench.scratch) as app_port,
+            programs.nghttpd(bench.scratch, *app) as app_port,
             running(subject, bench.cores, bench.scratch, app_port, _ROOMY) as proxy,
         ):
-            await programs.h2load(connections, streams, bench.scale.warm_s)
+            await load(bench, bench.scale.warm_s)
             meter = Meter(proxy, bench.cores)
-            loaded = await programs.h2load(connections, streams, bench.scale.seconds)
+            loaded = await load(bench, bench.scale.seconds)
             return {
                 "cpu_us": meter.cpu_us() / loaded.succeeded,
                 "rate": loaded.rate,
@@ -141,14 +145,14 @@ SCENARIOS: Final = (
         name="streams",
         what="small GET, 4 connections with 25 streams each, every feature on",
         method="h2load in a closed loop to nghttpd; CPU time of the proxy over answers",
-        round=_get(4, 25),
+        round=_loaded(lambda _, seconds: programs.h2load(4, 25, seconds)),
         budgets=(Budget("cpu_us", 30.0, goal=15.0), Budget("cpu_us", None, rival=_RIVAL)),
     ),
     Scenario(
         name="connections",
         what="the same, 50 connections with one stream each",
         method="h2load in a closed loop to nghttpd; CPU time of the proxy over answers",
-        round=_get(50, 1),
+        round=_loaded(lambda _, seconds: programs.h2load(50, 1, seconds)),
         budgets=(Budget("cpu_us", 35.0), Budget("cpu_us", None, rival=_RIVAL)),
     ),
     Scenario(
@@ -157,6 +161,13 @@ SCENARIOS: Final = (
         method="grpcio as client and as app, closed loop; CPU time of the proxy over answers",
         round=_echoes(calls.app, calls.unary, "cpu_us", 1),
         budgets=(Budget("cpu_us", 35.0), Budget("cpu_us", None, rival=_RIVAL)),
+    ),
+    Scenario(
+        name="unary",
+        what="the same calls from a client and to an app that cost less than grpcio",
+        method="h2load in a closed loop to nghttpd, which echoes and adds a trailer; CPU time over answers",
+        round=_loaded(lambda bench, seconds: programs.grpcload(bench.scratch, 4, 25, seconds), *programs.GRPC_APP),
+        budgets=(Budget("cpu_us", None), Budget("cpu_us", None, rival=_RIVAL)),
     ),
     Scenario(
         name="bidi",
