@@ -12,6 +12,7 @@ from gateway.listeners import listener
 from gateway.prober import Prober
 from gateway.programmer import Programmer
 from gateway.reconciler import IngressReconciler, RoutesState
+from gateway.trust import BUNDLE_LABEL, CA_SECRET, NETWORK_MAP, InvalidTrust, Trust, authorities, is_on
 from gateway.xds import LISTENER, ROUTES, Resources, XdsServer
 from kube.client import Client
 from kube.election.elector import Elector
@@ -45,6 +46,14 @@ class App:
         self._slices = Informer(self._client, EndpointSlice, log=self._log)
         # Whatever else is secret is not the gateway's to know.
         self._secrets = Informer(self._client, Secret, field_selector="type=kubernetes.io/tls", log=self._log)
+        namespace = config.system_namespace
+        self._authority = Informer(
+            self._client, Secret, namespace=namespace, field_selector=f"metadata.name={CA_SECRET}", log=self._log
+        )
+        self._network = Informer(
+            self._client, ConfigMap, namespace=namespace, field_selector=f"metadata.name={NETWORK_MAP}", log=self._log
+        )
+        self._bundles = Informer(self._client, ConfigMap, label_selector=BUNDLE_LABEL, log=self._log)
         self._leases = Informer(self._client, Lease, namespace=config.system_namespace, log=self._log)
         self._slices.add_index(_SLICES_OF, lambda piece: [_service_key(piece)])
         self._resources = Resources()
@@ -64,6 +73,7 @@ class App:
             faces={config.own_name: config.internal_probe},
             certificates=self._certificates,
             envoy_admin=config.envoy_admin,
+            trust=self._trusted,
         )
         self._xds = XdsServer(
             self._resources,
@@ -84,6 +94,7 @@ class App:
             log=self._log,
         )
         self._elector: Elector | None = None
+        self._trust: Trust | None = None
         self._expiring: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
@@ -94,6 +105,8 @@ class App:
         self._services.on_change(self._service_changed)
         self._slices.on_change(self._slice_changed)
         self._secrets.on_change(self._secret_changed)
+        for informer in self._of_trust():
+            informer.on_change(lambda _old, _new: self._trust_changed())
         await self._xds.start(self._config.xds_address)
         self._reconciler.loop.start()
         self._elector = Elector(
@@ -131,7 +144,30 @@ class App:
         await self._client.close()
 
     def _informers(self) -> list[Informer[Any]]:
-        return [self._ingresses, self._services, self._slices, self._secrets, self._leases]
+        return [self._ingresses, self._services, self._slices, self._secrets, *self._of_trust(), self._leases]
+
+    def _of_trust(self) -> list[Informer[Any]]:
+        return [self._authority, self._network, self._bundles]
+
+    def _trusted(self) -> Trust | None:
+        """Whom backends are believed by, or None where they are spoken to in plain text. Raises `InvalidTrust`."""
+        if not is_on(self._network.get(self._config.system_namespace, NETWORK_MAP)):
+            return None
+        if self._trust is None:
+            secret = self._authority.get(self._config.system_namespace, CA_SECRET)
+            self._trust = authorities(
+                secret, self._bundles.list(), lambda text: self._log.warning("trust_refused", error=text)
+            )
+        return self._trust
+
+    def _trust_changed(self) -> None:
+        self._trust = None
+        try:
+            if self._programmer.refresh_trust():
+                self._xds.push()
+        except InvalidTrust as error:
+            self._log.error("trust_refused", error=str(error))
+        self._reconciler.consider_all()
 
     async def _election(self) -> ElectionSettings:
         try:

@@ -15,6 +15,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 
 from gateway.faces import Address
+from gateway.trust import Trust, secure
 from kube.models.core import Service
 from kube.models.discovery import EndpointSlice
 
@@ -36,17 +37,23 @@ class Backend:
     port: int | str
     is_http1: bool = False
     """HTTP/1 is to be spoken to it, whatever the port says."""
+    is_tls: bool = False
+    """It is spoken to with TLS, and has to be of the data plane (`gateway.trust`)."""
 
     @property
     def cluster_name(self) -> str:
         """Envoy's name for it; with the port, so that two ports of one Service stay two clusters."""
         name = f"{self.namespace}/{self.service}:{self.port}"
-        return f"{name}:http1" if self.is_http1 else name
+        name = f"{name}:http1" if self.is_http1 else name
+        return f"{name}:tls" if self.is_tls else name
 
 
-def cluster(backend: Backend, service: Service, faces: Mapping[str, Address] | None = None) -> Cluster:
+def cluster(
+    backend: Backend, service: Service, faces: Mapping[str, Address] | None = None, trust: Trust | None = None
+) -> Cluster:
     """The cluster of a backend: endpoints by EDS, or the other name of an ExternalName Service.
 
+    `trust`: whom to believe where TLS is spoken.
     `faces`: names that mean this gateway itself, which need no name server: a placeholder leads back to us.
     """
     message = Cluster(name=backend.cluster_name, connect_timeout=_CONNECT_TIMEOUT)
@@ -67,7 +74,13 @@ def cluster(backend: Backend, service: Service, faces: Mapping[str, Address] | N
         message.eds_cluster_config.eds_config.resource_api_version = 2
     options = HttpProtocolOptions()
     is_http2 = port is not None and (port.name in _HTTP2_PORT_NAMES or port.app_protocol == _HTTP2_APP_PROTOCOL)
-    if is_http2 and not backend.is_http1:
+    if backend.is_tls:
+        # The port is that of TLS; what is spoken inside it, another port of the same Service says.
+        is_http2 = any(p.name in _HTTP2_PORT_NAMES for p in service.spec.ports)
+    is_http2 = is_http2 and not backend.is_http1
+    if backend.is_tls and trust is not None:
+        secure(message, trust, backend.namespace, is_http2=is_http2)
+    if is_http2:
         options.explicit_http_config.http2_protocol_options.SetInParent()
     else:
         options.explicit_http_config.http_protocol_options.SetInParent()

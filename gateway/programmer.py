@@ -27,6 +27,7 @@ from gateway.translate import (
     translate,
     with_probes,
 )
+from gateway.trust import Trust
 from gateway.version_hash import version_hash
 from gateway.xds import CLUSTER, ENDPOINTS, ROUTES, Resources
 from kube.models.core import Service
@@ -49,13 +50,15 @@ class _Applied(NamedTuple):
     uid: str
     generation: int
     is_http1: bool
+    trust: Trust | None
 
 
 class Programmer:
     """All translations. Every method returns whether Envoys have something new to fetch.
 
     `faces`: names of Services that mean a face of this gateway, and where that is. `envoy_admin`: where Envoy answers
-    for its own readiness, which the internal face passes on (5.7).
+    for its own readiness, which the internal face passes on (5.7). `trust`: whom to believe, when TLS is spoken to
+    backends; None when it is not.
     """
 
     def __init__(
@@ -67,12 +70,16 @@ class Programmer:
         faces: Mapping[str, Address] | None = None,
         certificates: Certificates | None = None,
         envoy_admin: Address | None = None,
+        trust: Callable[[], Trust | None] = lambda: None,
     ) -> None:
         self._resources = resources
         self._service = service
         self._slices = slices
         self._own_faces = faces or {}
         self._certificates = certificates
+        self._trust = trust
+        self._trusted: Trust | None = None
+        """Whom backends are believed by as of the last time that this could be told."""
         self._translations: dict[Key, Translation] = {}
         self._applied: dict[Key, _Applied] = {}
         self._hosts: dict[str, dict[str, bytes]] = {face: {} for face in FACES}
@@ -91,17 +98,18 @@ class Programmer:
     def apply(self, ingress: Ingress, now_s: float) -> bool:
         """Serve `ingress`.
 
-        Raises `DomainConflict`, and then serves nothing of it; `InvalidIngress` or `InvalidCertificate`, and then it
-        is served as it was before.
+        Raises `DomainConflict`, and then serves nothing of it; `InvalidIngress`, `InvalidCertificate` or
+        `InvalidTrust`, and then it is served as it was before.
         """
-        state = _Applied(ingress.metadata.uid, ingress.metadata.generation, speaks_http1_only(ingress))
+        trust = self._trusted = self._trust()
+        state = _Applied(ingress.metadata.uid, ingress.metadata.generation, speaks_http1_only(ingress), trust)
         # A generation says that the spec is the same only where the API counts it.
         if state.generation and self._applied.get(ingress.key) == state:
             return False
         spec = defaulted(ingress.spec)
         check(spec)
         version = version_hash(spec, ingress.namespace, ingress.name)
-        translation = translate(ingress, with_probes(spec, version))
+        translation = translate(ingress, with_probes(spec, version), is_secure=trust is not None)
         for domain in sorted(translation.domains):
             owner = self._owners.get(domain, ingress.key)
             if owner != ingress.key:
@@ -127,6 +135,14 @@ class Programmer:
         """A Service or its endpoints changed."""
         changed = False
         for backend in self._by_service.get((namespace, service), ()):
+            changed |= self._put_backend(backend)
+        return changed
+
+    def refresh_trust(self) -> bool:
+        """Others are believed from now on. Raises `InvalidTrust`."""
+        self._trusted = self._trust()
+        changed = False
+        for backend in [backend for backend in self._used if backend.is_tls]:
             changed |= self._put_backend(backend)
         return changed
 
@@ -240,5 +256,5 @@ class Programmer:
         service = self._service(backend.namespace, backend.service)
         assignment = load_assignment(backend, service, self._slices(backend.namespace, backend.service))
         changed = self._resources.put(ENDPOINTS, backend.cluster_name, assignment)
-        made = cluster(backend, service or Service(), self._own_faces)
+        made = cluster(backend, service or Service(), self._own_faces, self._trusted)
         return self._resources.put(CLUSTER, backend.cluster_name, made) or changed

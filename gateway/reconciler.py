@@ -19,6 +19,7 @@ from gateway.config import Config
 from gateway.prober import Prober, Target, targets
 from gateway.programmer import DomainConflict, Programmer
 from gateway.translate import defaulted
+from gateway.trust import InvalidTrust
 from gateway.version_hash import version_hash
 from kube.client import Client
 from kube.conditions import Conditions, ConditionSet
@@ -109,7 +110,7 @@ class IngressReconciler:
                 except DomainConflict as conflict:
                     self._conflicts[ingress.key] = conflict.args[1]
                     continue
-                except (InvalidIngress, InvalidCertificate):
+                except (InvalidIngress, InvalidCertificate, InvalidTrust):
                     continue  # it is told in its status, once it is reconciled
                 if _is_reported_ready(ingress):
                     self._served[ingress.key] = self._version(ingress)
@@ -185,7 +186,7 @@ class IngressReconciler:
             self._retry_conflicts()
             await self._write_status(ingress, _mark_conflict)
             return
-        except (InvalidIngress, InvalidCertificate) as error:
+        except (InvalidIngress, InvalidCertificate, InvalidTrust) as error:
             # Repeating it does not help: the object has to change, or its Secret, and then we are here again.
             self._cancel_probe(key)
             self._served.pop(key, None)

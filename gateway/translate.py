@@ -106,11 +106,14 @@ def speaks_http1_only(ingress: Ingress) -> bool:
     return ingress.metadata.annotations.get(DISABLE_HTTP2, "").lower() == "true"
 
 
-def translate(ingress: Ingress, spec: IngressSpec) -> Translation:
-    """Virtual hosts and backends of `ingress`, whose `spec` is defaulted and has its probe paths."""
+def translate(ingress: Ingress, spec: IngressSpec, *, is_secure: bool = False) -> Translation:
+    """Virtual hosts and backends of `ingress`, whose `spec` is defaulted and has its probe paths.
+
+    `is_secure`: TLS is spoken to backends, but for paths that lead on to another Ingress of this gateway.
+    """
     gathered: dict[str, dict[str, list[tuple[int, bytes]]]] = {}
     backends: set[Backend] = set()
-    made = _Routes(is_http1=speaks_http1_only(ingress))
+    made = _Routes(is_http1=speaks_http1_only(ingress), is_secure=is_secure)
     for rule in spec.rules:
         if rule.http is None:
             continue
@@ -204,8 +207,9 @@ def _probe_of(path: IngressPath, version: str) -> IngressPath:
 class _Routes:
     """Makes the routes of one Ingress. Rules that lead to the same, as a Route's two faces do, share theirs."""
 
-    def __init__(self, *, is_http1: bool) -> None:
+    def __init__(self, *, is_http1: bool, is_secure: bool) -> None:
         self._is_http1 = is_http1
+        self._is_secure = is_secure
         self._made: list[tuple[IngressHTTP, bool, list[tuple[int, bytes]]]] = []
 
     def of(self, http: IngressHTTP, *, redirect: bool) -> list[tuple[int, bytes]]:
@@ -224,8 +228,9 @@ class _Routes:
     def backends_of(self, http: IngressHTTP) -> Iterable[Backend]:
         """Where its requests may go."""
         for path in http.paths:
+            is_tls = self._is_secure and not path.rewrite_host
             for split in path.splits:
-                yield Backend(split.service_namespace, split.service_name, split.service_port, self._is_http1)
+                yield Backend(split.service_namespace, split.service_name, split.service_port, self._is_http1, is_tls)
 
     def _route(self, path: IngressPath, *, redirect: bool) -> Route:
         route = Route(name=path.path or "/")

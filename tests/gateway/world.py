@@ -140,19 +140,19 @@ class World:
         self._hosts += 1
         return self.address(256 + self._hosts)
 
-    async def run(self, name: str, address: str = "") -> Backend:
+    async def run(self, name: str, address: str = "", *, tls: ssl.SSLContext | None = None) -> Backend:
         """A backend that listens, without a Service."""
         backend = Backend(name)
         runner = web.ServerRunner(web.Server(backend.answer))
         await runner.setup()
         self._exits.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, address or self.new_address(), 8012).start()
+        await web.TCPSite(runner, address or self.new_address(), 8012, ssl_context=tls).start()
         return backend
 
-    async def deploy(self, name: str, *, port: ServicePort | None = None) -> Backend:
+    async def deploy(self, name: str, *, port: ServicePort | None = None, tls: ssl.SSLContext | None = None) -> Backend:
         """A backend with its Service and its slice."""
         address = self.new_address()
-        backend = await self.run(name, address)
+        backend = await self.run(name, address, tls=tls)
         port = port or ServicePort(name="http", port=80)
         await self.client.create(service(name, port))
         await self.client.create(endpoint_slice(name, address, ports={port.name: 8012}))

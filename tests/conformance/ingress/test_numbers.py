@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 STATEMENTS = range(1, 54)
-OPEN = {41, 42, 46, 47}
+OPEN = {42, 46, 47}
 ELSEWHERE = {13, 14}
 DIFFERENT = {17}
 NOT_APPLICABLE = set(range(49, 54))
