@@ -169,6 +169,7 @@ class Endpoint:
     def reset(self, stream: Stream, code: int) -> None:
         """Send RST_STREAM and forget the stream."""
         self._drop(stream)
+        self.frames_due += 1  # its peer may do the same at this moment
         self._reset_by_us.append(stream.id)
         self.write(reset_frame(stream.id, code))
 

@@ -57,6 +57,7 @@ _open_requests: dict[bytes, RequestHead] = {}
 _whole_cores: dict[bytes, _Core] = {}
 _open_cores: dict[bytes, _Core] = {}
 _responses: dict[bytes, ResponseHead] = {}
+_trailers: dict[bytes, list[Field]] = {}
 _fields: dict[bytes, Field] = {}
 """By their representation."""
 
@@ -154,7 +155,14 @@ def response_head(block: bytes) -> ResponseHead:
 
 def trailers(block: bytes) -> list[Field]:
     """Return trailers from a block in which the dynamic table has no room. Raises as `request_head`."""
-    return parse_trailers(_taken_apart(block)[0])
+    fields = _trailers.get(block)
+    if fields is None:
+        fields = parse_trailers(_taken_apart(block)[0])
+        if len(block) <= _FIELD_MEMO_BYTES_MAX:
+            if len(_trailers) >= _HEADS_MAX:
+                _trailers.clear()
+            _trailers[block] = fields
+    return fields
 
 
 def _taken_apart(block: bytes) -> tuple[list[Field], bytes, tuple[bytes, ...]]:
