@@ -17,16 +17,29 @@ from controller import keys
 from controller.cluster import CERTIFICATE_INDEX, WILDCARD_INDEX, Cluster
 from controller.collection import happy_condition
 from kube.conditions import Conditions
+from kube.errors import NotFound
+from kube.models.core import Namespace, Secret
 from kube.models.meta import Resource
 from kube.models.networking import Certificate, Http01Challenge
 from kube.names import child_name
 
-__all__ = ["EXTERNAL", "LOCAL", "Provisioned", "Provisioner", "is_disabled", "name_for_route", "want"]
+__all__ = [
+    "EXTERNAL",
+    "LOCAL",
+    "Provisioned",
+    "Provisioner",
+    "is_disabled",
+    "name_for_mapping",
+    "name_for_route",
+    "want",
+]
 
 JsonObject = dict[str, Any]
 
 EXTERNAL = "external-domain"
 LOCAL = "cluster-local-domain"
+SYSTEM_INTERNAL = "system-internal"
+QUEUE_PROXY_CERTIFICATE = "serving-certs"
 CONDITION = "CertificateProvisioned"
 
 
@@ -82,6 +95,25 @@ def want(
     }
 
 
+def want_for_queue_proxies(namespace: Namespace, default_class: str) -> JsonObject:
+    """The Certificate of all queue-proxies of a namespace, which mount its Secret (spec 6.8)."""
+    return {
+        "apiVersion": Certificate.RESOURCE.api_version,
+        "kind": "Certificate",
+        "metadata": {
+            "name": QUEUE_PROXY_CERTIFICATE,
+            "namespace": namespace.name,
+            "labels": {keys.CERTIFICATE_TYPE: SYSTEM_INTERNAL},
+            "annotations": {keys.CERTIFICATE_CLASS[0]: default_class},
+            "ownerReferences": [msgspec.to_builtins(namespace.owner_reference())],
+        },
+        "spec": {
+            "dnsNames": [f"kn-user-{namespace.name}", "data-plane.knative.dev"],
+            "secretName": QUEUE_PROXY_CERTIFICATE,
+        },
+    }
+
+
 class Provisioner:
     """Keeps Certificates as they are wanted, and says in `CertificateProvisioned` what became of them."""
 
@@ -112,6 +144,19 @@ class Provisioner:
                 certificate.spec.dns_names
             ):
                 await self._cluster.certificates.delete(certificate)
+
+    async def provide_queue_proxies(self, namespace: str) -> bool:
+        """Ask for the certificate of a namespace's queue-proxies; whether there is one by now."""
+        certificates, client = self._cluster.certificates, self._cluster.client
+        if certificates.get(namespace, QUEUE_PROXY_CERTIFICATE) is None:
+            owner = await client.get(Namespace, namespace)
+            class_ = self._cluster.settings.network.certificate_class
+            await certificates.create(want_for_queue_proxies(owner, class_))
+        try:
+            secret = await client.get(Secret, QUEUE_PROXY_CERTIFICATE, namespace)
+        except NotFound:
+            return False
+        return bool(secret.data.get("tls.crt") and secret.data.get("tls.key"))
 
     async def _kept(self, owner: Resource, body: JsonObject) -> Certificate | None:
         """The Certificate as wanted; None when its name is somebody else's."""

@@ -43,6 +43,7 @@ class Cluster:
         log: Logger | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.client = client
         self.system_namespace = system_namespace
         self.cluster_domain = cluster_domain
         self.log = log or Logger("controller")

@@ -7,6 +7,7 @@ import msgspec
 
 from controller import deployment as deployments
 from controller import images, pod_autoscaler, queue_container
+from controller.certificates import QUEUE_PROXY_CERTIFICATE, Provisioner
 from controller.cluster import POD_INDEX, Cluster
 from controller.collection import NOT_OWNED_RETRY_S, Reconciler, happy_condition
 from controller.digests import Failed, NodeResolver, Pending, Resolver
@@ -22,6 +23,8 @@ __all__ = ["CONDITIONS", "RevisionReconciler", "apply_deployment", "apply_pod", 
 
 CONDITIONS = ConditionSet(("ResourcesAvailable", "ContainerHealthy"))
 DEPLOYING = "Deploying"
+_CERTIFICATE_RETRY_S = 1.0
+"""Secrets are not watched: there may be many, and few are the controller's to know."""
 DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 
 
@@ -31,6 +34,7 @@ class RevisionReconciler:
     def __init__(self, cluster: Cluster, resolver: Resolver | None = None) -> None:
         self._cluster = cluster
         self._resolver = resolver or NodeResolver()
+        self._provisioner = Provisioner(cluster)
 
     def reconciler(self) -> Reconciler[Revision]:
         """The envelope for this kind."""
@@ -53,6 +57,12 @@ class RevisionReconciler:
             status.container_statuses = found.containers
             status.init_container_statuses = found.init_containers
             revision = msgspec.structs.replace(revision, status=status)
+        if self._cluster.settings.network.system_internal_tls and not await self._provisioner.provide_queue_proxies(
+            revision.namespace
+        ):
+            text = f'Secret "{QUEUE_PROXY_CERTIFICATE}" has no certificate for queue-proxy yet.'
+            conditions.mark_unknown("ResourcesAvailable", DEPLOYING, text)
+            return _CERTIFICATE_RETRY_S
         try:
             deployment = await self._deployment(revision, conditions)
         except (Invalid, Forbidden) as error:

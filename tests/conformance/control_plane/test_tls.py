@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
+from kube.errors import NotFound
 from kube.models import serving
-from kube.models.meta import Condition
+from kube.models.apps import Deployment
+from kube.models.core import Secret
+from kube.models.meta import Condition, ObjectMeta
 from kube.models.networking import Certificate, CertificateStatus, Http01Challenge, Ingress
 from tests.controller.cluster import NAMESPACE, Kn, condition, control_plane, service
 
@@ -123,6 +126,31 @@ async def test_a_mapping_with_a_secret_of_its_own_is_secure() -> None:
         assert condition(found, "CertificateProvisioned") == ("True", "CertificateExternallyProvided")
         ingress = await kn.get(Ingress, "a.example.org")
         assert [(entry.secret_name, entry.secret_namespace) for entry in ingress.spec.tls] == [("mine", NAMESPACE)]
+
+
+async def test_queue_proxies_of_a_namespace_share_a_certificate_which_is_waited_for() -> None:
+    async with control_plane(network={"system-internal-tls": "enabled"}) as kn:
+        await kn.create(serving.Service, service("web"))
+        certificate = await kn.until(Certificate, "serving-certs", "asked for", lambda _certificate: True)
+        assert certificate.spec.dns_names == ["kn-user-default", "data-plane.knative.dev"]
+        assert certificate.metadata.labels["networking.knative.dev/certificate-type"] == "system-internal"
+        owner = certificate.metadata.controller()
+        assert owner is not None
+        assert (owner.kind, owner.name) == ("Namespace", "default")
+        await kn.until(
+            serving.Revision,
+            "web-00001",
+            "waiting",
+            lambda r: condition(r, "ResourcesAvailable") == ("Unknown", "Deploying"),
+        )
+        with pytest.raises(NotFound):
+            await kn.get(Deployment, "web-00001-deployment")
+        data = {"tls.crt": "Yw==", "tls.key": "aw=="}
+        await kn.client.create(Secret(metadata=ObjectMeta(name="serving-certs", namespace=NAMESPACE), data=data))
+        await kn.until_ready("web")
+        ingress = await kn.get(Ingress, "web")
+        [split] = ingress.spec.rules[0].http.paths[0].splits if ingress.spec.rules[0].http else []
+        assert split.service_port == 443
 
 
 def paths(ingress: Ingress, host: str) -> list[str]:
