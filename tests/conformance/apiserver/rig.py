@@ -28,13 +28,18 @@ class Rig:
     """One server for many cases."""
 
     def __init__(self, api: Api) -> None:
-        self._api = api
+        self.api = api
         self._numbers = itertools.count(1)
+
+    async def namespace(self) -> str:
+        """A fresh namespace."""
+        name = f"case-{next(self._numbers)}"
+        await self.api.create("/api/v1/namespaces", {"metadata": {"name": name}})
+        return name
 
     async def play(self, case: Case) -> None:
         """Go through the steps; fails with the step that was answered otherwise."""
-        saved: dict[str, Any] = {"ns": f"case-{next(self._numbers)}"}
-        await self._api.create("/api/v1/namespaces", {"metadata": {"name": saved["ns"]}})
+        saved: dict[str, Any] = {"ns": await self.namespace()}
         for number, step in enumerate(case.steps):
             try:
                 async with asyncio.timeout(_DEADLINE_S):
@@ -45,12 +50,12 @@ class Rig:
     async def _play(self, step: Step, saved: dict[str, Any]) -> None:
         path, params = _path(_filled(step.path, saved), saved["ns"]), _filled(step.params, saved)
         if step.events:
-            async with self._api.watch(path, headers=step.headers, **params) as events:
+            async with self.api.watch(path, headers=step.headers, **params) as events:
                 assert events.status == step.status
                 assert tuple(await events.names(len(step.events))) == step.events
             return
         while True:
-            answer = await self._api.call(
+            answer = await self.api.call(
                 step.method,
                 path,
                 _filled(step.body, saved),
