@@ -129,6 +129,16 @@ async def test_who_asks_for_something_else_waits() -> None:
         assert [answer.status for answer in answers] == [504] * 3
 
 
+async def test_a_client_that_leaves_before_its_stream_begins_is_no_matter_to_another() -> None:
+    async with surroundings(network={}) as world:
+        await world.revision(annotations=ASKED)
+        await world.start()
+        _, writer = await world.send(headers=EVENTS)
+        await world.autoscaler.frame(0)
+        writer.transport.abort()
+        assert await (await stream(world)).chunk() == COMMENT
+
+
 async def test_a_client_that_leaves_gives_up_its_place() -> None:
     async with surroundings(network={}) as world:
         await world.revision(annotations=ASKED, cc=1)
