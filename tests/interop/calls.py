@@ -28,6 +28,7 @@ class Echo:
         self.fail_late = channel.unary_stream(f"/{SERVICE}/FailLate")
         self.hold = channel.unary_stream(f"/{SERVICE}/Hold")
         self.unknown = channel.unary_unary(f"/{SERVICE}/Unknown")
+        self.unknown_chat = channel.stream_stream(f"/{SERVICE}/Unknown")
         self.check = channel.unary_unary(f"/{HEALTH}/Check")
 
     async def seen(self) -> dict[str, Any]:

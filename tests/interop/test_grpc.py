@@ -131,3 +131,15 @@ async def test_an_error_behind_messages_comes_behind_them(echo: Echo) -> None:
 async def test_many_calls_at_once_each_get_their_own_answer(echo: Echo) -> None:
     messages = [numbered(number, 200) for number in range(500)]
     assert await asyncio.gather(*(echo.unary(message, timeout=CALL_S) for message in messages)) == messages
+
+
+async def test_an_app_may_end_any_number_of_streams_before_their_clients_have_said_all(where: tuple[str, int]) -> None:
+    """It resets each behind its trailers, on the one connection that the streams of all clients share."""
+
+    async def ask(echo: Echo) -> set[str]:
+        return {(await failure(echo.unknown_chat(timeout=CALL_S)))[0] for _ in range(25)}
+
+    async with AsyncExitStack() as stack:
+        echoes = [await stack.enter_async_context(calling(*where)) for _ in range(4)]
+        codes = await asyncio.gather(*(ask(echo) for echo in echoes for _ in range(30)))
+        assert set.union(*codes) == {"UNIMPLEMENTED"}
