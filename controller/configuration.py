@@ -4,6 +4,7 @@ Source: knative/serving `pkg/reconciler/configuration`; spec control-plane.md 5.
 """
 
 import copy
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from controller.collection import Reconciler, happy_condition, is_ready
 from controller.service import conflicting_revision
 from kube.conditions import Conditions, ConditionSet
 from kube.errors import AlreadyExists, Forbidden, Invalid
+from kube.events import NORMAL, WARNING
 from kube.models.serving import Configuration, ConfigurationStatus, Revision
 from kube.names import child_name
 from kube.timestamps import format_time
@@ -39,8 +41,12 @@ class ConfigurationReconciler:
         self, configuration: Configuration, status: ConfigurationStatus, conditions: Conditions
     ) -> float | None:
         """One pass."""
+        had_failed = conditions.is_false("Ready")
+        report = partial(self._cluster.events.report, configuration)
         latest = await self._latest(configuration, conditions)
         if latest is None:
+            if not had_failed:
+                report(WARNING, "CreationFailed", _why(conditions))
             return None
         status.latest_created_revision_name = latest.name
         if status.latest_ready_revision_name != latest.name:
@@ -49,6 +55,9 @@ class ConfigurationReconciler:
         if ready is not None and ready.status == "False":
             message = f'Revision "{latest.name}" failed with message: {ready.message}.'
             conditions.mark_false("Ready", "RevisionFailed", message)
+            if not had_failed:
+                which = "Ready" if latest.name == status.latest_ready_revision_name else "Created"
+                report(WARNING, f"Latest{which}Failed", f'Latest {which.lower()} revision "{latest.name}" has failed')
         newest = self._newest_ready(configuration, status)
         if newest is not None:
             if status.latest_ready_revision_name != newest.name:
@@ -58,6 +67,9 @@ class ConfigurationReconciler:
                     configuration=configuration.name,
                     revision=newest.name,
                 )
+                if not status.latest_ready_revision_name:
+                    report(NORMAL, "ConfigurationReady", "Configuration becomes ready")
+                report(NORMAL, "LatestReadyUpdate", f'LatestReadyRevisionName updated to "{newest.name}"')
             status.latest_ready_revision_name = newest.name
             if newest.name == latest.name:
                 conditions.mark_true("Ready")
@@ -111,6 +123,12 @@ class ConfigurationReconciler:
     def _revisions(self, configuration: Configuration) -> list[Revision]:
         key = f"{configuration.namespace}/{configuration.name}"
         return self._cluster.revisions.informer.by_index(CONFIGURATION_INDEX, key)
+
+
+def _why(conditions: Conditions) -> str:
+    """What `Ready` says."""
+    ready = conditions.get("Ready")
+    return ready.message if ready is not None else ""
 
 
 def revision_for(configuration: Configuration, template: JsonObject, now: str) -> JsonObject:

@@ -13,6 +13,7 @@ from controller.collection import NOT_OWNED_RETRY_S, Reconciler, happy_condition
 from controller.digests import Failed, NodeResolver, Pending, Resolver
 from kube.conditions import Conditions, ConditionSet
 from kube.errors import Forbidden, Invalid
+from kube.events import NORMAL
 from kube.models.apps import Deployment, DeploymentStatus
 from kube.models.autoscaling import PodAutoscaler, PodAutoscalerStatus
 from kube.models.core import Pod
@@ -81,7 +82,7 @@ class RevisionReconciler:
             conditions.mark_false("ResourcesAvailable", "NotOwned", message)
             return NOT_OWNED_RETRY_S
         apply_pod_autoscaler(autoscaler.status, status, conditions)
-        self._log_transition(revision, before, conditions)
+        self._tell_transition(revision, before, conditions)
         return None
 
     async def _deployment(self, revision: Revision, conditions: Conditions) -> Deployment | None:
@@ -134,11 +135,15 @@ class RevisionReconciler:
         ]
         return min(pods, key=lambda pod: (not _has_terminated(pod), pod.name), default=None)
 
-    def _log_transition(self, revision: Revision, before: str, conditions: Conditions) -> None:
+    def _tell_transition(self, revision: Revision, before: str, conditions: Conditions) -> None:
         ready = conditions.get("Ready")
         event = {"True": "revision_ready", "False": "revision_failed"}.get(conditions.status("Ready"))
         if ready is None or event is None or ready.status == before:
             return
+        if ready.status == "True":
+            self._cluster.events.report(
+                revision, NORMAL, "RevisionReady", "Revision becomes ready upon all resources being ready"
+            )
         self._cluster.log.info(
             event, namespace=revision.namespace, revision=revision.name, reason=ready.reason, detail=ready.message
         )
