@@ -155,6 +155,7 @@ class Stack:
         )
         await self._node.start()
         self._api.set_log_reader(self._node.read_logs)
+        self._api.set_dialer(self._node.dial)
         layout.envoy_bootstrap.write_text(render_bootstrap(xds_address=layout.xds, admin_address=layout.envoy_admin))
         self._system_pods = Informer(admin, Pod, namespace=system.SYSTEM_NAMESPACE, log=self._log)
         self._system_pods.on_change(self._tell_of_crashes)

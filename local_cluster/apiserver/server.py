@@ -41,6 +41,7 @@ from local_cluster.apiserver.objects import Identity, Objects
 from local_cluster.apiserver.openapi import OpenApi
 from local_cluster.apiserver.pages import Pages
 from local_cluster.apiserver.pod_logs import LogReader, read_log_options
+from local_cluster.apiserver.port_forward import Dialer, forward_ports
 from local_cluster.apiserver.requests import Target, flag, parse_path, read_object
 from local_cluster.apiserver.resources import Registry, ResourceType
 from local_cluster.apiserver.reviewing import Reviewer
@@ -129,6 +130,7 @@ class ApiServer:
             self.add_token(token, identity)
         self._tokens = ServiceAccountTokens(self.add_token)
         self._log_reader: LogReader | None = None
+        self._dialer: Dialer | None = None
         self._runner: web.ServerRunner | None = None
         self._logger = Logger("apiserver")
         self.port = 0
@@ -161,6 +163,10 @@ class ApiServer:
     def set_log_reader(self, reader: LogReader) -> None:
         """Answer `pods/{name}/log` from `reader`; without one such requests are refused."""
         self._log_reader = reader
+
+    def set_dialer(self, dialer: Dialer) -> None:
+        """Carry `pods/{name}/portforward` by `dialer`; without one such requests are refused."""
+        self._dialer = dialer
 
     async def start(self) -> None:
         """Listen. Raises `OSError` when the address cannot be bound."""
@@ -219,6 +225,8 @@ class ApiServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
+            if request.rel_url.raw_path.endswith("/portforward"):
+                return await self._port_forward(request)
             answer = await self._answer(request)
         except StatusError as error:
             answer = refusal(error)
@@ -232,6 +240,18 @@ class ApiServer:
         if answer.stream is None:
             return complete(answer)
         return await send_stream(request, answer, answer.stream)
+
+    async def _port_forward(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._authenticate(request.headers.get("Authorization", ""))
+        target = parse_path(request.rel_url.raw_path)
+        kind = self.registry.at(target.group, target.version, target.plural)
+        if kind.key != "pods." or target.subresource != "portforward":
+            raise page_not_found()
+        self.objects.get(kind, target.namespace, target.name)
+        dialer = self._dialer
+        if dialer is None:
+            raise internal_error("no node offers port forwarding")
+        return await forward_ports(request, lambda port: dialer(target.namespace, target.name, port))
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
         path = request.rel_url.raw_path

@@ -5,6 +5,7 @@ Addresses and ports are taken when a pod appears and given back when its last pr
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ __all__ = ["Node", "NodeConfig"]
 
 _STOP_S = 5.0
 _RETRY_S = 1.0
+_DIAL_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class Node:
         self._pods = Informer(client, Pod, field_selector=f"spec.nodeName={config.name}", log=self._log)
         self._pods.on_change(self._changed)
         self._runners: dict[str, PodRunner] = {}
+        self._places: dict[str, _Place] = {}
         self._waiting: set[str] = set()
         """Uids of pods for which there is no address or port yet."""
         self._finished: set[str] = set()
@@ -180,6 +183,23 @@ class Node:
         oldest_s = None if since_s is None else self._clock() - since_s
         return log.read(follow=follow, tail_lines=tail_lines, since_s=oldest_s, timestamps=timestamps)
 
+    async def dial(self, namespace: str, pod: str, port: int) -> socket.socket:
+        """Connect to a port of a pod, also one that listens on its loopback address only.
+
+        This is the API server's `Dialer`. Raises `OSError`, or a 400 `StatusError` when the pod does not run here.
+        """
+        runner = next((r for r in self._runners.values() if r.pod.key == (namespace, pod)), None)
+        if runner is None:
+            raise bad_request(f'pod "{pod}" does not run on node {self._config.name}')
+        place, networks = self._places[runner.pod.metadata.uid], self._networks
+        if networks is not None and place.namespace is not None:
+            return await _connect(networks.make_socket(place.namespace), ("127.0.0.1", port))
+        given = place.rewrite.probe_address(place.rewrite.serving_container, place.pod_ip, port)
+        try:
+            return await _connect(socket.socket(), given)
+        except OSError:
+            return await _connect(socket.socket(), ("127.0.0.1", port))
+
     # Pods come and go.
 
     def _changed(self, old: Pod | None, new: Pod | None) -> None:
@@ -230,6 +250,7 @@ class Node:
             closed=lambda runner: self._pod_closed(runner, place),
         )
         self._runners[uid] = runner
+        self._places[uid] = place
         runner.start()
 
     def _admit_again(self, key: tuple[str, str], uid: str) -> None:
@@ -255,6 +276,7 @@ class Node:
 
     def _pod_closed(self, runner: PodRunner, place: _Place) -> None:
         self._runners.pop(runner.pod.metadata.uid, None)
+        self._places.pop(runner.pod.metadata.uid, None)
         if self._networks is not None and place.namespace is not None:
             self._networks.remove(place.namespace)
             self._pod_addresses.release(place.pod_ip)
@@ -329,3 +351,14 @@ class Node:
         except AlreadyExists:
             node = await self._client.get(NodeObject, name)
         await self._client.patch_status(node, status)
+
+
+async def _connect(made: socket.socket, target: tuple[str, int]) -> socket.socket:
+    made.setblocking(False)
+    try:
+        async with asyncio.timeout(_DIAL_S):
+            await asyncio.get_running_loop().sock_connect(made, target)
+    except BaseException:
+        made.close()
+        raise
+    return made

@@ -79,6 +79,18 @@ class PodNetworks:
             raise
         return PodNamespace(descriptor)
 
+    def make_socket(self, namespace: PodNamespace) -> socket.socket:
+        """A TCP socket of the pod's network, as one of its own programs would make it. Raises `OSError`."""
+        own = os.open(_OWN_NETWORK, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            linux.setns(namespace.descriptor, linux.CLONE_NEWNET)
+            try:
+                return socket.socket()
+            finally:
+                linux.setns(own, linux.CLONE_NEWNET)
+        finally:
+            os.close(own)
+
     def remove(self, namespace: PodNamespace) -> None:
         """Let a pod's network go; its processes have ended. The kernel takes the links away, some time later."""
         os.close(namespace.descriptor)

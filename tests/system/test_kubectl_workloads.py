@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 
 from tests.support.processes import eventually
 from tests.system.conftest import BIN, System
+from tests.system.port_forwards import LISTENER, forwarded, talk
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("stack-workloads")]
 
@@ -118,3 +120,21 @@ async def test_a_job_is_waited_for_and_read(system: System) -> None:
     assert status["succeeded"] == 1
     await typed(system, "delete", "job", "sum")
     assert await typed(system, "get", "pods", "-l", "job-name=sum", "-o", "name") == ""
+
+
+async def test_ports_are_forwarded_side_by_side(system: System) -> None:
+    field = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    container = {"name": "c", "image": "x", "command": [sys.executable, "-c", LISTENER, "9123"], "env": [field]}
+    container["readinessProbe"] = {"tcpSocket": {"port": 9123}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "echo"}, "spec": {"containers": [container]}}
+    await typed(system, "apply", "-f", "-", stdin=yaml.safe_dump(pod))
+    await typed(system, "wait", "pod/echo", "--for=condition=Ready", "--timeout=20s")
+    async with forwarded(system, "pod/echo", 9123) as port:
+        sizes = (0, 5, 300_000, 3_000_000)
+        answers = await asyncio.gather(*(talk(port, b"x" * size) for size in sizes))
+        assert answers == [b"got %d " % size + b"x" * min(size, 5) for size in sizes]
+    async with forwarded(system, "pod/echo", 9124) as port:
+        assert await talk(port, b"") == b""
+    refused = await system.kubectl("port-forward", "pod/none", ":80")
+    assert 'pods "none" not found' in refused.err
+    await typed(system, "delete", "pod", "echo", "--grace-period=0", "--force")

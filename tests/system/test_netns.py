@@ -18,6 +18,7 @@ from loadtests.load import fetch
 from loadtests.scenario import until
 from local_cluster.manifests import apply
 from tests.system.conftest import System, running_system
+from tests.system.port_forwards import LISTENER, forwarded, talk
 from tests.system.test_components import stand_in, told
 from tests.system.test_stack import guardian_mark, processes_of
 
@@ -173,6 +174,17 @@ async def test_a_secret_is_seen_by_its_pod_alone(netns: System) -> None:
     await netns.kubectl("wait", "pod/look", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=20s")
     assert (await netns.kubectl("logs", "look")).out.splitlines() == ["sesame", "0", "0", "wrote"]
     assert "knuv-netns" not in os.listdir("/etc")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_port_is_forwarded_to_what_listens_inside_the_pod_alone(netns: System) -> None:
+    container = {"name": "c", "image": "x", "command": [sys.executable, "-c", LISTENER, "7000"]}
+    container["readinessProbe"] = {"exec": {"command": ["sh", "-c", "grep -q :1B58 /proc/net/tcp"]}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "echo"}, "spec": {"containers": [container]}}
+    await apply(netns.client, netns.kinds, pod, "default")
+    assert (await netns.kubectl("wait", "pod/echo", "--for=condition=Ready", "--timeout=20s")).code == 0
+    async with forwarded(netns, "pod/echo", 7000) as port:
+        assert await talk(port, b"hello") == b"got 5 hello"
 
 
 async def test_other_programs_find_what_knatives_own_find(tmp_path: Path) -> None:
