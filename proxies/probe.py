@@ -8,12 +8,15 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from proxies.bodies import BodyReader, ChunkedBody, LengthBody, UntilCloseBody
 from proxies.heads import response_head
 from proxies.http1 import HttpError
 from proxies.messages import ResponseHead
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 __all__ = ["Probe", "ProbeResult", "http_request", "probe_http", "probe_tcp"]
 
@@ -56,6 +59,7 @@ class Probe:
         timeout_s: float,
         done: Callable[[ProbeResult], None],
         body_bytes_max: int,
+        tls: "SSLContext | None" = None,
     ) -> None:
         self._loop = loop
         self._host = host
@@ -64,6 +68,7 @@ class Probe:
         self._timeout_s = timeout_s
         self._done = done
         self._body_bytes_max = body_bytes_max
+        self._tls = tls
         self._task = loop.create_task(self._run())
 
     def cancel(self) -> None:
@@ -77,7 +82,9 @@ class Probe:
         except TimeoutError:
             result = ProbeResult(error=f"no result within {self._timeout_s:g} s")
         except OSError as error:
-            text = _reason(error.errno) if error.errno else str(error)
+            # OpenSSL's errors have numbers of their own, and texts.
+            is_systems = error.errno and not hasattr(error, "library")
+            text = _reason(error.errno) if is_systems else str(error)
             result = ProbeResult(error=text, is_refused=isinstance(error, ConnectionRefusedError))
         except (ValueError, OverflowError) as error:
             # A redirect may lead to a host or port that no address can be made of.
@@ -89,7 +96,7 @@ class Probe:
         if self._host.startswith("/"):
             transport, _ = await self._loop.create_unix_connection(lambda: connection, self._host)
         else:
-            transport, _ = await self._loop.create_connection(lambda: connection, self._host, self._port)
+            transport, _ = await self._loop.create_connection(lambda: connection, self._host, self._port, ssl=self._tls)
         try:
             return await connection.result if self._request else ProbeResult()
         finally:
@@ -111,12 +118,15 @@ def probe_http(
     timeout_s: float,
     done: Callable[[ProbeResult], None],
     body_bytes_max: int = 1024,
+    tls: "SSLContext | None" = None,
 ) -> Probe:
     """Connect, send `request` (a whole HTTP/1.1 request), call `done` once with the response or why there is none.
 
-    `host` is an address, or the path of a unix socket. `timeout_s` covers all of it; 0: no limit.
+    `host` is an address, or the path of a unix socket. `timeout_s` covers all of it; 0: no limit. `tls`: ask over TLS.
     """
-    return Probe(loop, host, port, request=request, timeout_s=timeout_s, done=done, body_bytes_max=body_bytes_max)
+    return Probe(
+        loop, host, port, request=request, timeout_s=timeout_s, done=done, body_bytes_max=body_bytes_max, tls=tls
+    )
 
 
 def probe_tcp(

@@ -59,10 +59,14 @@ def postpone(environ: Mapping[str, str]) -> None:
 def wants_tls(environ: Mapping[str, str]) -> bool:
     """Whether `environ` or the certificate that the controller mounts hints at TLS: rather once too often.
 
-    A collector that is pushed to (`http/protobuf`) is spoken to over TLS where its address has no scheme.
+    A collector that is pushed to (`http/protobuf`) is spoken to over TLS where its address has no scheme. A readiness
+    probe says `HTTPS`.
     """
     return exists(join(environ.get("KNUV_CERTIFICATES", _CERTIFICATES), "tls.crt")) or any(
-        (value and "_TLS_" in name and name != "QUEUE_SERVING_TLS_PORT") or "https:" in value or "protobuf" in value
+        (value and "_TLS_" in name and name != "QUEUE_SERVING_TLS_PORT")
+        or "https:" in value
+        or "HTTPS" in value
+        or "protobuf" in value
         for name, value in environ.items()
     )
 

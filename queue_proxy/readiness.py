@@ -19,12 +19,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxies import gojson
 from proxies.gojson import GoObject
 from proxies.logs import Logger
 from proxies.probe import ProbeResult, http_request, probe_http, probe_tcp
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 __all__ = ["HttpGet", "ProbeKind", "ProbeSpec", "Readiness", "decode_probes"]
 
@@ -41,6 +44,7 @@ _PAUSE_S: Final = 0.05
 _REDIRECTS_MAX: Final = 10
 _PLAIN: Final = ("", "HTTP", "http")
 _LOCAL: Final = "127.0.0.1"
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 NO_SOCKETS: Final[Mapping[str, str]] = {}
 
 
@@ -170,6 +174,7 @@ class _RunningProbe:
         self._spec = spec
         self._sockets = sockets
         self._finds_version = finds_version
+        self._tls: SSLContext | None = None
         self._successes = 0
 
     async def run(self) -> str:
@@ -268,8 +273,9 @@ class _RunningProbe:
             probe.cancel()
 
     async def _http(self, get: HttpGet, timeout_s: float) -> str:
-        if get.scheme not in _PLAIN:
+        if get.scheme not in _PLAIN and get.scheme.upper() != "HTTPS":
             return f"a probe with scheme {get.scheme} cannot be run"
+        is_tls = get.scheme not in _PLAIN
         host, port = self._spec.host, int(self._spec.port)
         target = "/" + get.path.removeprefix("/")
         headers = [(name.encode(), value.encode()) for name, value in get.headers if name.lower() != "host"]
@@ -280,7 +286,7 @@ class _RunningProbe:
                 target.encode(), (wanted_host or _authority(host, port)).encode(), [(b"User-Agent", AGENT), *headers]
             )
             left_s = max(0.001, end_s - self._loop.time()) if end_s else 0.0
-            result = await self._ask(host, port, request, left_s)
+            result = await self._ask(host, port, request, left_s, is_tls=is_tls)
             if result.error:
                 return result.error
             location = result.head.get(b"location").decode("latin-1") if result.head is not None else ""
@@ -291,38 +297,57 @@ class _RunningProbe:
                     else f"HTTP probe did not respond Ready, got status {result.status}"
                 )
             try:
-                host, port, target = _redirected(host, port, target, location)
+                host, port, target = _redirected("https" if is_tls else "http", host, port, target, location)
             except ValueError as error:
                 return f"redirect to {location[:128]!r}: {error}"
             wanted_host = ""
         return f"stopped after {_REDIRECTS_MAX} redirects"
 
-    async def _ask(self, host: str, port: int, request: bytes, timeout_s: float) -> ProbeResult:
+    async def _ask(self, host: str, port: int, request: bytes, timeout_s: float, *, is_tls: bool) -> ProbeResult:
         result: asyncio.Future[ProbeResult] = self._loop.create_future()
         host = self._sockets.get(str(port), host)
         probe = probe_http(
-            self._loop, host, port, request=request, timeout_s=timeout_s, done=result.set_result, body_bytes_max=0
+            self._loop,
+            host,
+            port,
+            request=request,
+            timeout_s=timeout_s,
+            done=result.set_result,
+            body_bytes_max=0,
+            tls=self._tls_context() if is_tls else None,
         )
         try:
             return await result
         finally:
             probe.cancel()
 
+    def _tls_context(self) -> "SSLContext":
+        """As the original: the system's authorities have to have signed, for the address that is asked."""
+        if self._tls is None:
+            import ssl  # made once: it reads all authorities
+
+            self._tls = ssl.create_default_context()
+        return self._tls
+
 
 def _authority(host: str, port: int) -> str:
     return f"{host}:{port}"
 
 
-def _redirected(host: str, port: int, target: str, location: str) -> tuple[str, int, str]:
+def _redirected(scheme: str, host: str, port: int, target: str, location: str) -> tuple[str, int, str]:
     """Return (host, port, target) that `location` leads to. Raises `ValueError` where that cannot be asked."""
     # Few probes are redirected, so none of the others pays for the import.
     from urllib.parse import urljoin, urlsplit
 
-    parts = urlsplit(urljoin(f"http://{_authority(host, port)}{target}", location))
-    if parts.scheme != "http":
-        raise ValueError(f"expected http, got {parts.scheme}")
+    parts = urlsplit(urljoin(f"{scheme}://{_authority(host, port)}{target}", location))
+    if parts.scheme != scheme:
+        raise ValueError(f"expected {scheme}, got {parts.scheme}")
     path = parts.path or "/"
-    return parts.hostname or host, parts.port or 80, f"{path}?{parts.query}" if parts.query else path
+    return (
+        parts.hostname or host,
+        parts.port or _DEFAULT_PORTS[scheme],
+        f"{path}?{parts.query}" if parts.query else path,
+    )
 
 
 def _probe(data: GoObject) -> ProbeSpec:
