@@ -1,6 +1,5 @@
 """Both roles on one wire, and the parts of their dialogue that no table of frames shows."""
 
-
 from proxies.http2 import errors, frames, heads, memos, rendering
 from proxies.http2.client import ClientConnection
 from proxies.http2.frames import frame
