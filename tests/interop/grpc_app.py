@@ -1,4 +1,4 @@
-"""A gRPC app as a process: `python tests/interop/grpc_app.py` prints its port and serves until it is ended.
+"""A gRPC app as a process: `python tests/interop/grpc_app.py [ADDRESS]` prints its port and serves until it is ended.
 
 Messages are bytes, made by nobody's compiler. `Seen` tells what became of the calls that `Hold` was asked to hold.
 
@@ -18,6 +18,7 @@ Messages are bytes, made by nobody's compiler. `Seen` tells what became of the c
 import asyncio
 import hashlib
 import json
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -124,15 +125,15 @@ def handlers(echo: Echo) -> tuple[Any, ...]:
     )
 
 
-async def serve() -> None:
-    """Serve on a free port until the process is ended."""
+async def serve(address: str) -> None:
+    """Serve until the process is ended."""
     server = grpc.aio.server(options=(*UNLIMITED, ("grpc.so_reuseport", 0)))
     server.add_generic_rpc_handlers(handlers(Echo()))
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(address)
     await server.start()
     print(port, flush=True)
     await server.wait_for_termination()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    asyncio.run(serve(*sys.argv[1:] or ["127.0.0.1:0"]))
