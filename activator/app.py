@@ -135,6 +135,7 @@ class App:
             await self._server.listen(config.bind_address, port)
         if self._tls is not None:
             await self._server.listen(config.bind_address, TLS_PORT, tls=self._tls.context)
+        gc.collect()
         gc.freeze()
         self._log.info("activator_started", ports=list(PORTS), revisions=len(self._revisions.by_key))
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from proxies.environment import ConfigError, Environment
 
 __all__ = ["ApiConfig"]
@@ -66,6 +64,8 @@ class ApiConfig:
     @classmethod
     def from_kubeconfig(cls, path: Path) -> "ApiConfig":
         """The current context of a kubeconfig. Raises `ConfigError` naming the file and what is missing."""
+        import yaml  # 2 MB, which nobody needs inside a cluster
+
         try:
             data = yaml.safe_load(path.read_text())
         except OSError as error:
