@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # (xdist_group) would say the same, but pytest-xdist 3.8 does not find them with pytest 9.2.
 SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test fuzz faults system lint fmt lock bench bench-queue-proxy-h2 bench-coldstart soak-coldstart soak-queue-proxy soak-queue-proxy-h2 soak-autoscaler bench-autoscaler bench-activator bench-gateway soak-activator soak-transitions clean
+.PHONY: help setup demo test fuzz faults system lint fmt lock bench bench-queue-proxy-h2 bench-coldstart soak-coldstart soak-queue-proxy soak-queue-proxy-h2 soak-autoscaler bench-autoscaler bench-activator bench-gateway soak-churn soak-activator soak-transitions clean
 
 help: ## list these words
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -79,6 +79,9 @@ bench-autoscaler: $(READY) ## every budget of the autoscaler
 
 bench-gateway: $(READY) ## how soon an Ingress is ready among 2,000, and a start with 7,500
 	$(BIN)/python -m loadtests.lab gateway
+
+soak-churn: $(READY) ## create, change, split and delete Services for 30 minutes: no request failed, nothing left, memory flat
+	$(BIN)/python -m loadtests.lab churn
 
 bench-activator: $(READY) ## every budget of the activator, against nginx
 	$(BIN)/python -m loadtests.lab activator
