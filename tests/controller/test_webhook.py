@@ -19,6 +19,8 @@ from controller.admission import Admission
 from controller.config import ListenAddress, WebhookConfig
 from controller.webhook import WebhookApp, patch_between
 from kube.client import Client
+from kube.errors import Invalid
+from kube.models import serving
 from kube.models.core import ConfigMap, Namespace
 from kube.models.meta import ObjectMeta
 from local_cluster.apiserver.certificates import CertificateAuthority
@@ -207,6 +209,49 @@ async def test_a_certificate_that_is_renewed_is_shown(tmp_path: Path, monkeypatc
                     break
                 except aiohttp.ClientError:
                     continue
+
+
+async def test_an_api_server_asks_it_about_every_write(tmp_path: Path) -> None:
+    issued = AUTHORITY.issue_server([HOST], ["127.0.0.1"])
+    async with running_webhook(tmp_path) as server:
+        (tmp_path / "tls.crt").write_bytes(issued.certificate_pem)
+        (tmp_path / "tls.key").write_bytes(issued.key_pem)
+        server.app._check_certificate()
+        rules = [{"apiGroups": ["serving.knative.dev"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}]
+        for kind, name, path in (
+            ("MutatingWebhookConfiguration", "webhook.serving.knative.dev", "/defaulting"),
+            ("ValidatingWebhookConfiguration", "validation.webhook.serving.knative.dev", "/resource-validation"),
+        ):
+            client_config = {
+                "url": f"https://127.0.0.1:{server.app.port}{path}",
+                "caBundle": base64.b64encode(AUTHORITY.certificate_pem).decode(),
+            }
+            webhook = {
+                "name": name,
+                "clientConfig": client_config,
+                "rules": rules,
+                "admissionReviewVersions": ["v1"],
+                "sideEffects": "None",
+                "failurePolicy": "Fail",
+            }
+            body = {
+                "apiVersion": "admissionregistration.k8s.io/v1",
+                "kind": kind,
+                "metadata": {"name": name},
+                "webhooks": [webhook],
+            }
+            collection = f"/apis/admissionregistration.k8s.io/v1/{kind.lower()}s"
+            await server.client.raw("POST", collection, body=json.dumps(body).encode())
+        services = serving.Service.RESOURCE.path("default")
+        stored = json.loads(await server.client.raw("POST", services, body=json.dumps(service()).encode()))
+        assert stored["spec"]["traffic"] == [{"latestRevision": True, "percent": 100}]
+        assert stored["spec"]["template"]["spec"]["timeoutSeconds"] == 300
+        with pytest.raises(Invalid) as caught:
+            await server.client.raw("POST", services, body=json.dumps(service({"timeoutSeconds": 601})).encode())
+        assert caught.value.message == (
+            'admission webhook "validation.webhook.serving.knative.dev" denied the request: validation failed: '
+            "expected 0 <= 601 <= 600: spec.template.spec.timeoutSeconds"
+        )
 
 
 async def test_without_a_usable_certificate_it_does_not_start(tmp_path: Path) -> None:
