@@ -66,12 +66,11 @@ class LeastInFlight:
 
     def pick(self, targets: Sequence[Target]) -> Target | None:
         """Return a target with a free slot; None when there is none."""
-        size = len(targets)
-        start = int(self._random() * size)
+        start = int(self._random() * len(targets))
         best = None
         fewest = UNLIMITED
-        for index in range(start, start + size):
-            target = targets[index if index < size else index - size]
+        # Two slices cost less than an index for each target.
+        for target in (*targets[start:], *targets[:start]):
             in_flight = target.in_flight
             if in_flight < fewest and in_flight < target.capacity:
                 if not in_flight:
