@@ -8,6 +8,8 @@ Source: Kubernetes documentation, "Server-Side Apply".
 from collections.abc import Callable
 from typing import Any
 
+import orjson
+
 from local_cluster.apiserver.errors import bad_request
 from local_cluster.apiserver.field_sets import FieldSets, Path
 from local_cluster.apiserver.managed_fields import (
@@ -27,6 +29,8 @@ from local_cluster.apiserver.schemas import ANYTHING, Schemas
 __all__ = ["FieldManagement"]
 
 MANAGER_LENGTH_MAX = 128
+_KUBECTL = "kubectl"
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 class FieldManagement:
@@ -104,7 +108,7 @@ class FieldManagement:
         own = next((owner for owner in owners if owner.is_of(writer)), None)
         others = [owner for owner in owners if owner is not own]
         if not force:
-            refuse_conflicts(others, changed)
+            refuse_conflicts(others, changed - self._applied_by_client(kind, current, before, manager))
         held = [said, *(owner.paths for owner in others)]
         # What holds a field that stays, stays: an element whose member another manager owns, a list that was empty.
         kept = {path[:depth] for paths in held for path in paths for depth in range(1, len(path) + 1)}
@@ -135,6 +139,23 @@ class FieldManagement:
             except ValueError:
                 pass  # as upstream: what cannot be read does not replace what is recorded
         return read(current)
+
+    def _applied_by_client(
+        self, kind: ResourceType, current: dict[str, Any] | None, before: dict[Path, Any], manager: str
+    ) -> set[Path]:
+        """Fields that are still as kubectl applied them by itself: kubectl may take them over without force.
+
+        As upstream, only for the manager `kubectl`, and by the annotation that such an apply leaves.
+        """
+        annotations = (current or {}).get("metadata", {}).get("annotations") or {}
+        if manager != _KUBECTL or _LAST_APPLIED not in annotations:
+            return set()
+        try:
+            last = orjson.loads(annotations[_LAST_APPLIED])
+            said = self._sets.of(last, kind.schema)
+        except (ValueError, AttributeError):
+            return set()  # whatever it is, kubectl did not write it
+        return {path for path, value in said.items() if path in before and before[path] == value}
 
     def _merge(self, live: Any, applied: Any, node: dict[str, Any]) -> Any:
         node = self._sets.resolve(node)

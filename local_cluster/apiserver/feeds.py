@@ -199,7 +199,9 @@ class Feeds:
             self._offer_to(self._pinned_to(change), change)
 
     def close(self) -> None:
-        """End every watch."""
+        """End every watch, after what has happened so far."""
+        for feed in self._feeds.values():
+            feed.flush()
         for watcher in list(self.watchers()):
             watcher.close()
 

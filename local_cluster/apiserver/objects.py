@@ -138,7 +138,7 @@ class Objects:
         self._policy.default(kind, obj, None)
         if owned is not None:
             obj["metadata"]["managedFields"] = owned
-        elif caller.manager:
+        elif caller.manager and not caller.is_applying:
             self._fields.created(kind, obj, caller.manager)
         obj = await self._admit(kind, "CREATE", namespace, obj, {}, caller)
         if kind.has_status:
@@ -190,7 +190,9 @@ class Objects:
             if not subresource:
                 self._policy.default(kind, desired, current)
             if caller.is_applying:
-                desired["metadata"]["managedFields"] = given
+                desired["metadata"].pop("managedFields", None)
+                if given:
+                    desired["metadata"]["managedFields"] = given
             elif given or caller.manager or "managedFields" in current["metadata"]:
                 self._fields.updated(
                     kind,

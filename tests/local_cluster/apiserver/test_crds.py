@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.local_cluster.apiserver.raw import STRATEGIC_PATCH, TABLE, Api
+from tests.local_cluster.apiserver.raw import STRATEGIC_PATCH, STREAMING_LIST, TABLE, Api
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 SCHEMA = {
@@ -172,6 +172,22 @@ async def test_a_definition_takes_its_objects_and_then_its_paths_along(api: Api)
             status = (await api.get(f"{CRDS}/widgets.a.example")).status
     assert (await api.get(V2)).status == 404
     assert (await api.get("/apis/a.example/v2")).status == 404
+
+
+async def test_whoever_watches_is_told_of_objects_that_go_with_their_definition(api: Api) -> None:
+    await api.create(CRDS, definition())
+    sent = widget("held")
+    sent["metadata"]["finalizers"] = ["a.example/one"]
+    await api.create(V2, sent)
+    await api.call("DELETE", f"{CRDS}/widgets.a.example")
+    async with api.watch(V2, **STREAMING_LIST) as events:
+        assert await events.names(2) == [("ADDED", "held"), ("BOOKMARK", "")]
+        await api.patch(f"{CRDS}/widgets.a.example", {"metadata": {"finalizers": None}})
+        seen = await events.names(1)
+        while seen[-1][0] == "MODIFIED":  # the collector marks the object as ending at about the same time
+            seen += await events.names(1)
+        assert seen[-1] == ("DELETED", "held")
+        await events.end()
 
 
 async def test_a_version_may_be_withdrawn(api: Api) -> None:

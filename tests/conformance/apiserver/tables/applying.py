@@ -6,6 +6,7 @@ from tests.conformance.apiserver.cases import JSON_PATCH, apply, case, get, patc
 from tests.conformance.apiserver.tables.objects import config_map, deployment, service, widget
 
 _OWNERS = "metadata.managedFields"
+_LAST = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def _applied(name: str, **data: str) -> dict[str, Any]:
@@ -29,6 +30,12 @@ CASES = [
             f"{_OWNERS}.0.fieldsV1": {"f:data": {"f:k": {}}},
         }),
         of=(33,),
+    ),
+    case(
+        "nothing-at-all",
+        apply("configmaps/a", {"apiVersion": "v1", "kind": "ConfigMap"}, "one", status=201, lacks=(_OWNERS,)),
+        apply("configmaps/a", _applied("a", k="1"), "one", has={"data.k": "1", f"{_OWNERS}.#": 1}),
+        apply("configmaps/a", {"apiVersion": "v1", "kind": "ConfigMap"}, "one", lacks=("data", _OWNERS)),
     ),
     case("needs-a-manager", patch("configmaps/a", _applied("a"), "application/apply-patch+yaml", status=400)),
     case("manager-too-long", apply("configmaps/a", _applied("a"), "m" * 129, status=400)),
@@ -133,6 +140,21 @@ CASES = [
         post("configmaps", _applied("a", k="1"), lacks=(_OWNERS,)),
         apply("configmaps/a", _applied("a", k="2"), "one", status=409, says='conflict with "before-first-apply"'),
         apply("configmaps/a", _applied("a", k="1", m="1"), "one", has={"data": {"k": "1", "m": "1"}}),
+    ),
+    case(
+        "an-annotation-that-is-no-object-helps-nobody",
+        post("configmaps", {**_applied("a", k="1"), "metadata": {"name": "a", "annotations": {_LAST: "[1]"}}}, params={
+            "fieldManager": "kubectl-client-side-apply"}),
+        apply("configmaps/a", _applied("a", k="2"), "kubectl", status=409),
+    ),
+    case(
+        "only-kubectl-takes-over-from-its-client-side",
+        post("configmaps", {**_applied("a", k="1"), "metadata": {"name": "a", "annotations": {
+            _LAST: '{"data":{"k":"1"}}'}}}, params={"fieldManager": "kubectl-client-side-apply"}),
+        apply("configmaps/a", _applied("a", k="2"), "another", status=409),
+        apply("configmaps/a", _applied("a", k="2"), "kubectl", has={"data.k": "2"}),
+        patch("configmaps/a", {"data": {"k": "3"}}, params={"fieldManager": "edit"}),
+        apply("configmaps/a", _applied("a", k="4"), "kubectl", status=409, says='conflict with "edit"'),
     ),
     case(
         "writes-without-a-manager-record-none",
