@@ -30,13 +30,13 @@ _ALWAYS_THERE: Final = frozenset(
 
 
 class _Verdict(Enum):
-    PASS = "passes"
-    FAIL = "fails"
+    PASSED = "passed"
+    FAILED = "failed"
     NO_OPINION = "no opinion"
 
 
-_PASS: Final = _Verdict.PASS
-_FAIL: Final = _Verdict.FAIL
+_PASS: Final = _Verdict.PASSED
+_FAIL: Final = _Verdict.FAILED
 _NO_OPINION: Final = _Verdict.NO_OPINION
 _Filter: TypeAlias = Callable[[Attributes], _Verdict]
 
