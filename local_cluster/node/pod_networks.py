@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from pathlib import Path
 
 from local_cluster.node import linux
 from local_cluster.node.netlink import Netlink
@@ -24,6 +25,7 @@ SERVICE_NETWORK = IPv4Network("10.96.0.0/16")
 """Kubernetes' habitual ones; they exist inside the stack's own network namespace only."""
 _BRIDGE = "knuv0"
 _LOOPBACK_INDEX, _FIRST_INDEX = 1, 1000
+_UNPRIVILEGED_PORTS = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 _OWN_NETWORK = "/proc/thread-self/ns/net"
 
 
@@ -97,11 +99,15 @@ class PodNetworks:
 
 
 def _in_new_namespace(make: Callable[[], Netlink]) -> tuple[Netlink, int]:
-    """What `make` makes in a new network namespace, and a descriptor of that. We are back in our own afterwards."""
+    """What `make` makes in a new network namespace, and a descriptor of that. We are back in our own afterwards.
+
+    Any program in there may bind any port: pods are not root of the network, and in a cluster they may, too.
+    """
     own = os.open(_OWN_NETWORK, os.O_RDONLY | os.O_CLOEXEC)
     try:
         linux.unshare(linux.CLONE_NEWNET)
         try:
+            _UNPRIVILEGED_PORTS.write_text("0")
             return make(), os.open(_OWN_NETWORK, os.O_RDONLY | os.O_CLOEXEC)
         finally:
             linux.setns(own, linux.CLONE_NEWNET)

@@ -25,7 +25,7 @@ if __name__ == "__main__":
 
 from local_cluster.node import linux
 
-__all__ = ["START_ERROR_CODE", "enter"]
+__all__ = ["START_ERROR_CODE", "UserNamespace", "enter"]
 
 START_ERROR_CODE = 128
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -38,12 +38,51 @@ Left out of what runtimes grant: sys_chroot and mknod, which could reach beyond 
 _NOSUID_NODEV = linux.MS_NOSUID | linux.MS_NODEV
 
 
-def enter(plan: dict[str, Any]) -> None:
+class UserNamespace:
+    """A user namespace to come, in which we are root of ourselves only: no other pod's processes can be looked into.
+
+    Ids are those of the machine. The map has to be written from outside, so a child waits to do it; it is made here,
+    ahead of time, because a fork takes milliseconds. Call `enter` or `forget`.
+    """
+
+    def __init__(self) -> None:
+        parent = os.getpid()
+        read_end, self._wake = os.pipe()
+        self._child = os.fork()
+        if self._child != 0:
+            os.close(read_end)
+            return
+        code = 1
+        try:
+            os.close(self._wake)
+            if os.read(read_end, 1):
+                for name in ("uid_map", "gid_map"):
+                    with open(f"/proc/{parent}/{name}", "w", encoding="ascii") as file:
+                        file.write("0 0 4294967295")
+            code = 0
+        finally:
+            os._exit(code)
+
+    def enter(self) -> None:
+        """Move into it. Raises `OSError`."""
+        linux.unshare(linux.CLONE_NEWUSER)
+        os.write(self._wake, b"1")
+        if self.forget() != 0:
+            raise OSError("user namespace: its ids could not be mapped")
+
+    def forget(self) -> int:
+        """Let the child go; how it ended."""
+        os.close(self._wake)
+        return os.waitpid(self._child, 0)[1]
+
+
+def enter(plan: dict[str, Any], user_namespace: UserNamespace) -> None:
     """Put ourselves into the container that `plan` describes. Raises `OSError`.
 
     A plan with `join` makes nothing: it names a running container's process, or none for the machine itself.
     """
     if "join" in plan:
+        user_namespace.forget()
         if plan["join"] is not None:
             _join(plan["join"])
     else:
@@ -52,6 +91,7 @@ def enter(plan: dict[str, Any]) -> None:
         linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
         linux.set_hostname(plan["hostname"])
         _make_root(plan)
+        user_namespace.enter()
     _become_user(plan)
     try:
         os.chdir(plan["cwd"])
@@ -74,7 +114,13 @@ def _join(pid: int) -> None:
     own = _bounding_set("self")
     while _bounding_set(pid) == own:
         time.sleep(0.002)
-    kinds = {"uts": linux.CLONE_NEWUTS, "ipc": linux.CLONE_NEWIPC, "net": linux.CLONE_NEWNET, "mnt": linux.CLONE_NEWNS}
+    kinds = {
+        "uts": linux.CLONE_NEWUTS,
+        "ipc": linux.CLONE_NEWIPC,
+        "net": linux.CLONE_NEWNET,
+        "mnt": linux.CLONE_NEWNS,
+        "user": linux.CLONE_NEWUSER,  # last: it takes the power over the others away
+    }
     descriptors = {name: os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in kinds}
     for name, kind in kinds.items():
         linux.setns(descriptors[name], kind)
@@ -229,8 +275,10 @@ def _touch(path: str) -> None:
 
 def main() -> int:
     """Wait, enter, become."""
+    user_namespace = UserNamespace()
     line = sys.stdin.buffer.readline()
     if not line:
+        user_namespace.forget()
         return 0
     told = json.loads(line)
     plan, env, command = told["sandbox"], told["env"], told["command"]
@@ -238,7 +286,7 @@ def main() -> int:
     os.dup2(null, 0)
     os.close(null)
     try:
-        enter(plan)
+        enter(plan, user_namespace)
     except OSError as error:
         sys.stderr.write(f"container: {error.strerror or error}\n")
         return START_ERROR_CODE

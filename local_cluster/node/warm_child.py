@@ -18,13 +18,17 @@ def main() -> int:
     """Import, wait, become."""
     module = sys.argv[1]
     program = importlib.import_module(f"{module}.__main__")
+    user_namespace = sandbox_child.UserNamespace()
     line = sys.stdin.buffer.readline()
     if not line:
+        user_namespace.forget()
         return 0
     told = json.loads(line)
-    if told["sandbox"] is not None:
+    if told["sandbox"] is None:
+        user_namespace.forget()
+    else:
         try:
-            sandbox_child.enter(told["sandbox"])
+            sandbox_child.enter(told["sandbox"], user_namespace)
         except OSError as error:
             sys.stderr.write(f"container: {error.strerror or error}\n")
             return sandbox_child.START_ERROR_CODE

@@ -225,6 +225,22 @@ async def test_what_a_container_writes_outside_its_volumes_stays_its_own(cluster
 
 
 @ROOT
+async def test_no_pod_looks_into_another(cluster: Cluster) -> None:
+    spec: dict[str, Any] = {"volumes": [{"name": "e", "emptyDir": {}}], "restartPolicy": "Never"}
+    mounts = [mount("e", "/knuv-e")]
+    await cluster.create_pod("other", shell("echo secret > /knuv-e/word; exec sleep 600", volumeMounts=mounts), **spec)
+    await cluster.until(Pod, "other", Pod.is_ready)
+    pid = cluster.events("container_started")[0]["pid"]
+    await eventually(lambda: exists(f"/proc/{pid}/root/knuv-e/word"))
+    script = f"for path in root/knuv-e/word environ; do cat /proc/{pid}/$path; done; cat /knuv-e/own; true"
+    first = {"name": "i", "image": "x", **shell("echo mine > /knuv-e/own; chown 7 /knuv-e/own", volumeMounts=mounts)}
+    await cluster.create_pod("p", shell(script, volumeMounts=mounts), initContainers=[first], **spec)
+    *refusals, mine = (await ended(cluster, "p")).splitlines()
+    assert [line.rpartition(": ")[2] for line in refusals] == ["Permission denied", "Permission denied"]
+    assert mine == "mine"
+
+
+@ROOT
 async def test_containers_share_volumes_and_init_containers_run_first(cluster: Cluster) -> None:
     shared = [mount("e", "/knuv-e")]
     await cluster.create_pod(
