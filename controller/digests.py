@@ -87,6 +87,8 @@ class _Work:
     digests: dict[str, str] = field(default_factory=dict)
     failure: tuple[str, str] | None = None
     failures: int = 0
+    retry_at_s: float = 0.0
+    """When the loop's clock says so, what failed is asked for again."""
     task: "asyncio.Task[None] | None" = None
 
 
@@ -109,10 +111,11 @@ class DigestResolver:
         if work.task is not None and not work.task.done():
             return Pending()
         if work.failure is not None:
-            image, cause = work.failure
+            left_s = work.retry_at_s - asyncio.get_running_loop().time()
+            if left_s > 0:
+                # Also when something else wakes the Revision: a registry is not asked more often for that.
+                return Failed(*work.failure, left_s)
             work.failure = None
-            retry_s = min(_RETRY_FIRST_S * 2.0 ** (work.failures - 1), _RETRY_MAX_S)
-            return Failed(image, cause, retry_s)
         asked = [image for image in dict.fromkeys(_images(revision)) if image not in work.digests]
         if asked:
             task = self._ask(revision, work, asked, settings)
@@ -149,8 +152,11 @@ class DigestResolver:
                     work.failure = work.failure or (image, str(found))
                 else:
                     work.digests[image] = found
-        work.failures = work.failures + 1 if work.failure is not None else 0
-        asyncio.get_running_loop().call_soon(self._wake, revision.key)
+        loop = asyncio.get_running_loop()
+        if work.failure is not None:
+            work.retry_at_s = loop.time() + min(_RETRY_FIRST_S * 2.0 ** min(work.failures, 30), _RETRY_MAX_S)
+            work.failures += 1
+        loop.call_soon(self._wake, revision.key)
 
     async def _digest(
         self, image: str, secrets: list[dict[str, str]], settings: DeploymentSettings
