@@ -12,6 +12,7 @@ from gateway.listeners import listener
 from gateway.prober import Prober
 from gateway.programmer import Programmer
 from gateway.reconciler import IngressReconciler, RoutesState
+from gateway.settings import CONFIG_MAP, GatewaySettings, InvalidSettings
 from gateway.trust import BUNDLE_LABEL, CA_SECRET, NETWORK_MAP, InvalidTrust, Trust, authorities, is_on
 from gateway.xds import LISTENER, ROUTES, Resources, XdsServer
 from kube.client import Client
@@ -47,6 +48,9 @@ class App:
         # Whatever else is secret is not the gateway's to know.
         self._secrets = Informer(self._client, Secret, field_selector="type=kubernetes.io/tls", log=self._log)
         namespace = config.system_namespace
+        self._own_map = Informer(
+            self._client, ConfigMap, namespace=namespace, field_selector=f"metadata.name={CONFIG_MAP}", log=self._log
+        )
         self._authority = Informer(
             self._client, Secret, namespace=namespace, field_selector=f"metadata.name={CA_SECRET}", log=self._log
         )
@@ -57,9 +61,6 @@ class App:
         self._leases = Informer(self._client, Lease, namespace=config.system_namespace, log=self._log)
         self._slices.add_index(_SLICES_OF, lambda piece: [_service_key(piece)])
         self._resources = Resources()
-        for name, address in ((EXTERNAL, config.external), (INTERNAL, config.internal)):
-            face = listener(name, address.host, address.port, config.access_log or None)
-            self._resources.put(LISTENER, name, face)
         self._certificates = Certificates(
             self._resources,
             faces={EXTERNAL_TLS: config.external_tls, INTERNAL_TLS: config.internal_tls},
@@ -101,7 +102,12 @@ class App:
         """Read everything, translate it once, then listen. Raises `OSError` when the xDS address cannot be bound."""
         await self._client.open()
         await asyncio.gather(*(informer.start() for informer in self._informers()))
+        try:
+            self._put_faces(self._settings())
+        except InvalidSettings as error:
+            raise ConfigError([f"{CONFIG_MAP}: {error}"]) from error
         self._reconciler.prime()
+        self._own_map.on_change(lambda _old, _new: self._settings_changed())
         self._services.on_change(self._service_changed)
         self._slices.on_change(self._slice_changed)
         self._secrets.on_change(self._secret_changed)
@@ -144,7 +150,15 @@ class App:
         await self._client.close()
 
     def _informers(self) -> list[Informer[Any]]:
-        return [self._ingresses, self._services, self._slices, self._secrets, *self._of_trust(), self._leases]
+        return [
+            self._ingresses,
+            self._services,
+            self._slices,
+            self._secrets,
+            *self._of_trust(),
+            self._own_map,
+            self._leases,
+        ]
 
     def _of_trust(self) -> list[Informer[Any]]:
         return [self._authority, self._network, self._bundles]
@@ -168,6 +182,28 @@ class App:
         except InvalidTrust as error:
             self._log.error("trust_refused", error=str(error))
         self._reconciler.consider_all()
+
+    def _settings(self) -> GatewaySettings:
+        """What `config-kourier` says. Raises `InvalidSettings`."""
+        found = self._own_map.get(self._config.system_namespace, CONFIG_MAP)
+        return GatewaySettings.from_data(found.data if found is not None else {})
+
+    def _put_faces(self, settings: GatewaySettings) -> bool:
+        """Offer the listeners; whether one changed."""
+        changed = self._certificates.set_settings(settings)
+        for name, address in ((EXTERNAL, self._config.external), (INTERNAL, self._config.internal)):
+            face = listener(name, address.host, address.port, self._config.access_log or None, settings)
+            changed |= self._resources.put(LISTENER, name, face)
+        return changed
+
+    def _settings_changed(self) -> None:
+        try:
+            if self._put_faces(self._settings()):
+                self._xds.push()
+                self._log.info("settings_changed", config_map=CONFIG_MAP)
+        except InvalidSettings as error:
+            # What was in force stays.
+            self._log.error("settings_refused", config_map=CONFIG_MAP, error=str(error))
 
     async def _election(self) -> ElectionSettings:
         try:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from gateway.faces import Address
 from gateway.listeners import Chain, tls_listener
+from gateway.settings import GatewaySettings
 from gateway.translate import CertificateUse
 from gateway.xds import LISTENER, Resources
 from kube.models.core import Secret
@@ -43,8 +44,14 @@ class Certificates:
         self._faces = faces
         self._secret = secret
         self._access_log = access_log
+        self._settings = GatewaySettings()
         self._uses: dict[Key, frozenset[CertificateUse]] = {}
         self._pairs: dict[Key, Pair] = {}
+
+    def set_settings(self, settings: GatewaySettings) -> bool:
+        """How the faces behave from now on; whether a listener changed."""
+        self._settings = settings
+        return self._put_listeners()
 
     def check(self, uses: Iterable[CertificateUse]) -> None:
         """Raise `InvalidCertificate` unless every Secret can be used."""
@@ -95,7 +102,9 @@ class Certificates:
             held.update(names)
             chains = [Chain(tuple(sorted(hosts)), *self._pairs[secret]) for secret, hosts in names.items()]
             if chains:
-                changed |= self._resources.put(LISTENER, face, tls_listener(face, address, chains, self._access_log))
+                changed |= self._resources.put(
+                    LISTENER, face, tls_listener(face, address, chains, self._access_log, self._settings)
+                )
             else:
                 changed |= self._resources.remove(LISTENER, face)
         for secret in self._pairs.keys() - held:

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from kube.models.core import Secret, ServicePort
+from kube.models.core import ConfigMap, Secret, ServicePort
 from kube.models.meta import ObjectMeta
 from kube.models.networking import Ingress, IngressTLS
 from local_cluster.apiserver.certificates import CertificateAuthority
@@ -130,6 +130,36 @@ class TestCertificates:
         assert await world.get_securely("inside.shop", trust(), local=True) == (200, "inside")
         with pytest.raises(aiohttp.ClientError):
             await world.get_securely("inside.shop", trust())
+
+
+class TestSettings:
+    async def test_42_a_load_balancer_says_who_the_client_is(self, world: World) -> None:
+        seen = await world.deploy("seen")
+        await world.ingress("seen", rule("seen.com", to="seen"))
+        meta = ObjectMeta(name="config-kourier", namespace="knative-serving")
+        await world.client.create(ConfigMap(metadata=meta, data={"enable-proxy-protocol": "true"}))
+        host, _, port = world.external.partition(":")
+
+        async def is_told() -> bool:
+            reader, writer = await asyncio.open_connection(host, int(port))
+            line = b"PROXY TCP4 203.0.113.7 10.0.0.1 5000 80\r\n"
+            writer.write(line + b"GET / HTTP/1.1\r\nHost: seen.com\r\nConnection: close\r\n\r\n")
+            answer = await reader.read()
+            writer.close()
+            forwarded = [request.headers.get("X-Forwarded-For") for request in seen.requests]
+            return answer.startswith(b"HTTP/1.1 200") and "203.0.113.7" in forwarded
+
+        await eventually(is_told)
+        # And a wrong value leaves in force what was.
+        await world.client.patch(
+            ConfigMap, "config-kourier", "knative-serving", {"data": {"enable-proxy-protocol": "maybe"}}
+        )
+        await eventually(lambda: world.logged("settings_refused"))
+        assert await is_told()
+        await world.client.patch(
+            ConfigMap, "config-kourier", "knative-serving", {"data": {"enable-proxy-protocol": "false"}}
+        )
+        await world.ingress("plainly", rule("plainly.com", to="seen"))
 
 
 class TestHealth:

@@ -1,0 +1,94 @@
+"""`config-kourier`: what it says, and what Envoy is told of it (statements 42, 46, 47)."""
+
+import pytest
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
+
+from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS, Address
+from gateway.listeners import Chain, listener, tls_listener
+from gateway.settings import GatewaySettings, InvalidSettings
+
+PROXY = "envoy.filters.listener.proxy_protocol"
+
+
+def manager_of(face: Listener) -> HttpConnectionManager:
+    manager = HttpConnectionManager()
+    assert face.filter_chains[0].filters[0].typed_config.Unpack(manager)
+    return manager
+
+
+def plain(name: str = EXTERNAL, **data: str) -> Listener:
+    settings = GatewaySettings.from_data({key.replace("_", "-"): value for key, value in data.items()})
+    return listener(name, "127.0.0.1", 8080, "/dev/stdout", settings)
+
+
+def secured(name: str, **data: str) -> Listener:
+    settings = GatewaySettings.from_data({key.replace("_", "-"): value for key, value in data.items()})
+    return tls_listener(name, Address("127.0.0.1", 8443), [Chain(("a",), b"c", b"k")], None, settings)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ({"extauthz-host": "a:1"}, "extauthz-protocol: expected one of grpc, http, https, got ''"),
+        ({"extauthz-host": "a:1", "extauthz-protocol": "grpc"}, "extauthz-host: external authorization is not there"),
+        ({"listen-ip-addresses": "foo"}, "listen-ip-addresses: expected IP addresses, got 'foo'"),
+        ({"tracing-endpoint": "http://collector"}, "tracing-endpoint: expected a URL with a port"),
+        ({"tracing-endpoint": "http://collector:x"}, "tracing-endpoint: expected a URL with a port"),
+        ({"enable-proxy-protocol": "maybe"}, "enable-proxy-protocol: expected true or false, got 'maybe'"),
+        ({"stream-idle-timeout": "5"}, "stream-idle-timeout: expected a duration"),
+        ({"stream-idle-timeout": "-5s"}, "expected nothing below zero"),
+        ({"trusted-hops-count": "x"}, "trusted-hops-count: expected a number"),
+        ({"cipher-suites": "A B"}, "cipher-suites: expected names of suites"),
+    ],
+)
+def test_46_47_what_cannot_be_is_refused_with_its_key(data: dict[str, str], text: str) -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        GatewaySettings.from_data(data)
+    assert str(caught.value).startswith(text) or text in str(caught.value)
+
+
+def test_unknown_keys_and_examples_are_passed_over() -> None:
+    data = {"_example": "x", "tracing-endpoint": "http://collector:4317", "listen-ip-addresses": "::, 10.0.0.1"}
+    assert GatewaySettings.from_data(data) == GatewaySettings()
+
+
+def test_42_a_load_balancer_speaks_to_all_faces_but_the_plain_local_one() -> None:
+    def expects(face: Listener) -> bool:
+        return [filter_.name for filter_ in face.listener_filters][:1] == [PROXY]
+
+    on = {"enable_proxy_protocol": "true"}
+    assert expects(plain(EXTERNAL, **on))
+    assert expects(secured(EXTERNAL_TLS, **on)), "before the inspection of TLS, which comes after it on the wire"
+    assert expects(secured(INTERNAL_TLS, **on))
+    assert not expects(plain(INTERNAL, **on))
+    assert not expects(plain(EXTERNAL))
+    assert manager_of(plain(EXTERNAL, use_remote_address="false", **on)).use_remote_address.value
+
+
+def test_the_managers_are_told() -> None:
+    told = manager_of(
+        plain(
+            stream_idle_timeout="90s",
+            trusted_hops_count="2",
+            use_remote_address="false",
+            disable_envoy_server_header="true",
+            enable_service_access_logging="false",
+        )
+    )
+    assert told.stream_idle_timeout.ToTimedelta().total_seconds() == 90
+    assert told.xff_num_trusted_hops == 2
+    assert not told.use_remote_address.value
+    assert told.server_header_transformation == HttpConnectionManager.PASS_THROUGH
+    assert not told.access_log
+    assert manager_of(plain()).access_log
+
+
+def test_suites_are_those_that_are_asked_for() -> None:
+    context = DownstreamTlsContext()
+    face = secured(EXTERNAL_TLS, cipher_suites="ECDHE-ECDSA-AES128-GCM-SHA256, ECDHE-RSA-AES128-GCM-SHA256")
+    assert face.filter_chains[0].transport_socket.typed_config.Unpack(context)
+    assert len(context.common_tls_context.tls_params.cipher_suites) == 2
