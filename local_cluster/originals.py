@@ -8,9 +8,11 @@ from typing import Any
 
 from local_cluster.settings import SYSTEM_NAMESPACE
 
-__all__ = ["EVENTING_NAMESPACE", "REPLACEABLE", "container"]
+__all__ = ["EVENTING_CONFIG_MAPS", "EVENTING_NAMESPACE", "REPLACEABLE", "container"]
 
 EVENTING_NAMESPACE = "knative-eventing"
+EVENTING_CONFIG_MAPS = ("config-features", "config-logging", "config-observability")
+"""What the broker's programs read (spec api-clients.md 3)."""
 REPLACEABLE = ("queue-proxy", "activator", "autoscaler", "controller", "gateway", "broker-ingress", "broker-filter")
 """What `--replace` names. The broker's programs run only when they are named."""
 

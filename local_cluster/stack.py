@@ -109,7 +109,7 @@ class Stack:
         self._node: Node | None = None
         self._ca_pem = b""
         self._tokens: dict[str, str] = {}
-        self._system_pods: Informer[Pod] | None = None
+        self._system_pods: list[Informer[Pod]] = []
         self._stopping = False
 
     async def start(self) -> None:
@@ -134,7 +134,7 @@ class Stack:
         self._api = await self._start_api(layout)
         admin = await self._client("admin")
         components = config.components
-        for manifest in [*system.namespaces(components), *system.config_maps(layout.domain)]:
+        for manifest in [*system.namespaces(components), *system.config_maps(layout.domain, components)]:
             await _create(admin, manifest)
         node_client = await self._client("node")
         self._workloads = Workloads(await self._client("workloads"), log=self._log)
@@ -157,9 +157,11 @@ class Stack:
         self._api.set_log_reader(self._node.read_logs)
         self._api.set_dialer(self._node.dial)
         layout.envoy_bootstrap.write_text(render_bootstrap(xds_address=layout.xds, admin_address=layout.envoy_admin))
-        self._system_pods = Informer(admin, Pod, namespace=system.SYSTEM_NAMESPACE, log=self._log)
-        self._system_pods.on_change(self._tell_of_crashes)
-        await self._system_pods.start()
+        for namespace in components.namespaces:
+            pods = Informer(admin, Pod, namespace=namespace, log=self._log)
+            pods.on_change(self._tell_of_crashes)
+            self._system_pods.append(pods)
+            await pods.start()
         for manifest in system.workloads(layout, components):
             await _create(admin, manifest)
         await self._components_ready(admin)
@@ -183,8 +185,8 @@ class Stack:
     async def stop(self) -> None:
         """End every pod and every server. Safe at any point of `start`."""
         self._stopping = True
-        if self._system_pods is not None:
-            await self._system_pods.stop()
+        for pods in self._system_pods:
+            await pods.stop()
         if self._workloads is not None:
             await self._workloads.stop()  # first, or it would replace the pods that the node ends
         if self._node is not None:
@@ -248,12 +250,12 @@ class Stack:
         return client
 
     async def _components_ready(self, client: Client) -> None:
-        assert self._system_pods is not None
         deadline = time.monotonic() + _READY_S
         ready = asyncio.Event()
         endpoints = Informer(client, Endpoints, namespace=system.SYSTEM_NAMESPACE, log=self._log)
         endpoints.on_change(lambda _old, _new: ready.set())
-        self._system_pods.on_change(lambda _old, _new: ready.set())
+        for pods in self._system_pods:
+            pods.on_change(lambda _old, _new: ready.set())
         await endpoints.start()
         try:
             while True:
@@ -274,8 +276,8 @@ class Stack:
             await endpoints.stop()
 
     def _not_ready(self) -> list[str]:
-        assert self._system_pods is not None
-        ready = {pod.metadata.labels.get("app") for pod in self._system_pods.list() if pod.is_ready()}
+        listed = [pod for pods in self._system_pods for pod in pods.list()]
+        ready = {pod.metadata.labels.get("app") for pod in listed if pod.is_ready()}
         return [name for name in self._config.components.awaited if name not in ready]
 
     async def _apply_manifests(self, client: Client) -> None:

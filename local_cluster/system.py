@@ -110,6 +110,16 @@ class Components:
     """Name (of `originals.REPLACEABLE`) -> command that runs instead."""
 
     @property
+    def has_eventing(self) -> bool:
+        """Whether a program of Knative Eventing runs."""
+        return any(namespace_of(name) == originals.EVENTING_NAMESPACE for name in self.replaced)
+
+    @property
+    def namespaces(self) -> list[str]:
+        """Where they run."""
+        return [SYSTEM_NAMESPACE, *([originals.EVENTING_NAMESPACE] if self.has_eventing else [])]
+
+    @property
     def accounts(self) -> list[str]:
         """The components that have a service account."""
         return [*COMPONENTS, *(name for name in self.replaced if name.startswith("broker-"))]
@@ -139,14 +149,11 @@ def namespace_of(component: str) -> str:
 def namespaces(components: Components | None = None) -> list[JsonObject]:
     """What a fresh cluster lacks, with a service account for each component."""
     components = components or Components()
-    names = [SYSTEM_NAMESPACE]
-    if any(name.startswith("broker-") for name in components.replaced):
-        names.append(originals.EVENTING_NAMESPACE)
     accounts = [_object("v1", "ServiceAccount", name, namespace_of(name)) for name in components.accounts]
-    return [*(_object("v1", "Namespace", name, "") for name in names), *accounts]
+    return [*(_object("v1", "Namespace", name, "") for name in components.namespaces), *accounts]
 
 
-def config_maps(domain: str) -> list[JsonObject]:
+def config_maps(domain: str, components: Components | None = None) -> list[JsonObject]:
     """Knative's ConfigMaps with its own defaults, but for what a machine without a registry and DNS must set."""
     data: dict[str, dict[str, str]] = {
         "config-autoscaler": {},
@@ -161,7 +168,11 @@ def config_maps(domain: str) -> list[JsonObject]:
         "config-observability": {},
     }
     labels = {"app.kubernetes.io/name": SYSTEM_NAMESPACE}
-    return [_object("v1", "ConfigMap", name, SYSTEM_NAMESPACE, labels) | {"data": text} for name, text in data.items()]
+    found = [_object("v1", "ConfigMap", name, SYSTEM_NAMESPACE, labels) | {"data": text} for name, text in data.items()]
+    if components is not None and components.has_eventing:
+        namespace = originals.EVENTING_NAMESPACE
+        found += [_object("v1", "ConfigMap", name, namespace) | {"data": {}} for name in originals.EVENTING_CONFIG_MAPS]
+    return found
 
 
 def workloads(layout: SystemLayout, components: Components) -> list[JsonObject]:

@@ -31,7 +31,7 @@ from local_cluster.node.loopback import PortRewrite, rewrite_ports
 from local_cluster.node.network import AddressPool, PoolExhausted, PortPool
 from local_cluster.node.pod_networks import POD_NETWORK, PodNamespace, PodNetworks
 from local_cluster.node.pod_runner import PodRunner
-from local_cluster.node.sandbox import Sandboxes
+from local_cluster.node.sandbox import Sandboxes, may_isolate
 from local_cluster.node.service_proxy import ServiceProxy
 from local_cluster.node.strays import Strays
 from local_cluster.node.warm import WarmProcesses
@@ -83,7 +83,7 @@ class Node:
         self._events = EventRecorder(client, component="kubelet", host=config.name, clock=self._clock)
         builtin = tuple(ImageEntry(pattern, tuple(command)) for pattern, command in config.images.items())
         self._warm = WarmProcesses(config.warm_command, guardian=guardian) if config.warm_command else None
-        self._sandboxes = Sandboxes(guardian=guardian) if os.geteuid() == 0 else None
+        self._sandboxes = Sandboxes(guardian=guardian) if may_isolate() else None
         self._services = NodeServices(
             config=config,
             client=client,

@@ -15,9 +15,10 @@ from local_cluster.guardian import Guardian
 from local_cluster.node.process import Started, User
 from local_cluster.node.spares import Spares
 
-__all__ = ["Bind", "SandboxPlan", "Sandboxes", "container_user", "inside"]
+__all__ = ["Bind", "SandboxPlan", "Sandboxes", "container_user", "inside", "may_isolate"]
 
 _CHILD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("sandbox_child.py")))
+_CAP_SYS_ADMIN = 21
 _SPARES = 3
 _REFILL_S = 0.1
 _SCRATCH_BYTES = 1 << 30
@@ -87,6 +88,13 @@ class Sandboxes:
         """A process that enters the plan's surroundings and becomes `command`. Raises `StartError`."""
         told = {"sandbox": plan.told(), "env": dict(env), "command": list(command)}
         return self._spares.take(told) or self._spares.start_one(told)
+
+
+def may_isolate() -> bool:
+    """Whether we may make namespaces and mounts: root in most places, but not in most containers."""
+    status = Path("/proc/self/status").read_text()
+    effective = next(line for line in status.splitlines() if line.startswith("CapEff:"))
+    return bool(int(effective.split()[1], 16) >> _CAP_SYS_ADMIN & 1)
 
 
 def inside(

@@ -17,7 +17,7 @@ from kube.models.core import Pod
 from loadtests.load import fetch
 from loadtests.scenario import until
 from local_cluster.manifests import apply
-from tests.system.conftest import System, running_system
+from tests.system.conftest import BIN, System, program, running_system
 from tests.system.port_forwards import LISTENER, forwarded, talk
 from tests.system.test_components import stand_in, told
 from tests.system.test_stack import guardian_mark, processes_of
@@ -193,9 +193,12 @@ async def test_other_programs_find_what_knatives_own_find(tmp_path: Path) -> Non
         *("--replace", f"queue-proxy={stand_in(8012, 8013, 8022, 9090, 9091)}"),
         *("--replace", f"activator={stand_in(8012, 8013, 8008, 9090)}"),
         *("--replace", f"autoscaler={stand_in(8080, 8008, 9090)}"),
+        *("--replace", f"broker-ingress={stand_in(8080, 8443)}"),
+        *("--replace", f"broker-filter={stand_in(8080, 8443)}"),
     ]
     async with running_system(tmp_path, *arguments) as system:
         found = {app: await told(system, app) for app in ("activator", "autoscaler")}
+        brokers = {app: await told(system, app, "knative-eventing") for app in ("broker-ingress", "broker-filter")}
         await apply(system.client, system.kinds, fixed("app", 1), "default")
 
         async def sidecar() -> dict[str, Any] | None:
@@ -229,6 +232,12 @@ async def test_other_programs_find_what_knatives_own_find(tmp_path: Path) -> Non
         assert "search knative-serving.svc.cluster.local svc.cluster.local cluster.local" in seen["resolver"]
         assert seen["autoscaler"].startswith("10.96.")
         assert seen["hostname"] == seen["pod"]
+    for app, seen in brokers.items():
+        env = seen["env"]
+        assert (env["SYSTEM_NAMESPACE"], env["NAMESPACE"]) == ("knative-eventing", "knative-eventing")
+        assert (env["POD_NAME"], env["CONTAINER_NAME"]) == (seen["pod"], app.removeprefix("broker-"))
+        assert seen["user"] == f"system:serviceaccount:knative-eventing:{app}"
+        assert set(seen["config_maps"]) == {"config-features", "config-logging", "config-observability"}
     env = queue["env"]
     expected = {
         "SERVING_NAMESPACE": "default",
@@ -248,6 +257,15 @@ async def test_other_programs_find_what_knatives_own_find(tmp_path: Path) -> Non
     assert json.loads(env["SERVING_READINESS_PROBE"])["tcpSocket"] == {"port": 8080, "host": "127.0.0.1"}
     for name in ("HOST_IP", "OBSERVABILITY_CONFIG", "SERVING_LOGGING_CONFIG", "ROOT_CA", "METRICS_COLLECTOR_ADDRESS"):
         assert name in env or name == "METRICS_COLLECTOR_ADDRESS"
+
+
+async def test_without_the_right_to_it_the_refusal_says_what_to_do(tmp_path: Path) -> None:
+    powerless = ("setpriv", "--bounding-set", "-sys_admin")
+    refused = await program(*powerless, BIN / "knuv", "up", "--network", "netns", "--state-dir", tmp_path)
+    assert refused.code == 2
+    assert refused.err == (
+        "knuv: --network netns: [Errno 1] unshare: Operation not permitted; it needs root, or leave it at loopback\n"
+    )
 
 
 async def test_kill_9_leaves_no_process_and_no_link(tmp_path: Path) -> None:
