@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from loadtests.lab.apiserver.clients import Access, Watch, Writer, connected, object_name
 from loadtests.lab.autoscaler.report import Figure, quantile
-from loadtests.lab.queue_proxy.machine import Cores, Process, pinned
+from loadtests.lab.queue_proxy.machine import Cores, Meter, Process, pinned
 
 __all__ = ["FULL", "QUICK", "SCENARIOS", "LabError", "Scale", "Scenario", "measure"]
 
@@ -66,6 +66,7 @@ class _Round:
     peak_mb: float
     p50_ms: float
     p99_ms: float
+    noise_ratio: float
 
 
 async def measure(scenario: Scenario, scale: Scale) -> list[Figure]:
@@ -83,6 +84,7 @@ async def measure(scenario: Scenario, scale: Scale) -> list[Figure]:
         figure("resident memory, highest", "MB", [each.peak_mb for each in rounds], PEAK_MB),
         figure("write to watch at 200 writes/s, median", "ms", [each.p50_ms for each in rounds]),
         figure("write to watch at 200 writes/s, p99", "ms", [each.p99_ms for each in rounds], LATENCY_MS),
+        figure("of the server's core used by others meanwhile", "%", [each.noise_ratio * 100 for each in rounds]),
     ]
 
 
@@ -107,7 +109,9 @@ async def _round(scenario: Scenario, scale: Scale) -> _Round:
             writes_per_s = written / (time.monotonic() - began_s)
             for watch in watches:
                 watch.latencies_s.clear()
+            meter = Meter(process, Cores.of_this_machine())
             await _write(writers, watches, scale, PACED_WRITES_PER_S, watchers_of_a_write)
+            noise_ratio = meter.cores()["noise_ratio"]
             latencies_s = list(itertools.chain.from_iterable(watch.latencies_s for watch in watches))
             if any(watch.closed for watch in watches) or any(writer.refused for writer in writers):
                 raise LabError("a watch was closed or a write refused")
@@ -117,6 +121,7 @@ async def _round(scenario: Scenario, scale: Scale) -> _Round:
                 peak_mb=process.peak_bytes() / 1e6,
                 p50_ms=quantile(latencies_s, 0.5) * 1e3,
                 p99_ms=quantile(latencies_s, 0.99) * 1e3,
+                noise_ratio=noise_ratio,
             )
         finally:
             for watch in watches:
