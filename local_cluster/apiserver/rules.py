@@ -252,4 +252,10 @@ def _substance(obj: dict[str, Any]) -> dict[str, Any]:
 def _comparable(obj: dict[str, Any]) -> dict[str, Any]:
     metadata = {key: value for key, value in obj["metadata"].items() if value not in (None, {}, [], "")}
     metadata.pop("resourceVersion", None)
+    if metadata.get("managedFields"):
+        # Who owns what counts, not when it was said last: a write that leaves all else alone is none, as upstream.
+        untimed = [{key: value for key, value in entry.items() if key != "time"} for entry in metadata["managedFields"]]
+        metadata["managedFields"] = sorted(
+            untimed, key=lambda entry: tuple(str(entry.get(key)) for key in ("manager", "operation", "subresource"))
+        )
     return {**obj, "metadata": metadata}

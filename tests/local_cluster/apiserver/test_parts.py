@@ -18,6 +18,7 @@ from local_cluster.apiserver.columns import age_text, selector_text
 from local_cluster.apiserver.errors import StatusError
 from local_cluster.apiserver.feeds import Feeds, Pump, Watcher
 from local_cluster.apiserver.jsonpath import JsonPathError, compile_path
+from local_cluster.apiserver.rules import is_same
 from local_cluster.apiserver.selectors import LabelSelector, parse_fields, parse_labels
 from local_cluster.apiserver.store import Selection, Store
 
@@ -212,3 +213,15 @@ async def test_every_feed_gets_exactly_what_its_selection_sees(seed: int) -> Non
         watcher.close()
         seen = filter(None, map(selection.sees, collection.since(100)))
         assert await watcher.take() == [f"{each.type}{each.change.version}".encode() for each in seen]
+
+
+def test_a_write_that_says_only_again_who_owns_what_changes_nothing() -> None:
+    def owned(*managers: tuple[str, str], **fields: object) -> dict[str, Any]:
+        entries = [{"manager": name, "operation": "Update", "time": at, "fieldsV1": fields} for name, at in managers]
+        return {"metadata": {"name": "a", "managedFields": entries}, "data": {}}
+
+    before = owned(("knuv", "2026-01-01T00:00:00Z"), ("controller", "2026-01-01T00:00:01Z"))
+    again = owned(("controller", "2026-01-01T00:00:01Z"), ("knuv", "2026-01-01T00:00:02Z"))
+    assert is_same(again, before)
+    assert not is_same(owned(("knuv", "2026-01-01T00:00:00Z")), before)
+    assert not is_same(owned(("knuv", "t"), **{"f:data": {}}), owned(("knuv", "t")))
