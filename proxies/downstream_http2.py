@@ -32,6 +32,10 @@ __all__ = ["Http2Downstream"]
 
 _LINGER_S: Final = 60.0
 """How long the end of a response may wait for a client that opens no window."""
+_GOODBYE_S: Final = 2.0
+"""How long a client may take to close, behind the end of a drain."""
+_LINGER_BYTES_MAX: Final = 256 * 1024
+"""Of what it still sends."""
 _DRAIN_STEP_S: Final = 1.0
 """When a client that does not answer the first step of a drain gets the second."""
 
@@ -54,6 +58,8 @@ class Http2Downstream(CoreProtocol, Timer):
         self._date_block = b""
         self._head_due_s = 0.0
         self._drain_due_s = 0.0
+        self._linger_end_s = 0.0
+        self._linger_bytes = 0
         self._upgrade_body = b""
 
     def take_over(self, transport: asyncio.Transport, data: bytes) -> None:
@@ -83,11 +89,14 @@ class Http2Downstream(CoreProtocol, Timer):
         self.server.opened(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._linger_end_s:
+            self._drop(data)
+            return
         super().data_received(data)
         core = self.core
         if core.is_between_messages and core.is_settled:
             self._head_due_s = 0.0
-        elif not self._head_due_s and not core.is_over:
+        elif not core.is_over and (not self._head_due_s or core.is_advancing):
             self._head_due_s = time.monotonic() + self.server.head_timeout_s
             self.wake_at(self._head_due_s)
 
@@ -97,6 +106,12 @@ class Http2Downstream(CoreProtocol, Timer):
         super().connection_lost(error)
 
     def on_timer(self, now_s: float) -> None:
+        if self._linger_end_s:
+            if self._transport.get_write_buffer_size() and now_s < self._linger_end_s:
+                self.wake_at(now_s + _GOODBYE_S)  # a slow reader still takes its answers
+            else:
+                self._transport.abort()
+            return
         if self._head_due_s and self._head_due_s <= now_s:
             self.core.close(
                 SETTINGS_TIMEOUT, "expected the rest of a message, or an acknowledgement of SETTINGS, sooner"
@@ -112,12 +127,14 @@ class Http2Downstream(CoreProtocol, Timer):
             if due_s is not None:
                 due.append(due_s)
         if due:
-            self.server.timers.arm(self, min(due))
+            self.wake_at(min(due))  # not later than a stream asked for that began while another one ended
 
     def flush(self) -> None:
+        if self._linger_end_s:
+            return
         super().flush()
-        if self.core.is_drained:
-            self.close_transport()
+        if self.core.is_drained and not self._transport.is_closing():
+            self._linger()
 
     # What the server calls.
 
@@ -129,7 +146,10 @@ class Http2Downstream(CoreProtocol, Timer):
 
     def go_away(self) -> None:
         """Close at the end of a drain."""
-        self.core.close()
+        if self._linger_end_s:
+            self._transport.close()
+        else:
+            self.core.close()
 
     # What the streams call.
 
@@ -152,6 +172,24 @@ class Http2Downstream(CoreProtocol, Timer):
         return body
 
     # Inside.
+
+    def _linger(self) -> None:
+        """End a drain. To close at once would throw away what the client has not read yet, for it goes on sending:
+        updates of windows, say, which the kernel answers with a reset.
+        """
+        now_s = time.monotonic()
+        self._linger_end_s = now_s + _LINGER_S
+        self.core.connection_lost("the connection is drained")
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()  # TLS reads on until the client has heard of it
+        self.wake_at(now_s + _GOODBYE_S)
+
+    def _drop(self, data: bytes) -> None:
+        self._linger_bytes += len(data)
+        if self._linger_bytes > _LINGER_BYTES_MAX:
+            self._transport.close()
 
     def _make_stream(self, core: Endpoint, stream_id: int) -> "_DownstreamStream":
         return _DownstreamStream(core, stream_id, self)

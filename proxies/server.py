@@ -21,6 +21,10 @@ __all__ = ["Server"]
 HEAD_TIMEOUT_S: Final = 60.0
 """As the original's (spec queue-proxy.md 3.2)."""
 
+_GOODBYE_S: Final = 1.0
+"""How long a stop waits for clients to close, when nothing is under way any more: those of HTTP/2 may have sent a
+request before they heard that they should not. As long as the original does (`goAwayTimeout` of x/net http2)."""
+
 
 class Server:
     """One policy on any number of listening addresses."""
@@ -92,6 +96,14 @@ class Server:
                     await self._change()
         except TimeoutError:
             pass
+        try:
+            async with asyncio.timeout(_GOODBYE_S):
+                while len(self._connections) > self.tunnels:
+                    await self._change()
+        except TimeoutError:
+            pass
+        while self.active > self.tunnels:
+            await self._change()
         for connection in list(self._connections):
             connection.go_away()
         self.timers.close()
@@ -106,6 +118,8 @@ class Server:
     def closed(self, connection: "DownstreamConnection | Http2Downstream") -> None:
         """A connection is gone."""
         self._connections.discard(connection)
+        if self.is_stopping:
+            self._changed.set()
         self._listeners.closed(len(self._connections))
 
     def ended(self, *, is_tunnel: bool) -> None:

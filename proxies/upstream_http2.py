@@ -85,15 +85,15 @@ class Multiplexer:
             # The peer accepted and left before this task went on.
             self._give_up(f"read tcp {self._endpoint.address}: EOF")
             return
-        if self._is_closed:
-            connection.retire()
-        else:
+        if not self._is_closed:
             self._connections.append(connection)
         waiting = self._waiting
         while waiting and connection.core.can_open:
             exchange = waiting.popleft()
             if not exchange.is_over:
                 connection.start(exchange)
+        if self._is_closed:
+            connection.retire()
         if waiting:
             self._dial()
 

@@ -78,6 +78,7 @@ class Connection(Endpoint):
     __slots__ = (
         "_blocks",
         "_expected",
+        "_has_advanced",
         "_last_ping",
         "_push_max",
         "_receive_window",
@@ -101,6 +102,7 @@ class Connection(Endpoint):
         self._scanner = FrameScanner()
         self._blocks = BlockReader()
         self._expected = expected
+        self._has_advanced = False
         self._push_max = push_max
         self._settings_unacknowledged = 1
         self._saw_settings = False
@@ -119,12 +121,18 @@ class Connection(Endpoint):
         """The peer has sent its settings and acknowledged ours: that should come soon."""
         return self._saw_settings and not self._settings_unacknowledged
 
+    @property
+    def is_advancing(self) -> bool:
+        """A frame became whole: that the read ended within the next one is what all reads of a large upload do."""
+        return self._has_advanced and self.is_settled and not self._blocks.is_within_block
+
     def receive(self, data: bytes) -> bool:
         """Take what the peer sent. True when some of it is left for the next turn: call it again then, with nothing."""
         try:
             if self._expected:
                 data = self._without_preface(data)
             frames = [] if self.is_over else self._scanner.scan(data)
+            self._has_advanced = bool(frames)
             if not self._saw_settings and frames and (frames[0][0] != SETTINGS or frames[0][1] & ACK):
                 raise ConnectionFault(PROTOCOL_ERROR, "expected SETTINGS first")
             for received in frames:
@@ -186,7 +194,10 @@ class Connection(Endpoint):
             payload = unpadded(PADDED, payload)
         stream = self.streams.get(stream_id)
         if stream is None or stream.state & REMOTE_DONE:
-            self._came_too_late(DATA, stream_id, stream)
+            if stream is None and payload and self.late_bytes >= size and stream_id in self._reset_by_us:
+                self.late_bytes -= size
+            else:
+                self._came_too_late(DATA, stream_id, stream)
             return
         is_done = flags & END_STREAM != 0
         stream.receive_window -= size

@@ -21,7 +21,7 @@ from proxies.http2.frames import (
     settings_frame,
     window_update_frame,
 )
-from proxies.http2.stream import FIRST_WINDOW_BYTES, Stream
+from proxies.http2.stream import FIRST_WINDOW_BYTES, REMOTE_DONE, Stream
 
 __all__ = ["Endpoint", "Owner"]
 
@@ -69,6 +69,7 @@ class Endpoint:
         "is_draining",
         "is_over",
         "is_write_paused",
+        "late_bytes",
         "send_frame_bytes_max",
         "send_window",
         "streams",
@@ -103,6 +104,8 @@ class Endpoint:
         self.send_frame_bytes_max = FRAME_BYTES_MAX
         self.frames_due = 0
         """Frames that cost the peer nothing: updates of windows for what we sent, late resets of streams that ended."""
+        self.late_bytes = 0
+        """Bytes of DATA that cost the peer nothing: the windows of streams that we reset, for it may have used them."""
         self._out = [preface, settings_frame(settings), window_update_frame(0, WINDOW_BYTES - FIRST_WINDOW_BYTES)]
 
     # What the owner calls.
@@ -168,6 +171,8 @@ class Endpoint:
 
     def reset(self, stream: Stream, code: int) -> None:
         """Send RST_STREAM and forget the stream."""
+        if not stream.state & REMOTE_DONE:
+            self.late_bytes += max(0, stream.receive_window)
         self._drop(stream)
         self.frames_due += 1  # its peer may do the same at this moment
         self._reset_by_us.append(stream.id)
@@ -204,7 +209,8 @@ class Endpoint:
         self.blocked.clear()
         for stream in streams:
             stream.end()
-        for stream in streams:
+        # The last first: what the first ones had must not be given to others that are about to be lost.
+        for stream in reversed(streams):
             stream.lost(code, text, is_unprocessed=False)
 
     def _drop(self, stream: Stream) -> None:

@@ -23,7 +23,7 @@ from proxies.http2.errors import (
 from proxies.http2.frames import HEADERS, PING, PREFACE, STREAM_ID_MAX, frame, go_away_frame, head_frames, reset_frame
 from proxies.http2.rendering import response_block
 from proxies.http2.settings import SERVER_SETTINGS, STREAMS_MAX
-from proxies.http2.stream import REMOTE_DONE, Stream
+from proxies.http2.stream import FIRST_WINDOW_BYTES, REMOTE_DONE, Stream
 from proxies.messages import RequestHead
 
 __all__ = ["ServerConnection"]
@@ -96,6 +96,7 @@ class ServerConnection(Connection):
             raise ConnectionFault(PROTOCOL_ERROR, f"expected a stream with an odd id, got {stream_id}")
         if stream_id > self._accepted_max:
             self._blocks.skip(block)
+            self._pass_over(stream_id)
             return
         self._last_id = stream_id
         if len(self.streams) >= STREAMS_MAX:
@@ -122,15 +123,23 @@ class ServerConnection(Connection):
 
     def _refuse(self, stream_id: int, code: int) -> None:
         self._charge("requests that cannot be taken")
-        self._reset_by_us.append(stream_id)
+        self._pass_over(stream_id)
         self.write(reset_frame(stream_id, code))
+
+    def _pass_over(self, stream_id: int) -> None:
+        """What comes on the stream from here on was sent before the client knew better."""
+        self._reset_by_us.append(stream_id)
+        self.late_bytes += FIRST_WINDOW_BYTES
 
     def _stream_reset(self) -> None:
         if not self._resets.spend():
             raise ConnectionFault(ENHANCE_YOUR_CALM, "too many streams that were opened and reset")
 
     def _is_unused(self, stream_id: int) -> bool:
-        return stream_id > self._last_id or not stream_id & 1
+        if not stream_id & 1:
+            return True
+        # What is sent on a stream that a drain left out was sent before the client heard of it (RFC 9113 6.8).
+        return stream_id > self._last_id and self._accepted_max == STREAM_ID_MAX
 
     def _go_away_received(self, last_stream_id: int, code: int, text: str) -> None:
         # We open no streams that it could speak of.

@@ -185,7 +185,7 @@ def test_every_stream_is_lost_with_the_connection() -> None:
     client.core.connection_lost("read: connection reset")
     server.core.connection_lost("read: connection reset")
     for under in (client, server):
-        assert under.events() == [("lost", 1, 0, False), ("lost", 3, 0, False)]
+        assert under.events() == [("lost", 3, 0, False), ("lost", 1, 0, False)]
         assert under.core.take_output() == b""
         assert not under.core.receive(b"anything")
 
