@@ -27,6 +27,7 @@ from local_cluster.apiserver.paging import Page, Paging
 from local_cluster.apiserver.patch import PatchError, PatchTestFailed, json_patch, merge_patch
 from local_cluster.apiserver.requests import (
     Target,
+    duplicate_fields,
     flag,
     media_type,
     negotiate,
@@ -143,7 +144,7 @@ class Handlers:
         """POST to a collection."""
         _require(not request.target.name)
         obj = read_object(request.content_type, request.body)
-        warnings = self._reviewer.review(kind, obj, request.query)
+        warnings = self._reviewer.review(kind, obj, request.query, _duplicates(request))
         caller = replace(_caller(request), warnings=warnings)
         stored = await self._objects.create(kind, request.target.namespace, obj, caller)
         return Answer(status=201, body=_renderer(kind, request).object(stored.data), warnings=warnings)
@@ -160,7 +161,7 @@ class Handlers:
         desired = read_object(request.content_type, request.body)
         if request.target.subresource == "scale":
             return await self._write_scale(kind, request, lambda _: desired)
-        warnings = self._reviewer.review(kind, desired, request.query)
+        warnings = self._reviewer.review(kind, desired, request.query, _duplicates(request))
         # The object is produced afresh for each attempt.
         encoded = orjson.dumps(desired)
         return await self._update(kind, request, lambda _: orjson.loads(encoded), warnings)
@@ -376,6 +377,12 @@ def _delete_options(request: Request) -> DeleteOptions:
         resource_version=str(preconditions.get("resourceVersion") or ""),
         dry_run=bool(dry_run),
     )
+
+
+def _duplicates(request: Request) -> list[str]:
+    """Found for those who ask how their fields fare, as kubectl does: it means reading the body twice."""
+    is_asked = request.query.get("fieldValidation", "Ignore") != "Ignore"
+    return duplicate_fields(request.content_type, request.body) if is_asked else []
 
 
 def _require(is_offered: bool) -> None:

@@ -3,6 +3,7 @@
 Nothing here knows a connection; everything that a client can get wrong becomes a `StatusError`.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,17 @@ from local_cluster.apiserver.resources import ResourceType
 from local_cluster.apiserver.selectors import SelectorError, parse_fields, parse_labels
 from local_cluster.apiserver.store import Selection
 
-__all__ = ["Form", "Representation", "Target", "flag", "negotiate", "parse_path", "read_object", "read_selection"]
+__all__ = [
+    "Form",
+    "Representation",
+    "Target",
+    "duplicate_fields",
+    "flag",
+    "negotiate",
+    "parse_path",
+    "read_object",
+    "read_selection",
+]
 
 JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
 _BODY_TYPES = (JSON, YAML, PROTOBUF)
@@ -161,6 +172,31 @@ def read_json(body: bytes) -> Any:
     if body.count(b"{") + body.count(b"[") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
         raise bad_request(f"the body is not valid: it nests deeper than {DEPTH_MAX}")
     return value
+
+
+def duplicate_fields(content_type: str, body: bytes) -> list[str]:
+    """The paths of members that a JSON body names twice; of such, the last one counts."""
+    if (media_type(content_type) or JSON) != JSON:
+        return []
+    found: list[str] = []
+    pending: list[tuple[str, Any]] = [("", json.loads(body, object_pairs_hook=_Members))]
+    while pending:
+        path, value = pending.pop()
+        if isinstance(value, _Members):
+            seen: set[str] = set()
+            for name, member in value:
+                at = f"{path}.{name}" if path else name
+                if name in seen:
+                    found.append(at)
+                seen.add(name)
+                pending.append((at, member))
+        elif isinstance(value, list):
+            pending += [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    return found
+
+
+class _Members(list[tuple[str, Any]]):
+    """An object's members in the order of the text, none left out."""
 
 
 def read_yaml(body: bytes) -> Any:

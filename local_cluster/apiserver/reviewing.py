@@ -5,8 +5,9 @@ nothing. Built-in kinds answer a wrong type as Go's decoder does (400), custom k
 """
 
 import copy
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -55,8 +56,13 @@ class Reviewer:
     def __init__(self, schemas: Schemas) -> None:
         self.schemas = schemas
 
-    def review(self, kind: ResourceType, obj: dict[str, Any], query: Mapping[str, str]) -> list[str]:
-        """Check and clean `obj` in place; returns warnings for the client. Raises 400 or 422."""
+    def review(
+        self, kind: ResourceType, obj: dict[str, Any], query: Mapping[str, str], duplicates: Iterable[str] = ()
+    ) -> list[str]:
+        """Check and clean `obj` in place; returns warnings for the client. Raises 400 or 422.
+
+        `duplicates` are the paths of members that the body named twice.
+        """
         strictness = query.get("fieldValidation") or "Warn"
         if strictness not in ("Strict", "Warn", "Ignore"):
             raise bad_request(f'fieldValidation: Unsupported value: "{strictness}"')
@@ -68,6 +74,7 @@ class Reviewer:
         if findings.broken:
             self._refuse(kind, obj, findings.broken)
         unknown = [f'unknown field "{path}"' for path in findings.unknown]
+        unknown += [f'duplicate field "{path}"' for path in itertools.islice(duplicates, FINDINGS_MAX)]
         if not unknown or strictness == "Ignore":
             return []
         if strictness == "Warn":

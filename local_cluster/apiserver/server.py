@@ -8,10 +8,6 @@ import asyncio
 import hashlib
 import inspect
 import ipaddress
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TypeAlias
 
 import orjson
 from aiohttp import web
@@ -20,7 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from local_cluster.apiserver.admission import DEFAULT_NAME, Admission, AdmissionHook
 from local_cluster.apiserver.applying import FieldManagement
 from local_cluster.apiserver.builtin import BuiltInPolicy
-from local_cluster.apiserver.certificates import CertificateAuthority
+from local_cluster.apiserver.config import ApiServerConfig
 from local_cluster.apiserver.crds import CRD_KEY, CustomKinds
 from local_cluster.apiserver.errors import (
     StatusError,
@@ -31,7 +27,6 @@ from local_cluster.apiserver.errors import (
     too_large,
     unauthorized,
 )
-from local_cluster.apiserver.feeds import WATCHER_QUEUE_MAX
 from local_cluster.apiserver.garbage import GarbageCollector
 from local_cluster.apiserver.handlers import Answer, Handlers, Request
 from local_cluster.apiserver.journal import Journal
@@ -48,50 +43,17 @@ from local_cluster.apiserver.reviewing import Reviewer
 from local_cluster.apiserver.reviews import REVIEW_KINDS
 from local_cluster.apiserver.schemas import Schemas
 from local_cluster.apiserver.sending import chunks, complete, refusal, send_stream
-from local_cluster.apiserver.store import HISTORY_MAX, Store
+from local_cluster.apiserver.store import Store
 from local_cluster.apiserver.tokens import ServiceAccountTokens
-from local_cluster.apiserver.watching import BOOKMARK_INTERVAL_S, Watches
+from local_cluster.apiserver.watching import Watches
 from local_cluster.apiserver.webhooks import Webhooks
 from proxies.logs import Logger
 
 __all__ = ["ApiServer", "ApiServerConfig", "Identity"]
 
-BODY_BYTES_MAX = 3 << 20
 KEEPALIVE_S = 3600.0
 """Longer than any client keeps an idle connection: it is the client who closes, so no request meets a closed one."""
 _INITIAL_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
-
-IpNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-SERVICE_CIDR: IpNetwork = ipaddress.ip_network("10.96.0.0/16")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiServerConfig:
-    """What one server is told at start."""
-
-    ca: CertificateAuthority
-    """Signs the server's certificate; clients are given its own."""
-    tokens: Mapping[str, Identity] = field(default_factory=dict)
-    """Bearer tokens and whom each stands for; `ApiServer.add_token` adds more."""
-    host: str = "127.0.0.1"
-    """Address to listen on, and the one that the certificate names."""
-    port: int = 0
-    """0: any free port; read it from `ApiServer.port`."""
-    service_cidr: IpNetwork = SERVICE_CIDR
-    """Where ClusterIPs come from."""
-    cluster_domain: str = "cluster.local"
-    dns_names: tuple[str, ...] = ()
-    """Further names for the certificate."""
-    history_max: int = HISTORY_MAX
-    """Changes kept per kind; watches from before them are answered 410."""
-    watcher_queue_max: int = WATCHER_QUEUE_MAX
-    """Events that a watch may lag behind before it is closed."""
-    body_bytes_max: int = BODY_BYTES_MAX
-    bookmark_interval_s: float = BOOKMARK_INTERVAL_S
-    state_file: Path | None = None
-    """Where the state is kept over restarts, a SQLite file that one server uses at a time; None: in memory alone."""
-    first_version: int | None = None
-    """The resourceVersion to count from; None: the clock in microseconds, so that versions grow across restarts."""
 
 
 class ApiServer:
@@ -203,10 +165,10 @@ class ApiServer:
         """End all watches, answer what is under way, close all connections."""
         self._watches.stop()
         await self._garbage.stop()
-        await self._webhooks.stop()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        await self._webhooks.stop()
         if self._journal is not None:
             await self._journal.stop()
 

@@ -27,6 +27,7 @@ def _envelope(kind: bytes, raw: bytes) -> bytes:
     return b"k8s\0\n" + bytes([len(meta)]) + meta + b"\x12" + bytes([len(raw)]) + raw
 
 
+_TWICE = b'{"metadata": {"name": "a"}, "data": {"k": "1", "k": "2"}}'
 _LAUGHS = "\n".join(
     [
         "a0: &a0 [x, x, x, x, x, x, x, x, x]",
@@ -104,6 +105,12 @@ CASES = [
         "strict-in-a-list",
         post("pods", pod("a", containers=[{"name": "a", "image": "x", "imag": "y"}]), params={
             "fieldValidation": "Strict"}, status=400, says='unknown field "spec.containers[0].imag"'),
+    ),
+    case(
+        "strict-of-a-member-named-twice",
+        post("configmaps", _TWICE, params={"fieldValidation": "Strict"}, status=400, says='duplicate field "data.k"'),
+        put("configmaps/a", _TWICE, params={"fieldValidation": "Strict"}, status=400),
+        post("configmaps", _TWICE, params={"fieldValidation": "Ignore"}, has={"data": {"k": "2"}}),
     ),
     case(
         "strict-of-nothing-wrong",
