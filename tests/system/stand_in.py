@@ -19,7 +19,7 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """A fixed port on every address, as Go programs listen."""
+    """A fixed port on every address, as Go programs listen; where all pods share one network, on the pod's only."""
 
     address_family = socket.AF_INET
     daemon_threads = True
@@ -81,7 +81,8 @@ def found() -> dict[str, object]:
 
 if __name__ == "__main__":
     FOUND = json.dumps(found()).encode()
+    address = os.environ.get("KNUV_BIND_ADDRESS", "0.0.0.0")
     for port in map(int, sys.argv[1:]):
-        threading.Thread(target=Server(("0.0.0.0", port), Answer).serve_forever, daemon=True).start()
+        threading.Thread(target=Server((address, port), Answer).serve_forever, daemon=True).start()
     print(FOUND.decode(), flush=True)
     threading.Event().wait()
