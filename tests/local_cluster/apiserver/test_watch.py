@@ -235,3 +235,26 @@ async def test_a_closed_watch_leaves_nothing_behind(running: RunningApiServer, a
     async with asyncio.timeout(5):
         while list(feeds.watchers()):
             await api.create(CONFIGMAPS, {"metadata": {"generateName": "next-"}})
+
+
+async def test_a_client_that_does_not_read_holds_up_nobody_and_is_told_that_it_missed_something() -> None:
+    async with running_api_server(watcher_queue_max=20) as running, connected(running.config) as api:
+        context = running.config.ssl_context()
+        assert context is not None
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.server.port, ssl=context, limit=1024)
+        head = f"GET {CONFIGMAPS}?watch=true&resourceVersion={await api.version()} HTTP/1.1\r\nHost: localhost\r\n"
+        writer.write(f"{head}Authorization: Bearer {running.config.token}\r\n\r\n".encode())
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        await api.create(CONFIGMAPS, config_map("a"))
+        async with api.watch(CONFIGMAPS, resourceVersion=await api.version()) as reading:
+            for number in range(400):
+                written = await api.patch(f"{CONFIGMAPS}/a", {"data": {"n": str(number), "text": "x" * 50_000}})
+                event = await reading.next()
+                assert event["object"]["metadata"]["resourceVersion"] == written.data["metadata"]["resourceVersion"]
+        received = b""
+        async with asyncio.timeout(10):
+            while b'"reason":"Expired"' not in received:
+                received = received[-1000:] + await reader.read(1 << 20)
+        writer.close()
+        await writer.wait_closed()
+    assert b'{"type":"ERROR","object":{"kind":"Status"' in received
