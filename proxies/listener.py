@@ -19,6 +19,8 @@ from proxies.logs import Logger
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from proxies.tls_listener import TlsListener
+
 __all__ = ["Listeners", "connections_max", "listening_socket", "raise_open_files"]
 
 BACKLOG: Final = 4096
@@ -52,8 +54,10 @@ class Listeners:
         self._accept = accept
         self._limit = limit
         self._logger = logger
-        self._sockets: list[tuple[socket.socket, SSLContext | None]] = []
+        self._sockets: list[socket.socket] = []
         self._accepting: list[asyncio.AbstractServer] = []
+        self._secured: list[TlsListener] = []
+        self._connections = 0
         self._is_paused = False
         self._is_told = False
         self._is_closed = False
@@ -62,31 +66,28 @@ class Listeners:
     async def add(self, sock: socket.socket, tls: "SSLContext | None" = None) -> None:
         """Listen and accept on a bound socket."""
         sock.listen(BACKLOG)
-        self._sockets.append((sock, tls))
+        if tls is not None:
+            # Only now: most processes have no TLS port.
+            from proxies.tls_listener import TlsListener
+
+            listener = TlsListener(self._loop, sock, tls, self._accept, self._handshakes_changed)
+            self._secured.append(listener)
+            if not self._is_paused:
+                listener.start()
+            return
+        self._sockets.append(sock)
         if not self._is_paused:
-            await self._accept_on(self._sockets[-1:])
+            await self._accept_on([sock])
 
     def opened(self, connections: int) -> None:
         """A connection was accepted, and now there are so many."""
-        if self._limit is not None and connections >= self._limit and not self._is_paused:
-            self._is_paused = True
-            self._stop_accepting()
-            if self._logger is not None and not self._is_told:
-                self._is_told = True
-                self._logger.warning(
-                    "accept_paused",
-                    connections=connections,
-                    problem="no file descriptor left for another connection and its upstream",
-                    remedy="raise the limit of open files (ulimit -n), or run more replicas",
-                )
+        self._connections = connections
+        self._pause_if_full()
 
     def closed(self, connections: int) -> None:
         """A connection is gone, and so many are left."""
-        if self._is_told and connections <= (self._limit or 0) * _OVER_RATIO:
-            self._is_told = False
-        if self._is_paused and not self._is_closed and connections <= (self._limit or 0) * _RESUME_RATIO:
-            self._is_paused = False
-            self._resuming = self._loop.create_task(self._accept_on(self._sockets))
+        self._connections = connections
+        self._resume_if_room()
 
     def close(self) -> None:
         """Stop listening: who knocks from now on is refused."""
@@ -94,19 +95,57 @@ class Listeners:
         if self._resuming is not None:
             self._resuming.cancel()
         self._stop_accepting()
-        for sock, _ in self._sockets:
+        for sock in self._sockets:
             sock.close()
+        for listener in self._secured:
+            listener.stop()
         self._sockets.clear()
+        self._secured.clear()
 
-    async def _accept_on(self, sockets: "Sequence[tuple[socket.socket, SSLContext | None]]") -> None:
-        for sock, tls in list(sockets):
-            accepting = await self._loop.create_server(self._accept, sock=sock.dup(), ssl=tls, backlog=BACKLOG)
+    async def _accept_on(self, sockets: Sequence[socket.socket]) -> None:
+        for sock in list(sockets):
+            accepting = await self._loop.create_server(self._accept, sock=sock.dup(), backlog=BACKLOG)
             self._accepting.append(accepting)
+
+    def _handshakes_changed(self) -> None:
+        self._pause_if_full()
+        self._resume_if_room()
+
+    @property
+    def _places(self) -> int:
+        """How many are taken. Who is shaking hands has one, as others have who did not send their request yet."""
+        return self._connections + sum(listener.handshakes for listener in self._secured)
+
+    def _pause_if_full(self) -> None:
+        places = self._places
+        if self._limit is not None and places >= self._limit and not self._is_paused:
+            self._is_paused = True
+            self._stop_accepting()
+            if self._logger is not None and not self._is_told:
+                self._is_told = True
+                self._logger.warning(
+                    "accept_paused",
+                    connections=places,
+                    problem="no file descriptor left for another connection and its upstream",
+                    remedy="raise the limit of open files (ulimit -n), or run more replicas",
+                )
+
+    def _resume_if_room(self) -> None:
+        places = self._places
+        if self._is_told and places <= (self._limit or 0) * _OVER_RATIO:
+            self._is_told = False
+        if self._is_paused and not self._is_closed and places <= (self._limit or 0) * _RESUME_RATIO:
+            self._is_paused = False
+            for listener in self._secured:
+                listener.start()
+            self._resuming = self._loop.create_task(self._accept_on(self._sockets))
 
     def _stop_accepting(self) -> None:
         for accepting in self._accepting:
             accepting.close()
         self._accepting.clear()
+        for listener in self._secured:
+            listener.pause()
 
 
 def listening_socket(host: str | None, port: int) -> socket.socket:
