@@ -16,7 +16,7 @@ from local_cluster.apiserver.errors import Cause, StatusError, expired, invalid,
 from local_cluster.apiserver.feeds import Feeds, Pump, Watcher, WriteNow
 from local_cluster.apiserver.requests import flag, whole_number
 from local_cluster.apiserver.resources import ResourceType
-from local_cluster.apiserver.store import Seen, Selection, Store, Stored
+from local_cluster.apiserver.store import Change, Seen, Selection, Store, Stored
 from local_cluster.apiserver.table import Renderer
 
 __all__ = ["OpenWatch", "Watches"]
@@ -165,7 +165,19 @@ def _chunks(lines: Iterable[bytes]) -> Iterable[bytes]:
 
 def _render(renderer: Renderer, seen: Seen) -> bytes:
     change = seen.change
+    if seen.type == "DELETED" and not change.is_deletion:
+        return change.rendered(
+            ("left", renderer.key), lambda: _line("DELETED", renderer.object(_last_selected(change)))
+        )
     return change.rendered((seen.type, renderer.key), lambda: _line(seen.type, renderer.object(change.state.data)))
+
+
+def _last_selected(change: Change) -> bytes:
+    """An object that left a selection, as it was when it was last in it, under the version in which it left."""
+    assert change.previous is not None
+    obj = change.previous.load()
+    obj["metadata"]["resourceVersion"] = str(change.version)
+    return orjson.dumps(obj)
 
 
 def _line(event_type: str, obj: bytes) -> bytes:

@@ -171,6 +171,19 @@ async def test_20_leaving_a_selection_is_deleted_and_entering_it_added(api: Api)
         assert await events.names(3) == [("DELETED", "a"), ("ADDED", "a"), ("MODIFIED", "a")]
 
 
+async def test_20_what_leaves_is_shown_as_it_was_under_the_version_in_which_it_left(api: Api) -> None:
+    await api.create(CONFIGMAPS, config_map("a", {"colour": "red"}, k="1"))
+    async with api.watch(CONFIGMAPS, labelSelector="colour=red", resourceVersion=await api.version()) as events:
+        left = (
+            await api.patch(f"{CONFIGMAPS}/a", {"metadata": {"labels": {"colour": "blue"}}, "data": {"k": "2"}})
+        ).data
+        event = await events.next()
+    assert event["type"] == "DELETED"
+    assert event["object"]["metadata"]["labels"] == {"colour": "red"}
+    assert event["object"]["data"] == {"k": "1"}
+    assert event["object"]["metadata"]["resourceVersion"] == left["metadata"]["resourceVersion"]
+
+
 async def test_21_a_node_watches_its_own_pods(api: Api) -> None:
     async with api.watch(
         "/api/v1/pods", fieldSelector="spec.nodeName=one", resourceVersion=await api.version()
