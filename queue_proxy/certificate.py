@@ -83,8 +83,11 @@ class Certificate:
             self._logger.info("certificate_replaced", files=list(self._paths))
 
     def _look(self) -> tuple[tuple[int, ...], ...]:
-        """Return what changes when a file does."""
-        found = [os.stat(path) for path in self._paths]
+        """Return what changes when a file does; nothing while one cannot be found."""
+        try:
+            found = [os.stat(path) for path in self._paths]
+        except OSError:
+            return ()
         return tuple((each.st_mtime_ns, each.st_ino, each.st_size) for each in found)
 
     def _read(self) -> tuple[bytes, bytes]:
