@@ -86,9 +86,7 @@ class _Tunnel:
                 if headers.get("streamtype") == "error":
                     self._errors[headers.get("requestid", "")] = stream
                 else:
-                    self._queues[stream] = asyncio.Queue(maxsize=16)
-                    work = self._carry(stream, headers)
-                    self._tasks[stream] = asyncio.get_running_loop().create_task(work, name="port-forward")
+                    self._begin(stream, headers)
             case Data(stream, data, is_ended):
                 queue, task = self._queues.get(stream), self._tasks.get(stream)
                 if queue is None or task is None:
@@ -99,30 +97,42 @@ class _Tunnel:
                 if stream in self._tasks:
                     self._tasks[stream].cancel()
 
-    async def _carry(self, stream: int, headers: dict[str, str]) -> None:
-        """One connection, from its two streams' opening to their end."""
+    def _begin(self, stream: int, headers: dict[str, str]) -> None:
         error_stream = self._errors.pop(headers.get("requestid", ""), None)
-        port = headers.get("port", "")
+        self._queues[stream] = asyncio.Queue(maxsize=16)
+        work = self._carry(stream, error_stream, headers.get("port", ""))
+        task = asyncio.get_running_loop().create_task(work, name="port-forward")
+        self._tasks[stream] = task
+        task.add_done_callback(lambda _: self._forget(stream, error_stream))  # also when it never ran
+
+    def _forget(self, stream: int, error_stream: int | None) -> None:
+        self._queues.pop(stream, None)
+        self._tasks.pop(stream, None)
+        for done in (stream, error_stream):
+            if done is not None:
+                self._session.close(done)
+
+    async def _carry(self, stream: int, error_stream: int | None, port: str) -> None:
+        """One connection, from its two streams' opening to their end."""
         problem = ""
         try:
             await self._connect(stream, int(port))
         except (OSError, ValueError, StatusError) as error:
             text = error.message if isinstance(error, StatusError) else getattr(error, "strerror", None) or str(error)
             problem = f"an error occurred forwarding to port {port}: {text}"
-        finally:
-            self._queues.pop(stream, None)
-            self._tasks.pop(stream, None)
         with contextlib.suppress(ConnectionError):  # kubectl is gone
             if error_stream is not None:
                 await self._websocket.send_bytes(self._session.data(error_stream, problem.encode(), end=True))
-                self._session.close(error_stream)
             if problem:
                 await self._websocket.send_bytes(self._session.reset(stream))
-        self._session.close(stream)
 
     async def _connect(self, stream: int, port: int) -> None:
         connected = await self._dial(port)
-        reader, writer = await asyncio.open_connection(sock=connected)
+        try:
+            reader, writer = await asyncio.open_connection(sock=connected)
+        except BaseException:
+            connected.close()
+            raise
         sending = asyncio.get_running_loop().create_task(self._send(self._queues[stream], writer))
         try:
             while data := await reader.read(_CHUNK_BYTES):

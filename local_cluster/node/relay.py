@@ -119,6 +119,9 @@ class _Side(asyncio.Protocol):
         other = self._other._transport if self._other is not None else None
         if other is not None and not other.is_closing():
             other.write_eof()
+        if self._other is not None and self._other._is_ended:
+            assert self._transport is not None
+            self._transport.close()  # what is still to be written is, and then the other side is closed, too
         return True  # the other direction goes on
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from aiohttp.test_utils import unused_port
 
 from local_cluster.node.relay import RelayServer
+from tests.support.processes import eventually
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
 
@@ -45,6 +46,19 @@ async def test_bytes_and_ends_pass_both_ways() -> None:
         writer.write_eof()
         assert await asyncio.wait_for(reader.read(-1), 10) == data + b"end"
         writer.close()
+
+
+async def test_connections_that_ended_both_ways_are_let_go() -> None:
+    async with relayed(echo) as port:
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(10):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"x")
+            writer.write_eof()
+            assert await asyncio.wait_for(reader.read(-1), 5) == b"xend"
+            writer.close()
+            await writer.wait_closed()
+        await eventually(lambda: len(os.listdir("/proc/self/fd")) == before)
 
 
 async def test_a_server_that_speaks_first_is_heard() -> None:
