@@ -7,7 +7,7 @@ import pytest
 
 from proxies.environment import ConfigError, Environment
 from proxies.tls import PodSecurity, TlsSettings, Trust, load_pair, server_context
-from tests.support.certificates import Authority
+from tests.support.certificates import Authority, shown_by
 
 PREFIX = "QUEUE_PROXY_TLS_"
 
@@ -65,13 +65,15 @@ def test_what_does_not_exist_is_refused_and_named(variables: dict[str, str], com
         settings(**variables)
 
 
-def test_a_pair_that_does_not_fit_together_changes_nothing(tmp_path: Path, pair: tuple[bytes, bytes]) -> None:
-    context = server_context(TlsSettings(), *pair)
-    certificate, _ = Authority(tmp_path, "other").issue("127.0.0.1", "other-server")
-    for wrong in ((certificate.read_bytes(), pair[1]), (b"garbage", pair[1]), (pair[0], b""), (b"", b"")):
+def test_a_pair_that_does_not_fit_together_changes_nothing(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pairs = [authority.issue("127.0.0.1", name) for name in ("one", "other")]
+    (certificate, key), (other, _) = [(each.read_bytes(), secret.read_bytes()) for each, secret in pairs]
+    context = server_context(TlsSettings(), certificate, key)
+    for wrong in ((other, key), (b"garbage", key), (certificate, b""), (b"", b"")):
         with pytest.raises(ValueError, match="expected a certificate and its key in PEM"):
             load_pair(context, *wrong)
-    load_pair(context, *pair)
+        assert shown_by(context, authority.ca_file) == ssl.PEM_cert_to_DER_cert(certificate.decode())
 
 
 def test_trust_needs_a_certificate_and_keeps_what_it_has_otherwise(tmp_path: Path) -> None:

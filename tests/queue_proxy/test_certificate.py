@@ -12,7 +12,7 @@ from proxies.logs import Logger
 from proxies.tls import TlsSettings
 from queue_proxy import certificate
 from queue_proxy.certificate import Certificate
-from tests.support.certificates import Authority
+from tests.support.certificates import Authority, shown_by
 from tests.support.processes import eventually
 
 
@@ -35,18 +35,8 @@ class Mount:
         return ssl.PEM_cert_to_DER_cert(issued.read_text())
 
     def shown(self, context: ssl.SSLContext) -> bytes | None:
-        """The certificate of a handshake in memory, in DER."""
-        client_in, server_in = ssl.MemoryBIO(), ssl.MemoryBIO()
-        trust = ssl.create_default_context(cafile=str(self.authority.ca_file))
-        client = trust.wrap_bio(client_in, server_in, server_hostname="127.0.0.1")
-        server = context.wrap_bio(server_in, client_in, server_side=True)
-        for _ in range(3):
-            for side in (client, server):
-                try:
-                    side.do_handshake()
-                except ssl.SSLWantReadError:
-                    continue
-        return client.getpeercert(binary_form=True)
+        """The certificate that clients see, in DER."""
+        return shown_by(context, self.authority.ca_file)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Certificates for tests: an authority of their own and what it issues."""
 
 import datetime
+import ssl
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -10,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-__all__ = ["Authority"]
+__all__ = ["Authority", "shown_by"]
 
 _VALID = datetime.timedelta(hours=1)
 
@@ -54,6 +55,20 @@ class Authority:
             )
         )
         return cert_file, key_file
+
+
+def shown_by(server_context: ssl.SSLContext, ca_file: Path) -> bytes | None:
+    """The certificate that a listener's context shows to a client who trusts `ca_file`, in DER; no socket is needed."""
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    trust = ssl.create_default_context(cafile=str(ca_file))
+    client = trust.wrap_bio(to_client, to_server, server_hostname="127.0.0.1")
+    server = server_context.wrap_bio(to_server, to_client, server_side=True)
+    for side in (client, server) * 3:
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    return client.getpeercert(binary_form=True)
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
