@@ -6,7 +6,7 @@ left, and finds another way for a request that could not be sent.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
@@ -17,7 +17,7 @@ from activator.loads import RevisionKey
 from activator.no_wake_paths import NO_WAKE_PATHS, NoWakePaths
 from activator.sse_keepalive import SseKeepalive
 from activator.stat_reporter import Push
-from activator.throttler import Snapshot, Throttler
+from activator.throttler import Passed, Snapshot, Throttler
 from activator.waiting_page import WAITING_PAGE, wants_page
 from kube.models.serving import Revision
 from proxies import headers
@@ -54,6 +54,9 @@ COLD_START_HEADER: Final = "serving.knuv.dev/cold-start-header"
 WAITING_PAGE_ANNOTATION: Final = "serving.knuv.dev/waiting-page"
 """Annotation of a Revision: `true` for a page that browsers are shown until there is a pod."""
 _REMOVED: Final = (headers.REVISION, headers.NAMESPACE, headers.PROBE_HASH)
+_RELEASED_PER_TURN: Final = 32
+"""Requests that are forwarded before others have a turn. Each may need a new connection: were thousands dialled at
+once, the first would be given up for late before the loop has looked at them."""
 _REDIRECTED_PER_TURN: Final = 100
 """Requests that are sent elsewhere before others have a turn: some milliseconds."""
 _HELD_REQUEST_BYTES: Final = 1024
@@ -108,6 +111,7 @@ class ActiveRevision:
         "_fallback_timer",
         "_has_page",
         "_held_more",
+        "_is_releasing",
         "_log",
         "_names",
         "_passthrough_host",
@@ -196,6 +200,7 @@ class ActiveRevision:
         self.cold_started: Callable[[ColdStart], None] | None = None
         """Told of each cold start."""
         self._reported_s = 0.0
+        self._is_releasing = False
         self.traces: Traces | None = None
         """Told of what is forwarded, if requests are traced."""
         self.wakened: Wakened | None = None
@@ -307,9 +312,8 @@ class ActiveRevision:
             return
         had_capacity = throttler.snapshot.capacity > 0
         changed_at = time.time()
-        passed = throttler.update(snapshot)
-        for request, target in passed:
-            self.forward(request, target)
+        passed = throttler.update(snapshot, _RELEASED_PER_TURN)
+        self._forward_all(passed)
         targets = {target.address for target in throttler.targets}
         for address in self._routes.keys() - targets:
             self._routes.pop(address).endpoint.close()
@@ -327,8 +331,20 @@ class ActiveRevision:
                 first_arrived=round(arrived_at, 6),
                 stat_sent=sent_at,
                 capacity_at=changed_at,
-                released=len(passed),
+                released=len(passed) + throttler.releasable,
             )
+
+    def _release(self) -> None:
+        self._is_releasing = False
+        self._forward_all(self.throttler.release(_RELEASED_PER_TURN))
+
+    def _forward_all(self, passed: Sequence[Passed[Exchange]]) -> None:
+        """Forward a turn's requests; in the next one follow those for which there are places, too."""
+        for request, target in passed:
+            self.forward(request, target)
+        if len(passed) == _RELEASED_PER_TURN and not self._is_releasing:
+            self._is_releasing = True
+            asyncio.get_running_loop().call_soon(self._release)
 
     def state(self) -> dict[str, Any]:
         """Return what is known, as what can be written as JSON."""

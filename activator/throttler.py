@@ -11,8 +11,9 @@ the addresses that this activator may use and how many requests each may have of
             --requeue--> another target                runs there, as its first one could not be reached
                        none free                       waits before all others
 
-While a request waits, no target has a free slot. A target that leaves the snapshot keeps the requests it has and gets
-no more; when the same address comes back while they run, they still count, so a pod never has more than its share.
+While a request waits, no target has a free slot, or `release` is to be called again. A target that leaves the snapshot
+keeps the requests it has and gets no more; when the same address comes back while they run, they still count, so a pod
+never has more than its share.
 
 Pure: no clock, no sockets. Requests are any hashable objects.
 Source: knative/serving `pkg/activator/net/throttler.go`; spec activator.md 8; golden set `throttler`.
@@ -263,8 +264,13 @@ class Throttler(Generic[R]):
         """Return the target that `request` runs on."""
         return self._running.get(request)
 
-    def update(self, snapshot: Snapshot) -> list[Passed[R]]:
-        """Replace the snapshot; return the requests that have a place from here on, in the order of their arrival."""
+    @property
+    def releasable(self) -> int:
+        """Requests that wait and for which there are free slots, until `release` has given them. O(targets)."""
+        return min(len(self._waiting), sum(max(target.capacity - target.in_flight, 0) for target in self._targets))
+
+    def update(self, snapshot: Snapshot, limit: int = UNLIMITED) -> list[Passed[R]]:
+        """Replace the snapshot and `release`."""
         self.snapshot = snapshot
         known = self._known
         shares = _shares(snapshot)
@@ -278,8 +284,15 @@ class Throttler(Generic[R]):
             self._known[address] = target
             targets.append(target)
         self._targets = tuple(targets)
-        passed = []
-        while self._waiting:
+        return self.release(limit)
+
+    def release(self, limit: int = UNLIMITED) -> list[Passed[R]]:
+        """Return at most `limit` requests that have a place from here on, in the order of their arrival.
+
+        When they are so many, it is to be called again soon. O(targets) for each.
+        """
+        passed: list[Passed[R]] = []
+        while self._waiting and len(passed) < limit:
             picked = self._policy.pick(self._targets)
             if picked is None:
                 break

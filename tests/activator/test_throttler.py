@@ -122,6 +122,23 @@ def test_what_cannot_be_sent_goes_to_another_pod_or_waits_before_all_others() ->
     assert names(inside.update(replace(inside.snapshot, pods=("p:1", "p:2")))) == [("a", "p:1"), ("b", "p:2")]
 
 
+def test_many_may_be_released_little_by_little_and_who_comes_meanwhile_waits_behind_them() -> None:
+    inside = throttler(3)
+    assert [inside.admit(name) for name in "abcde"] == [Verdict.WAITS] * 5
+    assert inside.releasable == 0
+    assert names(inside.update(replace(inside.snapshot, pods=("p:1",)), 1)) == [("a", "p:1")]
+    assert inside.releasable == 2
+    assert inside.admit("f") is Verdict.WAITS, "it would run before those that came earlier"
+    assert inside.leave("b") is None
+    assert names(inside.release(1)) == [("c", "p:1")]
+    passed = inside.leave("a")
+    assert passed is not None
+    assert passed.request == "d"
+    assert names(inside.release()) == [("e", "p:1")]
+    assert (inside.release(), inside.releasable, inside.waiting) == ([], 0, 1)
+    inside.check()
+
+
 def test_only_what_has_a_target_can_be_taken_off_it() -> None:
     inside = throttler(1)
     inside.admit("a")

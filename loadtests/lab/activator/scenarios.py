@@ -119,13 +119,17 @@ async def probing(scratch: Path, cores: Cores, scale: Scale) -> list[Figure]:
 
 
 async def held(scratch: Path, cores: Cores, scale: Scale) -> list[Figure]:
-    """10,000 requests that wait for the first pods."""
+    """10,000 requests that wait for the first pods, which take 100 each, or any number."""
+    return [figure for concurrency in (100, 0) for figure in await _held(scratch, cores, scale, concurrency)]
+
+
+async def _held(scratch: Path, cores: Cores, scale: Scale, concurrency: int) -> list[Figure]:
     # The engine keeps half of its descriptors for upstreams.
     count = min(max(10, round(10_000 * scale.share)), raise_open_files_limit() // 2 - _SPARE_FILES)
     megabytes, rates = [], []
     for _ in range(min(3, scale.rounds)):
         async with serving_pods(10) as pods, running_world(scratch, cores) as world:
-            await world.revision(_NAME, concurrency=100)
+            await world.revision(_NAME, concurrency=concurrency)
             async with world.activator() as process, _waiting(count) as load:
                 await asyncio.sleep(_SETTLE_S)
                 megabytes.append(process.rss_bytes() / 1e6)
@@ -139,8 +143,8 @@ async def held(scratch: Path, cores: Cores, scale: Scale) -> list[Figure]:
                 _no_problems(load)
     slowness = tuple(1e6 / rate for rate in rates)
     return [
-        Figure("held", f"{count} requests held, RSS", "MB", tuple(megabytes), 120.0),
-        Figure("held", "release of one (200 us are 5,000/s)", "us", slowness, 200.0),
+        Figure("held", f"{count} held, CC={concurrency}, RSS", "MB", tuple(megabytes), 120.0),
+        Figure("held", f"release of one, CC={concurrency} (200 us are 5,000/s)", "us", slowness, 200.0),
     ]
 
 
