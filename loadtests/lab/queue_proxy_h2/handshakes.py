@@ -8,21 +8,29 @@ from typing import Final
 from loadtests.lab.queue_proxy.subjects import HOST, TLS_PORT, LabError
 from local_cluster.apiserver.certificates import CertificateAuthority
 
-__all__ = ["certificates", "connect"]
+__all__ = ["authority", "certificates", "connect"]
 
+_AUTHORITY: Final = "ca.crt"
 _TIMEOUT_S: Final = 10.0
 _REQUEST: Final = b"GET /hello HTTP/1.1\r\nHost: lab.default.example.com\r\nConnection: close\r\n\r\n"
 
 
 def certificates(scratch: Path) -> Path:
-    """Return a folder with `tls.crt` and `tls.key`, an elliptic curve's; the same for all rounds."""
+    """Return a folder with `tls.crt` and `tls.key`, an elliptic curve's, and `ca.crt`; the same for all rounds."""
     folder = scratch / "certificates"
     if not folder.exists():
         folder.mkdir()
-        issued = CertificateAuthority.create().issue_server(["data-plane.knative.dev"], [HOST])
+        issuer = CertificateAuthority.create()
+        issued = issuer.issue_server(["data-plane.knative.dev"], [HOST])
+        (folder / _AUTHORITY).write_bytes(issuer.certificate_pem)
         (folder / "tls.crt").write_bytes(issued.certificate_pem)
         (folder / "tls.key").write_bytes(issued.key_pem)
     return folder
+
+
+def authority(scratch: Path) -> bytes:
+    """Return who has issued them, in PEM."""
+    return (certificates(scratch) / _AUTHORITY).read_bytes()
 
 
 def connect(count: int, *, is_resuming: bool) -> int:

@@ -21,6 +21,8 @@ __all__ = ["SCENARIOS"]
 _RIVAL: Final = "nghttpx"
 _SETTLE_S: Final = 0.5
 _CONNECTIONS: Final = 50
+_TLS_S: Final = 1.0
+"""At least: 50 handshakes take a while on a busy machine."""
 _HANDSHAKES_PER_S: Final = 150
 """Of the scale's seconds: few enough for any proxy, so that the figures of all are of the same number."""
 _ROOMY: Final = Setting(concurrency=1000)
@@ -42,7 +44,7 @@ def _loaded(load: Load, *app: str) -> Round:
             meter = Meter(proxy, bench.cores)
             loaded = await load(bench, bench.scale.seconds)
             return {
-                "cpu_us": meter.cpu_us() / loaded.succeeded,
+                "cpu_us": meter.cpu_us() / _some(loaded.succeeded),
                 "rate": loaded.rate,
                 **meter.cores(),
                 "mean_ms": loaded.mean_ms,
@@ -70,10 +72,8 @@ def _echoes(
             first = len(echoes.latencies_s)
             meter = Meter(proxy, bench.cores)
             await asyncio.sleep(bench.scale.seconds)
-            count = messages * (len(echoes.latencies_s) - first)
             _no_problems(echoes)
-            if not count:
-                raise LabError("nothing came through the proxy")
+            count = _some(messages * (len(echoes.latencies_s) - first))
             figures = {figure: meter.cpu_us() / count, "rate": count / meter.elapsed_s} | meter.cores()
             ordered = sorted(latency_s * 1000 for latency_s in echoes.latencies_s[first:])
             return figures | {"p50_ms": quantile(ordered, 0.5), "p99_ms": quantile(ordered, 0.99)}
@@ -106,8 +106,8 @@ async def _tls(bench: Bench, subject: Subject) -> dict[str, float]:
         for name, is_tls in (("plain_cpu_us", False), ("tls_cpu_us", True)):
             await programs.h1load(_CONNECTIONS, bench.scale.warm_s, is_tls=is_tls)
             meter = Meter(proxy, bench.cores)
-            loaded = await programs.h1load(_CONNECTIONS, bench.scale.seconds, is_tls=is_tls)
-            figures |= {name: meter.cpu_us() / loaded.succeeded, "rate": loaded.rate, **meter.cores()}
+            loaded = await programs.h1load(_CONNECTIONS, max(_TLS_S, bench.scale.seconds), is_tls=is_tls)
+            figures |= {name: meter.cpu_us() / _some(loaded.succeeded), "rate": loaded.rate, **meter.cores()}
         return {"tls_ratio": figures["tls_cpu_us"] / figures["plain_cpu_us"], **figures}
 
 
@@ -129,6 +129,12 @@ async def _handshakes(bench: Bench, subject: Subject) -> dict[str, float]:
 
 def _secured(bench: Bench) -> Setting:
     return Setting(concurrency=1000, certificates=handshakes.certificates(bench.scratch))
+
+
+def _some(count: int) -> int:
+    if not count:
+        raise LabError("nothing came through the proxy")
+    return count
 
 
 def _no_problems(load: wire.Echoes) -> None:
