@@ -106,7 +106,10 @@ class App:
             self._put_faces(self._settings())
         except InvalidSettings as error:
             raise ConfigError([f"{CONFIG_MAP}: {error}"]) from error
-        self._reconciler.prime()
+        try:
+            self._reconciler.prime()
+        except InvalidTrust as error:
+            raise ConfigError([str(error)]) from error
         self._own_map.on_change(lambda _old, _new: self._settings_changed())
         self._services.on_change(self._service_changed)
         self._slices.on_change(self._slice_changed)

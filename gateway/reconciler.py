@@ -100,7 +100,8 @@ class IngressReconciler:
     def prime(self) -> None:
         """Translate everything that exists, before the first Envoy is answered: a restart never serves less.
 
-        What was reported ready before is not proved again, so that a restart is not seen in any status.
+        What was reported ready before is not proved again, so that a restart is not seen in any status. Raises
+        `InvalidTrust` when something that was ready could not be served: Envoys then keep what they have.
         """
         now_s = time.monotonic()
         for ingress in sorted(self._ingresses.list(), key=lambda i: (i.metadata.creation_timestamp or "", i.key)):
@@ -110,7 +111,11 @@ class IngressReconciler:
                 except DomainConflict as conflict:
                     self._conflicts[ingress.key] = conflict.args[1]
                     continue
-                except (InvalidIngress, InvalidCertificate, InvalidTrust):
+                except InvalidTrust:
+                    if _is_reported_ready(ingress):
+                        raise
+                    continue
+                except (InvalidIngress, InvalidCertificate):
                     continue  # it is told in its status, once it is reconciled
                 if _is_reported_ready(ingress):
                     self._served[ingress.key] = self._version(ingress)

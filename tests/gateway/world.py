@@ -86,7 +86,11 @@ class World:
         }
         self.gateway = await self._spawn(log, sys.executable, "-m", "gateway", env=environ)
         try:
-            await eventually(lambda: "gateway_started" in log.read_text(), timeout_s=WITHIN_S)
+            process = self.gateway
+            await eventually(
+                lambda: "gateway_started" in log.read_text() or process.returncode is not None, timeout_s=WITHIN_S
+            )
+            assert process.returncode is None, f"ended with {process.returncode}"
         except AssertionError as error:
             raise AssertionError(f"{error}; {log.read_text()}") from None
 

@@ -2,12 +2,17 @@
 
 import asyncio
 import base64
+import contextlib
+import random
+import socket
 import ssl
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from kube.models.core import Pod, Secret
 from kube.models.meta import ObjectMeta
@@ -16,13 +21,30 @@ from loadtests.load import fetch
 from loadtests.scenario import until
 from local_cluster.apiserver.certificates import CertificateAuthority
 from local_cluster.manifests import apply, load
-from tests.system.conftest import System
+from tests.system.conftest import System, running_system, service
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("stack-examples")]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMESPACE = "default"
 DOMAIN = "default.127.0.0.1.sslip.io"
+
+
+def free_ports() -> int:
+    """A port for the plain face with the TLS face's free, too; below those that outgoing connections take."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as plain, socket.socket() as secured:
+            plain.bind(("127.0.0.1", port))
+            secured.bind(("127.0.0.1", port + 363))
+            return port
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
+    """The module's stack, at ports that are known."""
+    async with running_system(tmp_path_factory.mktemp("stack"), "--http-port", str(free_ports())) as running:
+        yield running
 
 
 async def applied(system: System, example: str) -> None:
@@ -227,3 +249,16 @@ async def test_an_image_that_cannot_be_had_says_why(system: System) -> None:
     message = await until(probe, 60, "the Service to fail")
     assert 'Unable to fetch image "registry.example.com/team/private:1": no command for image' in message
     assert (await answer(system, f"private.{DOMAIN}"))[0] == 404
+
+
+async def test_a_program_that_ends_says_how_and_what_it_said(system: System) -> None:
+    command = ["sh", "-c", "echo cannot open the database >&2; exit 5"]
+    await apply(system.client, system.kinds, service("broken", command=command), NAMESPACE)
+
+    async def probe() -> str | None:
+        found = await system.client.get(Service, "broken", NAMESPACE)
+        failed = (c for c in found.status.conditions if c.type == "ConfigurationsReady" and c.status == "False")
+        return next((c.message for c in failed), None)
+
+    message = await until(probe, 60, "the Service to fail")
+    assert "Container failed with: cannot open the database" in message

@@ -79,6 +79,15 @@ async def test_41_backends_speak_tls_1_3_and_are_of_the_data_plane(tmp_path: Pat
         await world.until_ready("rotated")
         assert await world.get("pods.com") == (200, "pods")
 
+        # Without any authority a restart would serve less than before: it does not start, and Envoy goes on.
+        await world.kill_gateway()
+        await world.client.delete(Secret, "routing-serving-certs", SYSTEM)
+        await world.client.delete(ConfigMap, "bundle", SYSTEM)
+        with pytest.raises(AssertionError, match="system-internal-tls needs an authority"):
+            await world.start_gateway()
+        assert await world.get("pods.com") == (200, "pods")
+        await world.client.create(bundle)
+        await world.start_gateway()
         await world.client.patch(ConfigMap, "config-network", SYSTEM, {"data": {"system-internal-tls": "disabled"}})
         await world.until_answered("plain.com", "plain")
 
