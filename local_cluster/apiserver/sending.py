@@ -11,7 +11,7 @@ from local_cluster.apiserver.watching import OpenWatch
 
 __all__ = ["chunks", "complete", "refusal", "send_stream"]
 
-WRITE_BUFFER_BYTES = 64 << 10
+WRITE_BUFFER_BYTES = 32 << 10
 """What may wait in the server for the client of a watch to read, beside its queue."""
 
 
