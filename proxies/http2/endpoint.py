@@ -51,6 +51,25 @@ class Owner(Protocol):
         """A `ping` of ours came back."""
 
 
+class _Nobody:
+    """The owner of a connection that is lost."""
+
+    def output_ready(self) -> None:
+        """There is nowhere to write to."""
+
+    def settings_received(self) -> None:
+        """Never called."""
+
+    def peer_goes_away(self, code: int, text: str) -> None:
+        """Never called."""
+
+    def ping_acknowledged(self, payload: bytes) -> None:
+        """Never called."""
+
+
+_NOBODY: Final = _Nobody()
+
+
 class Endpoint:
     """The sending half of `connection.Connection`, and the state that both halves share."""
 
@@ -152,6 +171,7 @@ class Endpoint:
         if not self.is_over:
             self._end(NO_ERROR, text)
         self._out.clear()
+        self._owner = _NOBODY  # which has us: neither should have to wait for the garbage collector
 
     # What the streams call.
 

@@ -76,6 +76,10 @@ class ServerConnection(Connection):
             self._accepted_max = self._last_id
             self.write(go_away_frame(self._last_id, NO_ERROR))
 
+    def connection_lost(self, text: str) -> None:
+        super().connection_lost(text)
+        self._make_stream = Stream  # the owner's own would keep it
+
     @property
     def is_drained(self) -> bool:
         """The last stream has ended behind the second step of a drain: close."""

@@ -74,6 +74,25 @@ class Turn:
 _turns: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Turn]] = WeakKeyDictionary()
 
 
+class _Lost(asyncio.Transport):
+    """The transport of a connection that is lost."""
+
+    def is_closing(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """It is."""
+
+    def abort(self) -> None:
+        """It is."""
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+_LOST: Final = _Lost()
+
+
 class CoreProtocol(asyncio.Protocol):
     """What connections from clients and to apps have in common. A subclass sets `core` first of all."""
 
@@ -101,6 +120,7 @@ class CoreProtocol(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.core.connection_lost("the connection is lost" if error is None else str(error))
+        self._transport = _LOST  # with TLS the old one keeps some 50 KiB
 
     def pause_writing(self) -> None:
         self.core.pause_writing()

@@ -1,8 +1,10 @@
 """The ends of connections and dials of HTTP/2: nothing is lost that was under way, and nobody does work for nothing."""
 
 import asyncio
+import gc
 import socket
 import time
+import weakref
 
 from proxies.exchange import Exchange, Outcome
 from proxies.http2 import frames
@@ -189,3 +191,19 @@ async def test_those_that_wait_behind_others_of_their_connection_are_not_sent_wh
         app.send(frame(frames.PING, 0, 0, b"12345678"))
         await app.next("Ping")
         assert not [each for each in app.frames if type(each).__name__ == "HeadersFrame"]
+
+
+async def test_a_connection_that_is_lost_leaves_no_garbage_behind() -> None:
+    async with running_bench() as bench:
+        client, app = await bench.pair()
+        kept = [weakref.ref(each) for each in (*bench.server._connections, *bench.pool.connections)]
+        assert len(kept) == 2
+        gc.collect()
+        gc.disable()
+        try:
+            app.close()
+            client.close()
+            await eventually(lambda: not bench.server._connections and not bench.pool.connections)
+            await eventually(lambda: [each() for each in kept] == [None, None])
+        finally:
+            gc.enable()
