@@ -21,12 +21,13 @@ from activator.throttler import Passed, Snapshot, Throttler
 from activator.waiting_page import WAITING_PAGE, wants_page
 from kube.models.serving import Revision
 from proxies import headers
+from proxies.dialling import Security
 from proxies.exchange import Exchange
 from proxies.headers import HeadEdits, HostRule
 from proxies.logs import Logger
 from proxies.messages import Answer
 from proxies.timeouts import TimeoutLimits
-from proxies.upstream import Endpoint, Pool, Security
+from proxies.upstream import Endpoint, Pool
 
 if TYPE_CHECKING:
     from activator.traces import Traces

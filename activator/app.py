@@ -30,11 +30,12 @@ from kube.informer import Informer
 from kube.log_level import LogLevel
 from kube.models.core import ConfigMap
 from kube.resolve import Resolver
+from proxies.dialling import DIAL_ATTEMPTS
 from proxies.environment import ConfigError
 from proxies.logs import Logger
 from proxies.messages import Answer
 from proxies.server import Server
-from proxies.upstream import DIAL_ATTEMPTS, Pool
+from proxies.upstream import Pool
 from proxies.wire.stat import Stat, StatMessage
 
 __all__ = ["App"]

@@ -1,19 +1,19 @@
 """Connections towards the peers that requests are forwarded to: a bounded keep-alive pool for each.
 
 A service makes one `Pool`, asks it for an `Endpoint` per peer address, keeps that, and names it in `Exchange.forward`.
-An endpoint gives an exchange its most recently used idle connection, or dials one.
-
-Dialling follows the original (spec queue-proxy.md 8): a first attempt of 50 ms, then longer ones after a short random
-pause, about 20 s in all; what is refused fails at once.
+An endpoint gives an exchange its most recently used idle connection, or dials one (`dialling`). No more than 64 are
+dialled at once; exchanges beyond wait their turn, lest a burst of thousands have none of them done in time.
 """
 
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
+from collections import deque
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Final, cast
 
 from proxies.bodies import BodyReader, ChunkedBody, LengthBody, UntilCloseBody
+from proxies.dialling import DIAL_ATTEMPTS, Dialler, Security, Unreachable, reason_of
 from proxies.exchange import Ending, Exchange
 from proxies.heads import response_head
 from proxies.http1 import HEAD_BYTES_MAX, HttpError, ResponseError
@@ -21,18 +21,13 @@ from proxies.messages import ResponseHead
 from proxies.reframing import chunked
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
-
     from proxies.upstream_http2 import Http2Upstream, Multiplexer
 
-__all__ = ["DIAL_ATTEMPTS", "Endpoint", "Pool", "Security", "Unreachable", "keep_alive"]
+__all__ = ["Endpoint", "Pool", "keep_alive"]
 
 _IDLE_S: Final = 90.0
-DIAL_ATTEMPTS: Final = 16
-_DIAL_TIMEOUT_S: Final = 0.05
-_DIAL_FACTOR: Final = 1.4
-_DIAL_PAUSE_S: Final = (0.03, 0.06)
-_HANDSHAKE_S: Final = 10.0
+_DIALS_MAX: Final = 64
+"""Connections that are dialled to one peer at once: each begins with 50 ms, and starting one takes some 60 us."""
 _KEEPALIVE_S: Final = 5
 _WRITE_HIGH_BYTES: Final = 4096
 """As in `downstream`: with what the loop reads at a time, at most 256 KiB wait for a slow peer."""
@@ -75,7 +70,7 @@ class Pool:
         self.is_watching_idle = False
         self._sweep: asyncio.TimerHandle | None = None
 
-    def endpoint(self, host: str, port: int, *, version: int = 0, security: "Security | None" = None) -> "Endpoint":
+    def endpoint(self, host: str, port: int, *, version: int = 0, security: Security | None = None) -> "Endpoint":
         """Return a new endpoint. `host` is an address, never a name, or the path of a unix socket (then no port).
 
         `version`: 1 or 2, the one that the peer speaks; 0: whichever the request has. `security`: of its TLS; None: in
@@ -125,39 +120,31 @@ class Pool:
             self.watch_idle()
 
 
-class Unreachable(Exception):
-    """A peer could not be connected to; the text says how."""
-
-
-class Security(Protocol):
-    """How a peer is spoken to over TLS."""
-
-    server_name: str
-    """Who the peer has to be, and is asked for."""
-
-    @property
-    def context(self) -> "SSLContext":
-        """For a connection that is opened now."""
-
-    def refusal(self, certificate: Mapping[str, Any]) -> str:
-        """Return what is wrong with a certificate that is trusted (`SSLSocket.getpeercert`); empty: nothing."""
-
-
-P = TypeVar("P", bound=asyncio.BaseProtocol)
-
-
 class Endpoint:
     """One peer address and its idle connections. Made by `Pool.endpoint`; keep it as long as the peer is wanted."""
 
-    __slots__ = ("_http2", "_idle", "_is_closed", "address", "host", "pool", "port", "security", "version")
+    __slots__ = (
+        "_dials",
+        "_http2",
+        "_idle",
+        "_is_closed",
+        "_version",
+        "_waiting",
+        "address",
+        "dialler",
+        "is_secure",
+        "pool",
+    )
 
-    def __init__(self, pool: Pool, host: str, port: int, version: int, security: "Security | None") -> None:
-        self.host = host
-        self.port = port
-        self.version = version
-        self.security = security
-        self.address = host if host.startswith("/") else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    def __init__(self, pool: Pool, host: str, port: int, version: int, security: Security | None) -> None:
+        self.dialler = Dialler(pool.loop, host, port, attempts=pool.dial_attempts, security=security)
+        self.address = self.dialler.address
+        self.is_secure = security is not None
         self.pool = pool
+        self._version = version
+        self._dials = 0
+        self._waiting: deque[Exchange] = deque()
+        """For a place among those that are dialled for."""
         self._idle: list[UpstreamConnection] = []
         self._http2: Multiplexer | None = None
         self._is_closed = False
@@ -178,7 +165,7 @@ class Endpoint:
         `fresh`: over a new connection only; those that were idle together are closed together by their peer.
         """
         request = exchange.request
-        if (self.version or request.major) == 2 and not request.upgrade:
+        if (self._version or request.major) == 2 and not request.upgrade:
             self._multiplexer().carry(exchange)
             return
         idle = self._idle
@@ -188,7 +175,11 @@ class Endpoint:
             if not connection.is_closing:
                 connection.start(exchange)
                 return
-        self.pool.spawn(self._dial(exchange))
+        if self._dials == _DIALS_MAX:
+            self._waiting.append(exchange)
+            return
+        self._dials += 1
+        self.pool.spawn(self._dial_for(exchange))
 
     # What connections call.
 
@@ -219,64 +210,6 @@ class Endpoint:
         expired = self._take_idle(count)
         return [*expired] if self._http2 is None else [*expired, *self._http2.expire(oldest_s)]
 
-    async def connect(self, make: Callable[[], P], is_wanted: Callable[[], bool]) -> P | None:
-        """Return the protocol that `make` makes, connected; None when it is not wanted any more.
-
-        Raises `Unreachable`.
-        """
-        loop = self.pool.loop
-        started_s = loop.time()
-        timeout_s = base_s = _DIAL_TIMEOUT_S
-        attempts = 0
-        while is_wanted():
-            attempts += 1
-            try:
-                if self.security is None:
-                    return await asyncio.wait_for(self._connect(make), timeout_s)
-                sock = await asyncio.wait_for(self._connect_socket(), timeout_s)
-                return await self._secure(make, sock, self.security)
-            except TimeoutError:
-                if attempts == self.pool.dial_attempts:
-                    text = f"timed out dialing {self.address} after {loop.time() - started_s:.2f}s"
-                    raise Unreachable(text) from None
-                import random  # only here: most processes never need it, and it takes a millisecond to load
-
-                await asyncio.sleep(random.uniform(*_DIAL_PAUSE_S))
-                timeout_s = base_s * random.uniform(1.0, 1.1)
-                base_s *= _DIAL_FACTOR
-            except OSError as error:
-                raise Unreachable(f"dial tcp {self.address}: connect: {_reason(error)}") from error
-        return None
-
-    async def _connect_socket(self) -> socket.socket:
-        sock = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            sock.setblocking(False)
-            await self.pool.loop.sock_connect(sock, (self.host, self.port))
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
-    async def _secure(self, make: Callable[[], P], sock: socket.socket, security: Security) -> P:
-        """Shake hands. Not within the short time for an attempt to connect: the peer is there, and it is work."""
-        try:
-            transport, protocol = await self.pool.loop.create_connection(
-                make,
-                sock=sock,
-                ssl=security.context,
-                server_hostname=security.server_name,
-                ssl_handshake_timeout=_HANDSHAKE_S,
-            )
-        except BaseException:
-            sock.close()
-            raise
-        refusal = security.refusal(transport.get_extra_info("peercert"))
-        if refusal:
-            transport.abort()
-            raise Unreachable(f"tls {self.address}: {refusal}")
-        return protocol
-
     # Inside.
 
     def _take_idle(self, count: int) -> list["UpstreamConnection"]:
@@ -292,12 +225,37 @@ class Endpoint:
             self._http2 = Multiplexer(self)
         return self._http2
 
+    async def _dial_for(self, exchange: Exchange) -> None:
+        """Have `exchange` carried, and then one after the other of those that wait."""
+        try:
+            await self._dial(exchange)
+            while self._waiting:
+                waiting = self._waiting.popleft()
+                if waiting.is_over:
+                    continue
+                connection = self._idle.pop() if self._idle and not waiting.failures else None
+                if connection is None:
+                    await self._dial(waiting)
+                    continue
+                self.pool.idle_count -= 1
+                if connection.is_closing:
+                    self._waiting.appendleft(waiting)
+                else:
+                    connection.start(waiting)
+        finally:
+            self._dials -= 1
+
     async def _dial(self, exchange: Exchange) -> None:
         """Connect and let the connection carry `exchange`, or keep it for another one if this has ended meanwhile."""
         try:
-            connection = await self.connect(lambda: UpstreamConnection(self, self.pool), lambda: not exchange.is_over)
+            connection = await self.dialler.connect(
+                lambda: UpstreamConnection(self, self.pool), lambda: not exchange.is_over
+            )
         except Unreachable as error:
-            exchange.unreachable(str(error))
+            # Those that wait would learn the same, one round after the other.
+            waiting, self._waiting = self._waiting, deque()
+            for each in (exchange, *waiting):
+                each.unreachable(str(error))
             return
         if connection is None:
             return
@@ -308,14 +266,6 @@ class Endpoint:
             connection.start(exchange)
         elif not self.release(connection):
             connection.close()
-
-    async def _connect(self, make: Callable[[], P]) -> P:
-        loop = self.pool.loop
-        if self.host.startswith("/"):
-            _, connection = await loop.create_unix_connection(make, self.host)
-        else:
-            _, connection = await loop.create_connection(make, self.host, self.port)
-        return connection
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -498,7 +448,7 @@ class UpstreamConnection(asyncio.Protocol):
         if isinstance(self._body, UntilCloseBody) and error is None:
             exchange.response_data(b"", True)
             return
-        what = _reason(error) if isinstance(error, OSError) else "EOF"
+        what = reason_of(error) if isinstance(error, OSError) else "EOF"
         is_stale = self.is_reused and not self._has_bytes
         exchange.upstream_lost(f"read tcp {self._endpoint.address}: {what}", is_stale=is_stale)
 
@@ -642,10 +592,3 @@ def keep_alive(transport: asyncio.Transport) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_S)
-
-
-def _reason(error: OSError) -> str:
-    """Return Go's words for an error; OpenSSL's have numbers of their own, and say more by themselves."""
-    if hasattr(error, "library"):
-        return getattr(error, "verify_message", "") or str(error)
-    return os.strerror(error.errno).lower() if error.errno else str(error)

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import deque
 
+from proxies.dialling import Unreachable
 from proxies.exchange import Ending, Exchange
 from proxies.fields import Field
 from proxies.http2.client import ClientConnection
@@ -18,7 +19,7 @@ from proxies.http2.stream import Stream
 from proxies.http2.transport import CoreProtocol
 from proxies.messages import ResponseHead
 from proxies.reframing import Unchunker, chunked, chunked_head
-from proxies.upstream import Endpoint, Unreachable, keep_alive
+from proxies.upstream import Endpoint, keep_alive
 
 __all__ = ["Http2Upstream", "Multiplexer"]
 
@@ -73,7 +74,9 @@ class Multiplexer:
 
     async def _dialled(self) -> None:
         try:
-            connection = await self._endpoint.connect(lambda: Http2Upstream(self._endpoint, self), self._is_wanted)
+            connection = await self._endpoint.dialler.connect(
+                lambda: Http2Upstream(self._endpoint, self), self._is_wanted
+            )
         except Unreachable as error:
             self._is_dialling = False
             self._give_up(str(error))
@@ -208,7 +211,7 @@ class _UpstreamStream(Stream):
         self.is_bodiless = request.method == b"HEAD"
         if request.major == 1 and request.is_chunked:
             self._unchunker = Unchunker()
-        scheme = b"http" if connection.endpoint.security is None else b"https"
+        scheme = b"https" if connection.endpoint.is_secure else b"http"
         block = request_block(edits.apply(request, exchange.peer), scheme)
         data = exchange.take_body()
         is_done = exchange.request_done

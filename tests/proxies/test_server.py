@@ -522,3 +522,31 @@ async def test_a_websocket_that_outlives_the_drain_is_told(upgrade: str, sent: b
         await proxy.server.stop(tunnel_grace_s=0.0)
         assert received == sent
         assert await client.eof() == farewell
+
+
+async def test_a_burst_of_thousands_of_requests_is_dialled_for_in_turns() -> None:
+    async with running_app() as app, running_proxy(app.port) as proxy:
+        held: list[Exchange] = []
+        proxy.policy.decide = held.append
+        clients = [await proxy.open() for _ in range(1500)]
+        for client in clients:
+            await client.request()
+        await eventually(lambda: len(held) == 1500)
+        for exchange in held:
+            proxy.policy.forward(exchange)  # all in one turn of the loop
+        clients.pop().close()  # one that leaves while it waits
+        for client in clients:
+            assert (await client.response()).status == 200
+        # Who waits takes a connection that has become free meanwhile.
+        assert len({call.connection for call in app.calls}) < 1000
+
+
+async def test_those_who_wait_to_be_dialled_for_learn_that_nobody_is_there() -> None:
+    async with running_proxy(1) as proxy:
+        clients = [await proxy.open() for _ in range(200)]
+        for client in clients:
+            await client.request()
+        for client in clients:
+            response = await client.response()
+            assert response.status == 502
+            assert b"connection refused" in response.body
