@@ -142,3 +142,16 @@ async def test_websockets_go_through_tls(tmp_path: Path) -> None:
                 async with asyncio.timeout(5):
                     await client.close()
             assert client.close_code == 1000
+
+
+async def test_openssl_trusts_the_certificate_and_resumes_its_session(tmp_path: Path) -> None:
+    async with running_app() as app, secured(app.port, tmp_path) as there:
+        where = ("-connect", f"{there.proxy.host}:{TLS_PORT}", "-servername", NAME, "-CAfile", there.authority)
+        request = b"GET /hello HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+        for kind, flag in (("New", "-sess_out"), ("Reused", "-sess_in")):
+            flags = ("-tls1_3", "-verify_return_error", "-ign_eof", flag, tmp_path / "session")
+            done = await run("openssl", "s_client", *where, *flags, stdin=request)
+            assert done.code == 0, done.err
+            assert f"\n{kind}, TLSv1.3, " in done.out
+            assert "HTTP/1.1 200 " in done.out
+        assert [call.target for call in app.calls] == ["/hello"] * 2
