@@ -55,9 +55,16 @@ class Line:
 
 
 @asynccontextmanager
-async def connected(host: str = HOST, port: int = PORT) -> AsyncIterator[Line]:
-    """A connection of its own; what still runs on it at the end is cancelled."""
-    channel = grpc.aio.insecure_channel(f"{host}:{port}", options=_OPTIONS)
+async def connected(host: str = HOST, port: int = PORT, *, authority: bytes = b"") -> AsyncIterator[Line]:
+    """A connection of its own; what still runs on it at the end is cancelled.
+
+    `authority`: whom to trust, in PEM, where TLS is spoken.
+    """
+    if authority:
+        credentials = grpc.ssl_channel_credentials(authority)
+        channel = grpc.aio.secure_channel(f"{host}:{port}", credentials, options=_OPTIONS)
+    else:
+        channel = grpc.aio.insecure_channel(f"{host}:{port}", options=_OPTIONS)
     try:
         yield Line(channel)
     finally:

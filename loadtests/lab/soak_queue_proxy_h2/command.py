@@ -17,7 +17,8 @@ from typing import Any, Final
 import uvloop
 
 from loadtests.lab.queue_proxy.machine import Cores, Process, describe, raise_open_files_limit, stoppable
-from loadtests.lab.queue_proxy.subjects import HOST, LabError, Setting, queue_proxy, running
+from loadtests.lab.queue_proxy.subjects import HOST, TLS_PORT, LabError, Setting, queue_proxy, running
+from loadtests.lab.queue_proxy_h2 import handshakes
 from loadtests.lab.soak_queue_proxy.tally import FLAT_MB, Sample, Tally, growth_mb, is_flat
 from loadtests.lab.soak_queue_proxy_h2.callers import KINDS, World, call_until, connected
 from loadtests.lab.soak_queue_proxy_h2.restarts import RestartedApp, restart_until
@@ -25,7 +26,8 @@ from proxies.wire.stat import decode_stat
 
 __all__ = ["main"]
 
-_LINES: Final = 4
+_LINES: Final = 3
+"""In plaintext; one more is in TLS."""
 _LINE_S: Final = 10.0
 _WARM_S: Final = 60.0
 _EMPTY_S: Final = 15.0
@@ -71,11 +73,14 @@ async def _soak(duration_s: float, seed: int, cores: Cores, scratch: Path) -> di
     tally, chance, app = Tally(), random.Random(seed), RestartedApp()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(app.running())
-        setting = Setting(concurrency=1000)
+        setting = Setting(concurrency=1000, certificates=handshakes.certificates(scratch))
         proxy = await stack.enter_async_context(running(queue_proxy(), cores, scratch, app.port, setting))
         sockets = proxy.sockets()
         async with AsyncExitStack() as lines:
-            world = World([await lines.enter_async_context(connected()) for _ in range(_LINES)], app, tally, chance)
+            opened = [await lines.enter_async_context(connected()) for _ in range(_LINES)]
+            secured = connected(port=TLS_PORT, authority=handshakes.authority(scratch))
+            opened.append(await lines.enter_async_context(secured))
+            world = World(opened, app, tally, chance)
             is_over = asyncio.Event()
             async with asyncio.TaskGroup() as tasks:
                 restarting = tasks.create_task(restart_until(app, chance, is_over))
