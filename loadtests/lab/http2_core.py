@@ -113,6 +113,9 @@ class _Owner:
     def output_ready(self) -> None:
         """Taken at the end of the turn."""
 
+    def write_through(self) -> None:
+        """Taken at the end of the turn, too."""
+
     def settings_received(self) -> None:
         """Nothing depends on them."""
 

@@ -41,6 +41,9 @@ class Owner(Protocol):
     def output_ready(self) -> None:
         """There is something to write where there was nothing: take it before the turn of the loop ends."""
 
+    def write_through(self) -> None:
+        """There is so much to write that it should be taken at once."""
+
     def settings_received(self) -> None:
         """The peer's settings are known, or changed: `streams_max` may have."""
 
@@ -55,6 +58,9 @@ class _Nobody:
     """The owner of a connection that is lost."""
 
     def output_ready(self) -> None:
+        """There is nowhere to write to."""
+
+    def write_through(self) -> None:
         """There is nowhere to write to."""
 
     def settings_received(self) -> None:
@@ -181,6 +187,10 @@ class Endpoint:
         if not out:
             self._owner.output_ready()
         out.append(data)
+
+    def write_through(self) -> None:
+        """Have written at once what was put out."""
+        self._owner.write_through()
 
     def begin_block(self, block: bytes) -> bytes:
         """Return a block as it has to be sent: the first one may have to say that we use no dynamic table."""

@@ -41,6 +41,10 @@ WINDOW_BYTES: Final = 128 * 1024
 WINDOW_LOW_BYTES: Final = 48 * 1024
 """Below it the window is opened again."""
 
+_GATHERED_BYTES_MAX: Final = 64 * 1024
+"""Larger pieces are not gathered with others: the loop reads several of them in one turn, 8 MB in all, and the
+transport has to be able to say that it has enough."""
+
 ANY_LENGTH: Final = -1
 NO_HEAD: Final = -2
 """Instead of the body's length."""
@@ -199,6 +203,11 @@ class Stream:
         return bool(self.state & LOCAL_DONE)
 
     @property
+    def is_full(self) -> bool:
+        """What was sent waits for room."""
+        return self._is_full
+
+    @property
     def waiting_bytes(self) -> int:
         """Bytes of the body that wait for room."""
         return sum(map(len, self._waiting or ())) - self._offset
@@ -271,6 +280,8 @@ class Stream:
             waiting.append(data)
         self._waits_for_end = is_done
         self.flush()
+        if len(data) > _GATHERED_BYTES_MAX and not self.connection.is_write_paused:
+            self.connection.write_through()
         if self._waiting is not None and not self._is_full:
             self._is_full = True
             self.filled()

@@ -124,15 +124,25 @@ class CoreProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.core.pause_writing()
+        # Not only when there is more to send: that would be as much again as the transport has already.
+        for stream in list(self.core.streams.values()):
+            stream.filled()
 
     def resume_writing(self) -> None:
         self.core.resume_writing()
+        for stream in list(self.core.streams.values()):
+            if not stream.is_full:
+                stream.drained()
 
     # What the core calls (`endpoint.Owner`).
 
     def output_ready(self) -> None:
         """Write before the turn ends."""
         self._turn.add(self)
+
+    def write_through(self) -> None:
+        """Write now."""
+        self.flush()
 
     def settings_received(self) -> None:
         """Nothing waits for them."""

@@ -13,16 +13,17 @@ import pytest
 
 from proxies.http2 import frames
 from proxies.http2.errors import CANCEL, COMPRESSION_ERROR, ENHANCE_YOUR_CALM
-from proxies.http2.frames import frame, reset_frame, settings_frame
+from proxies.http2.frames import frame, reset_frame, settings_frame, window_update_frame
 from proxies.http2.hpack import EMPTY_TABLE, encode
-from tests.faults.support import MIB, PATIENCE_S, Peer, Vitals, fence, run_watched
+from tests.faults.support import EXCHANGE_BYTES_MAX, MIB, PATIENCE_S, Peer, Vitals, fence, run_watched
 from tests.proxies.http2.wire import headers, read_frames, request_block
 from tests.support import http2
 from tests.support.http import Call, running_app
 from tests.support.processes import eventually
 from tests.support.queue_proxy import QueueProxy, running_queue_proxy
 
-HELLO = frames.PREFACE + settings_frame({}) + frame(frames.SETTINGS, frames.ACK, 0)
+ACKNOWLEDGED = frame(frames.SETTINGS, frames.ACK, 0)
+HELLO = frames.PREFACE + settings_frame({}) + ACKNOWLEDGED
 QUICK = b"GET /quick HTTP/1.1\r\nHost: h\r\n\r\n"
 BURST = 100
 TCP_CLOSED = 7
@@ -33,6 +34,8 @@ async def quick_or_held(call: Call) -> None:
         await call.respond(200, b"quick")
     elif call.target == "/large":
         await call.respond(200, bytes(MIB))
+    elif call.target == "/huge":
+        await call.respond(200, bytes(16 * MIB))
     else:
         await asyncio.Event().wait()
 
@@ -166,6 +169,27 @@ async def test_clients_that_open_no_window_cost_what_a_stream_may_keep_until_the
             client.request(51, path="/quick")
             assert (await client.fields(51))[0][":status"] == "200"
             client.close()
+    assert watch.slowest_s < PATIENCE_S
+
+
+async def test_clients_that_open_every_window_and_read_nothing_cost_what_an_exchange_may_keep() -> None:
+    count = 8
+    wide = frames.PREFACE + settings_frame({4: 1 << 30}) + window_update_frame(0, 1 << 30) + ACKNOWLEDGED
+    async with (
+        running_app(quick_or_held) as app,
+        running_queue_proxy(app.port, KNUV_USER_PROTOCOL="http1") as proxy,
+        run_watched(proxy, QUICK) as watch,
+    ):
+        vitals = Vitals(proxy.process.pid)
+        await fence(proxy)
+        before_bytes = vitals.rss_bytes()
+        asked = wide + headers(1, EMPTY_TABLE + request_block(path=b"/huge"))
+        peers = [await Peer.open(proxy, asked, receive_bytes=4096) for _ in range(count)]
+        for _ in range(100):  # far longer than the app needs to fill all buffers
+            await fence(proxy)
+        assert vitals.rss_bytes() - before_bytes < count * EXCHANGE_BYTES_MAX + MIB
+        for peer in peers:
+            peer.close()
     assert watch.slowest_s < PATIENCE_S
 
 

@@ -56,6 +56,9 @@ class RecordingOwner:
     def output_ready(self) -> None:
         self.is_ready = True
 
+    def write_through(self) -> None:
+        self.is_ready = True
+
     def settings_received(self) -> None:
         self.events.append(("settings",))
 
