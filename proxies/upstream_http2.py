@@ -27,7 +27,7 @@ __all__ = ["Http2Upstream", "Multiplexer"]
 class Multiplexer:
     """The HTTP/2 connections of one endpoint."""
 
-    __slots__ = ("_connections", "_endpoint", "_is_closed", "_is_dialling", "_waiting")
+    __slots__ = ("_connections", "_endpoint", "_is_closed", "_is_dialling", "_waiting", "streams_max")
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -35,6 +35,8 @@ class Multiplexer:
         self._waiting: deque[Exchange] = deque()
         self._is_dialling = False
         self._is_closed = False
+        self.streams_max = 0
+        """Streams that the peer said last it takes on a connection; 0: it did not say yet."""
 
     def carry(self, exchange: Exchange) -> None:
         """Send the exchange's request on a connection that has room, or on the next one that is dialled."""
@@ -90,6 +92,8 @@ class Multiplexer:
             return
         if not self._is_closed:
             self._connections.append(connection)
+        # Its settings are still to come, and may be less than what is taken for granted: the rest would be refused.
+        connection.core.streams_max = min(connection.core.streams_max, self.streams_max or connection.core.streams_max)
         waiting = self._waiting
         while waiting and connection.core.can_open:
             exchange = waiting.popleft()
@@ -173,6 +177,10 @@ class Http2Upstream(CoreProtocol):
         self.endpoint.pool.connections.discard(self)
         self._multiplexer.lost(self)
         super().connection_lost(error)
+
+    def settings_received(self) -> None:
+        """What it says of streams holds for the next connection, too."""
+        self._multiplexer.streams_max = self.core.streams_max
 
     def peer_goes_away(self, code: int, text: str) -> None:
         """It carries what it has, and nothing more."""

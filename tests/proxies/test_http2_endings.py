@@ -2,18 +2,22 @@
 
 import asyncio
 import gc
+import itertools
 import socket
 import time
 import weakref
 
+import pytest
+
 from proxies.exchange import Exchange, Outcome
 from proxies.http2 import frames
+from proxies.http2.errors import REFUSED_STREAM
 from proxies.http2.frames import frame, settings_frame, window_update_frame
 from proxies.messages import Answer
 from proxies.timeouts import TimeoutLimits
 from tests.proxies.test_http2_exchanges import OK, running_bench
 from tests.proxies.test_server import EDITS
-from tests.support.http2 import Peer
+from tests.support.http2 import App, Peer
 from tests.support.processes import eventually
 
 
@@ -207,3 +211,48 @@ async def test_a_connection_that_is_lost_leaves_no_garbage_behind() -> None:
             await eventually(lambda: [each() for each in kept] == [None, None])
         finally:
             gc.enable()
+
+
+async def test_a_burst_for_an_app_that_takes_few_streams_is_shared_out_and_not_refused_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few, count = 5, 40
+
+    async def serve(self: App, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = Peer(reader, writer)
+        self.connections.append(peer)
+        await reader.readexactly(len(frames.PREFACE))
+        first = b""
+        while len(first) < 100:  # its settings, and a request
+            first += await reader.read(65536)
+        peer.send(settings_frame(self.settings))  # as far away: the requests were sent before this comes
+        peer.start(first)
+        self._accepted.put_nowait(peer)
+
+    monkeypatch.setattr(App, "serve", serve)
+    async with running_bench({3: few}) as bench:
+        client = await bench.client()
+        taken: list[tuple[Peer, int]] = []
+
+        async def take(app: Peer) -> None:
+            for number in itertools.count():
+                _, _, stream_id = await app.fields()
+                if number < few:
+                    taken.append((app, stream_id))
+                else:
+                    app.reset(stream_id, REFUSED_STREAM)
+
+        async def take_all() -> None:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    group.create_task(take(await bench.app.accepted()))
+
+        for stream_id in range(1, 2 * count, 2):
+            client.request(stream_id, method="POST")
+        taking = asyncio.ensure_future(take_all())
+        await eventually(lambda: len(taken) == count)
+        taking.cancel()
+        for app, stream_id in taken:
+            app.head(stream_id, OK, done=True)
+        for stream_id in range(1, 2 * count, 2):
+            assert await client.response(stream_id) == (200, b"")
