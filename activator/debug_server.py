@@ -5,11 +5,11 @@ at this address cannot read along.
 """
 
 import asyncio
-import ipaddress
 import json
 from collections.abc import Callable
 from typing import Any, Final
 
+from kube.loopback import is_loopback_host
 from proxies.exchange import Exchange
 from proxies.messages import Answer, RequestHead
 from proxies.server import Server
@@ -46,7 +46,7 @@ class _StatePolicy:
     def admit(self, exchange: Exchange) -> None:
         """`GET` of the one page."""
         request: RequestHead = exchange.request
-        if not _is_loopback(request.host.decode("latin-1")):
+        if not is_loopback_host(request.host.decode("latin-1")):
             exchange.answer(_FOREIGN)
         elif request.method != b"GET" or request.target.partition(b"?")[0] != _PATH:
             exchange.answer(_NOT_FOUND)
@@ -58,14 +58,3 @@ class _StatePolicy:
 
     def ended(self, exchange: Exchange) -> None:
         """Nothing was taken."""
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether a `Host` (name or address, perhaps a port) can only mean this machine."""
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    if name.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

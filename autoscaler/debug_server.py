@@ -9,12 +9,12 @@ address cannot read along.
 """
 
 import asyncio
-import ipaddress
 import json
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from autoscaler.multiscaler import RevisionKey
+from kube.loopback import is_loopback_host
 
 __all__ = ["DebugServer"]
 
@@ -78,7 +78,7 @@ class DebugServer:
         """Status and content."""
         request_line, *lines = head.split("\r\n")
         host = next((line[5:].strip() for line in lines if line[:5].lower() == "host:"), "")
-        if not _is_loopback(host):
+        if not is_loopback_host(host):
             return "403 Forbidden", {"error": f"expected a loopback address in Host, got {host!r}"}
         method, _, rest = request_line.partition(" ")
         path = rest.partition(" ")[0].partition("?")[0]
@@ -94,14 +94,3 @@ class DebugServer:
             problem = f"no revision {namespace}/{name} is decided here; another replica may own it"
             return "404 Not Found", {"error": problem}
         return "200 OK", decisions
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether a `Host` (name or address, perhaps a port) can only mean this machine."""
-    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    if name.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -79,7 +79,10 @@ class TlsListener:
                 sock, _address = self._sock.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError:
+            except OSError as error:
+                # At most once a second; the limit of connections keeps it from happening at all.
+                text = f"cannot accept on {self._sock.getsockname()}, tried again in {_RETRY_S:g} s"
+                self._loop.call_exception_handler({"message": text, "exception": error})
                 self.pause()
                 self._retry = self._loop.call_later(_RETRY_S, self.start)
                 return
