@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SERVICES = ("queue_proxy", "activator", "autoscaler", "controller", "gateway", "broker")
+SERVICES = ("queue_proxy", "activator", "autoscaler", "controller", "gateway", "broker", "sources")
 ALLOWED = {
     "proxies": set(),
     "queue_proxy": {"proxies"},
     "kube": {"proxies"},
+    "eventing": {"kube", "proxies"},
     **{service: {"kube", "proxies"} for service in SERVICES if service != "queue_proxy"},
-    "local_cluster": {"kube", "proxies", *SERVICES},
-    "loadtests": {"kube", "proxies", "local_cluster", *SERVICES},
+    **{service: {"eventing", "kube", "proxies"} for service in ("broker", "controller", "sources")},
+    "local_cluster": {"eventing", "kube", "proxies", *SERVICES},
+    "loadtests": {"eventing", "kube", "proxies", "local_cluster", *SERVICES},
 }
 
 

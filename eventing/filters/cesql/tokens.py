@@ -4,7 +4,7 @@ import re
 from enum import Enum
 from typing import Final, NamedTuple
 
-from broker.filters.cesql.values import ParseError
+from eventing.filters.cesql.values import ParseError
 
 __all__ = ["TEXT_CHARACTERS_MAX", "Token", "TokenKind", "tokens_of"]
 

@@ -8,7 +8,7 @@ No text of a user is ever run as Python: the compiler puts together functions th
 Source: CloudEvents SQL Expression Language 1.0; spec eventing-broker.md 8.6. The public test vectors hold it.
 """
 
-from broker.filters.cesql.compiler import Expression, compile_expression
-from broker.filters.cesql.values import ErrorKind, EvaluationError, ParseError
+from eventing.filters.cesql.compiler import Expression, compile_expression
+from eventing.filters.cesql.values import ErrorKind, EvaluationError, ParseError
 
 __all__ = ["ErrorKind", "EvaluationError", "Expression", "ParseError", "compile_expression"]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from broker.filters.cesql.values import Value
+from eventing.values import Value
 
 __all__ = ["Attribute", "Binary", "Call", "Exists", "In", "Like", "Literal", "Negative", "Node", "Not"]
 

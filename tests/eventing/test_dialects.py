@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.filters.dialects import compile_trigger
+from eventing.filters.dialects import compile_trigger
 
 EVENT = {"specversion": "1.0", "id": "7", "source": "/here", "type": "a.b.c", "foo": "bar", "number": 5, "flag": True}
 

@@ -9,22 +9,21 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
-from broker.filters.cesql.functions import function_of
-from broker.filters.cesql.nodes import Attribute, Binary, Call, Exists, In, Like, Literal, Negative, Node, Not
-from broker.filters.cesql.parser import parse
-from broker.filters.cesql.values import (
+from eventing.filters.cesql.functions import function_of
+from eventing.filters.cesql.nodes import Attribute, Binary, Call, Exists, In, Like, Literal, Negative, Node, Not
+from eventing.filters.cesql.parser import parse
+from eventing.filters.cesql.values import (
     ErrorKind,
     EvaluationError,
     Kind,
-    Value,
     cast,
     default_of,
     kind_of,
     to_bool,
     to_int,
-    to_text,
     wrapped,
 )
+from eventing.values import Value, to_text
 
 __all__ = ["Attributes", "Expression", "compile_expression"]
 

@@ -6,27 +6,23 @@ boolean of an integer.
 
 import re
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final
+
+from eventing.values import INT_MAX, INT_MIN, Value, to_text
 
 __all__ = [
     "ErrorKind",
     "EvaluationError",
     "Kind",
     "ParseError",
-    "Value",
     "cast",
     "default_of",
     "kind_of",
     "to_bool",
     "to_int",
-    "to_text",
     "wrapped",
 ]
 
-Value: TypeAlias = bool | int | str
-
-INT_MIN: Final = -(1 << 31)
-INT_MAX: Final = (1 << 31) - 1
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
 
 
@@ -81,15 +77,6 @@ def kind_of(value: Value) -> Kind:
 def wrapped(value: int) -> int:
     """Return an integer as 32 bits hold it."""
     return (value - INT_MIN) % (1 << 32) + INT_MIN
-
-
-def to_text(value: Value) -> str:
-    """Return a value as a string; every value has one."""
-    if isinstance(value, str):
-        return value
-    if value is True:
-        return "true"
-    return "false" if value is False else str(value)
 
 
 def to_int(value: Value) -> int:

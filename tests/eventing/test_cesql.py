@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.filters.cesql import ErrorKind, ParseError, compile_expression
+from eventing.filters.cesql import ErrorKind, ParseError, compile_expression
 
 VECTORS = Path(__file__).parents[3] / "shared" / "conformance" / "cesql-tck"
 EVENT = {"specversion": "1.0", "id": "1", "source": "http://localhost/source", "type": "any.type"}

@@ -1,4 +1,4 @@
-"""`broker/event.py`: statements 13 to 30 of the broker's contract, as far as they are about reading and writing."""
+"""`eventing/event.py`: statements 13 to 30 of the broker's contract, as far as they are about reading and writing."""
 
 import base64
 import json
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.event import Event, EventError, event_from, problems_of
+from eventing.event import Event, EventError, event_from, problems_of
 
 CE = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t"}
 JSON = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}

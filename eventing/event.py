@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from broker.filters.cesql.values import INT_MAX, INT_MIN, Value, to_text
+from eventing.values import INT_MAX, INT_MIN, Value, to_text
 
 __all__ = ["Event", "EventError", "event_from", "problems_of"]
 

@@ -7,17 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from broker.filters.cesql.values import (
-    INT_MAX,
-    INT_MIN,
-    ErrorKind,
-    EvaluationError,
-    Kind,
-    Value,
-    to_bool,
-    to_int,
-    to_text,
-)
+from eventing.filters.cesql.values import ErrorKind, EvaluationError, Kind, to_bool, to_int
+from eventing.values import INT_MAX, INT_MIN, Value, to_text
 
 __all__ = ["Function", "function_of"]
 

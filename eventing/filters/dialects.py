@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, TypeAlias
 
-from broker.filters.cesql import ParseError, compile_expression
-from broker.filters.cesql.values import Value, to_text
+from eventing.filters.cesql import ParseError, compile_expression
+from eventing.values import Value, to_text
 
 __all__ = ["Attributes", "Matches", "compile_trigger"]
 

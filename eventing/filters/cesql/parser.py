@@ -15,9 +15,10 @@ Source: the grammar of CloudEvents SQL.
 
 from typing import Final
 
-from broker.filters.cesql.nodes import Attribute, Binary, Call, Exists, In, Like, Literal, Negative, Node, Not
-from broker.filters.cesql.tokens import Token, TokenKind, tokens_of
-from broker.filters.cesql.values import INT_MAX, INT_MIN, ParseError
+from eventing.filters.cesql.nodes import Attribute, Binary, Call, Exists, In, Like, Literal, Negative, Node, Not
+from eventing.filters.cesql.tokens import Token, TokenKind, tokens_of
+from eventing.filters.cesql.values import ParseError
+from eventing.values import INT_MAX, INT_MIN
 
 __all__ = ["DEPTH_MAX", "parse"]
 
