@@ -71,6 +71,11 @@ class Kinds:
                 kinds += await _resources(client, f"/apis/{version['groupVersion']}", version["groupVersion"])
         return cls(kinds)
 
+    @property
+    def all(self) -> list[KindInfo]:
+        """Every kind that the server has."""
+        return list(self._kinds)
+
     def of(self, api_version: str, kind: str) -> KindInfo:
         """The kind of a manifest; `ManifestError` when the server has none such."""
         for info in self._kinds:
