@@ -7,6 +7,7 @@ returned.
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from kube.client import Client
 from kube.errors import NotFound
@@ -15,6 +16,8 @@ from kube.models.discovery import SERVICE_NAME_LABEL, EndpointSlice
 from proxies.environment import Environment
 
 __all__ = ["Resolver", "service_of_host"]
+
+_ALIASES_MAX: Final = 4
 
 
 def service_of_host(host: str, cluster_domain: str) -> tuple[str, str] | None:
@@ -44,7 +47,18 @@ class Resolver:
         return cls(client, by_endpoints=by_endpoints, cluster_domain=cluster_domain)
 
     async def resolve(self, host: str, port: int) -> list[tuple[str, int]]:
-        """Addresses to try, in order; empty when the Service has no ready endpoint. API errors pass through."""
+        """Addresses to try, in order; empty when the Service has no ready endpoint. API errors pass through.
+
+        A Service that is another name's (`ExternalName`) is what that name resolves to.
+        """
+        for _ in range(_ALIASES_MAX):
+            alias = await self._addresses(host, port)
+            if not isinstance(alias, str):
+                return alias
+            host = alias
+        return []
+
+    async def _addresses(self, host: str, port: int) -> list[tuple[str, int]] | str:
         service_key = service_of_host(host, self._cluster_domain) if self._by_endpoints else None
         if service_key is None:
             return [(host, port)]
@@ -53,6 +67,8 @@ class Resolver:
             service = await self._client.get(Service, name, namespace)
         except NotFound:
             return []
+        if service.spec.type == "ExternalName":
+            return service.spec.external_name
         port_name = next((p.name for p in service.spec.ports if p.port == port), None)
         if port_name is None:
             return []

@@ -40,7 +40,7 @@ from proxies.timeouts import TimeoutLimits, Timer
 if TYPE_CHECKING:
     from proxies.begun import Rest
 
-__all__ = ["Body", "Downstream", "Ending", "Exchange", "Outcome", "Policy", "Target", "Upstream"]
+__all__ = ["Body", "Downstream", "Ending", "Exchange", "Intake", "Outcome", "Policy", "Target", "Upstream"]
 
 
 class Outcome(Enum):
@@ -93,6 +93,13 @@ class Ending:
         self.data = data
         self.is_whole = is_whole
         """With `data` the body is well formed to its end; otherwise the client has to see that it is not."""
+
+
+class Intake(Protocol):
+    """Who takes the body of a request that is held."""
+
+    def take(self, data: bytes, is_done: bool) -> None:
+        """Take bytes of it; `is_done`: the last."""
 
 
 class Body(Protocol):
@@ -235,6 +242,8 @@ class Exchange:
         "failures",
         "forwarded_s",
         "held_more",
+        "intake",
+        "is_repeatable",
         "outcome",
         "peer",
         "request",
@@ -290,6 +299,10 @@ class Exchange:
         """Attempts to send it that failed, of which the client knows nothing."""
         self.held_more: Callable[[Exchange, int], None] | None = None
         """Told, while the exchange is held, of so many bytes more that wait with it; may answer it."""
+        self.intake: Intake | None = None
+        """Takes the request's body while the exchange is held (`intake.Gatherer`); None: a little of it waits."""
+        self.is_repeatable = False
+        """The request may be sent twice, whatever its method, and all of it is in what `edits` gives."""
         self.unreached: Callable[[Exchange, str], bool] | None = None
         """Asked, with the reason, before a 502 because the target was not reached and nothing of the request was lost.
 
@@ -368,6 +381,10 @@ class Exchange:
         self._downstream = begun = Begun(self, self._downstream, rest)
         return begun.write
 
+    def inform(self, head: ResponseHead) -> None:
+        """Send the client of a held exchange an informational response of our own."""
+        self._downstream.inform(head)
+
     @property
     def is_full(self) -> bool:
         """The client reads slowly, and what it was sent waits."""
@@ -426,6 +443,9 @@ class Exchange:
         if upstream is not None:
             upstream.send(data, is_done)
             return
+        if self.intake is not None and self._phase is _HELD:
+            self.intake.take(data, is_done)
+            return
         self._pending += data
         self.hold_body()
         self.read_ahead(len(data))
@@ -445,7 +465,7 @@ class Exchange:
 
         Not from the first byte on: a connection that is not read does not tell that its client has left.
         """
-        if self._request_done or len(self._pending) < _HELD_BODY_BYTES:
+        if self._request_done or self.intake is not None or len(self._pending) < _HELD_BODY_BYTES:
             return
         if self._upstream is None and not self._is_request_paused:
             self._is_request_paused = True
@@ -636,7 +656,7 @@ class Exchange:
 
     def _may_replay(self) -> bool:
         """The request may be sent twice: nothing of a body is lost and the method promises it (RFC 9110 9.2.2)."""
-        return not self.request.has_body and self.request.method in _REPLAYABLE_METHODS
+        return self.is_repeatable or (not self.request.has_body and self.request.method in _REPLAYABLE_METHODS)
 
     def _time_out(self, timer: Timer, limits: TimeoutLimits) -> None:
         self.timer = timer
