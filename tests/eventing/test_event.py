@@ -2,6 +2,7 @@
 
 import base64
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -59,7 +60,7 @@ def test_what_is_no_event_in_binary_mode(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("missing", ["ce_id", "ce_type", "ce_source"])
 def test_18_an_event_without_its_context_is_invalid(missing: str) -> None:
-    assert problems_of(binary(**{missing: None})) == [f"{missing[3:]}: expected a value"]
+    assert problems_of(binary(**{missing: None}).attributes) == [f"{missing[3:]}: expected a value"]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_18_an_event_without_its_context_is_invalid(missing: str) -> None:
     ],
 )
 def test_what_a_broker_takes_in(changes: dict[str, Any], is_valid: bool) -> None:
-    assert bool(problems_of(binary(**changes))) is not is_valid
+    assert bool(problems_of(binary(**changes).attributes)) is not is_valid
 
 
 def test_binary_mode_takes_the_first_of_repeated_headers_in_any_case_and_values_as_they_are() -> None:
@@ -166,3 +167,37 @@ def test_an_event_is_the_same_in_both_modes(extensions: dict[str, Any], data: by
     read_fields, read_body = event_from(fields, body).binary()
     assert sorted(read_fields) == sorted(fields)
     assert read_body == body
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        pytest.param(b'"foo":' + b"[" * 200_000, id="deep"),
+        pytest.param(b'"data":' + b'{"a":' * 200_000, id="deep data"),
+        pytest.param(b'"foo":' + b"9" * 100_000, id="digits"),
+        pytest.param(b'"foo":1e400', id="infinite"),
+        pytest.param(b'"foo":NaN', id="no number"),
+        pytest.param(b'"foo":"\\ud800"', id="half a character"),
+        pytest.param(b'"foo":"\xff"', id="not UTF-8"),
+        pytest.param(b'"data_base64":[1]', id="no text"),
+        pytest.param(b",".join(b'"a%d":1' % n for n in range(200_000)), id="many attributes"),
+        pytest.param(b'"data":[],"data":"' + b"x" * (2 << 20) + b'","data":[]', id="data several times"),
+    ],
+)
+def test_json_bombs_are_refused(member: bytes) -> None:
+    with pytest.raises(EventError) as refused:
+        structured(json.dumps(JSON).encode()[:-1] + b"," + member + b"}")
+    assert len(str(refused.value)) < 200
+
+
+def test_large_data_is_not_built() -> None:
+    data = b"[" + b"{}," * 1_000_000 + b"{}]"
+    body = json.dumps(JSON).encode()[:-1] + b',"data":' + data + b"}"
+    tracemalloc.start()
+    try:
+        event = structured(body)
+        assert event.structured() == body.replace(b": ", b":").replace(b", ", b",")
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(data)
+    finally:
+        tracemalloc.stop()
+    assert event.data == data

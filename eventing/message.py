@@ -1,0 +1,217 @@
+"""Events as services pass them on: read from a head in one go, and kept as the header lines that they came in.
+
+`read_message` says the same as `event.event_from`, which is the plain form of it; a property test holds them equal. In
+binary mode nothing is written anew: an attribute that nobody changes leaves as the line that it came in, and what is
+known of a line is kept for the next event that has it.
+
+Source: CloudEvents 1.0 with its HTTP binding; spec eventing-broker.md 4 and 5.6.
+"""
+
+import re
+from collections.abc import Iterable
+from enum import Enum
+from typing import Final, NamedTuple
+
+from eventing.event import (
+    BATCH,
+    EXTENSION,
+    RESERVED,
+    STRUCTURED,
+    VERSIONS,
+    Event,
+    EventError,
+    checked,
+    event_from,
+    header_text,
+    media_type_of,
+)
+from eventing.values import Value
+from proxies.fields import Field
+
+__all__ = ["Message", "looks_like_event", "passed_lines", "read_message"]
+
+_LINES_MAX: Final = 4096
+_LINE_BYTES_MAX: Final = 256
+"""Lines that are longer, or of which hardly two are equal, are not kept."""
+_UNIQUE: Final = frozenset([b"ce-id", b"ce-time", b"ce-knativearrivaltime", b"x-request-id", b"traceparent"])
+
+_PASSED_NAMES: Final = frozenset([b"x-request-id", b"retry-after"])
+_PASSED_PREFIXES: Final = (b"knative-", b"x-b3-")
+_TRACE_NAMES: Final = frozenset([b"traceparent", b"tracestate", b"baggage"])
+_IDS: Final = rb"-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+_TRACE_PARENT: Final = re.compile(rb"00" + _IDS + rb"|(?!00|ff)[0-9a-f]{2}" + _IDS + rb"(?:-.*)?")
+
+
+class _Kind(Enum):
+    OTHER = "other"
+    ATTRIBUTE = "attribute"
+    CONTENT_TYPE = "content type"
+    PASSED = "passed"
+    TRACED = "traced"
+    WRONG = "wrong"
+
+
+_OTHER: Final = _Kind.OTHER
+_ATTRIBUTE: Final = _Kind.ATTRIBUTE
+_CONTENT_TYPE: Final = _Kind.CONTENT_TYPE
+_PASSED: Final = _Kind.PASSED
+_TRACED: Final = _Kind.TRACED
+_WRONG: Final = _Kind.WRONG
+
+
+class _Part(NamedTuple):
+    """What a line is to an event."""
+
+    kind: _Kind
+    name: str = ""
+    """Of the attribute; of a content type its media type."""
+    text: str = ""
+    """Its value; of a wrong line what is wrong with it."""
+
+
+class Message:
+    """One event. Whoever has read it may change attributes and lines, together; the data never changes."""
+
+    __slots__ = ("attributes", "data", "lines", "passed")
+
+    def __init__(self, attributes: dict[str, Value], lines: dict[str, bytes], data: bytes, passed: list[bytes]) -> None:
+        self.attributes = attributes
+        """Those that are set, by lower-case names; only extensions are other than text."""
+        self.lines = lines
+        """Header lines in binary mode, without their ends, by the attribute that each holds."""
+        self.data = data
+        self.passed = passed
+        """Header lines that go on with it: those of the spec (5.6), and the trace context if it is well formed."""
+
+    def set(self, name: str, text: str) -> None:
+        """Set an extension; `text` is ASCII without control characters."""
+        self.attributes[name] = text
+        self.lines[name] = b"Ce-%s: %s" % (name.encode(), text.encode())
+
+    def remove(self, name: str) -> None:
+        """Take an attribute away, if it is there."""
+        if self.lines.pop(name, None) is not None:
+            del self.attributes[name]
+
+    def header_lines(self, *more: bytes) -> bytes:
+        """Return the attributes as header lines in binary mode, then what is passed on, then `more`, each with its end.
+
+        `more`: lines without their ends.
+        """
+        return b"\r\n".join([*self.lines.values(), *self.passed, *more, b""])
+
+    def event(self) -> Event:
+        """Return it as an event, which shares the attributes."""
+        return Event(self.attributes, self.data or None)
+
+
+def read_message(fields: Iterable[Field], body: bytes) -> Message:
+    """Return the event of a message with these headers and this body. Raises `EventError`."""
+    attributes: dict[str, Value] = {}
+    lines: dict[str, bytes] = {}
+    passed: list[bytes] = []
+    traced: list[Field] = []
+    content_type: Field | None = None
+    media_type = wrong = ""
+    parts = _parts
+    for field in fields:
+        line = field.line
+        part = parts.get(line) or _part(field)
+        kind = part.kind
+        if kind is _ATTRIBUTE:
+            name = part.name
+            if name not in lines:
+                attributes[name] = part.text
+                lines[name] = line
+        elif kind is _OTHER:
+            continue
+        elif kind is _CONTENT_TYPE:
+            if content_type is None:
+                content_type, media_type = field, part.name
+        elif kind is _PASSED:
+            passed.append(line)
+        elif kind is _TRACED:
+            traced.append(field)
+        elif part.name not in lines:
+            wrong = wrong or part.text
+    if traced:
+        passed += _trace_lines(traced)
+    if content_type is not None:
+        if media_type == STRUCTURED:
+            event = event_from([(b"content-type", content_type.value)], body)
+            return Message(event.attributes, _lines_of(event), event.data or b"", passed)
+        if media_type == BATCH:
+            raise EventError("expected one event, got a batch")
+        attributes["datacontenttype"] = header_text("Content-Type", content_type.value)
+        lines["datacontenttype"] = content_type.line
+    if attributes.get("specversion") not in VERSIONS:
+        raise EventError(f"expected ce-specversion {' or '.join(VERSIONS)}, or Content-Type {STRUCTURED}")
+    if wrong:
+        raise EventError(wrong)
+    return Message(attributes, lines, body, passed)
+
+
+def looks_like_event(fields: Iterable[Field]) -> bool:
+    """Whether the headers say that this is an event, or a batch of them; reading it may fail all the same."""
+    version = content_type = None
+    for field in fields:
+        if content_type is None and field.name == b"content-type":
+            content_type = media_type_of(field.value)
+        elif version is None and field.name == b"ce-specversion":
+            version = field.value
+    return content_type in (STRUCTURED, BATCH) or version in (b"1.0", b"0.3")
+
+
+def passed_lines(fields: Iterable[Field]) -> list[bytes]:
+    """Return the header lines that are passed on whatever becomes of the event, the trace context apart (spec 5.6)."""
+    return [field.line for field in fields if _is_passed(field.name)]
+
+
+_parts: Final[dict[bytes, _Part]] = {}
+
+
+def _part(field: Field) -> _Part:
+    """Return what a line is, and keep that for the next time."""
+    part = _read_part(field.name, field.value)
+    if len(field.line) <= _LINE_BYTES_MAX and field.name not in _UNIQUE:
+        if len(_parts) >= _LINES_MAX:
+            _parts.clear()
+        _parts[field.line] = part
+    return part
+
+
+def _read_part(name: bytes, value: bytes) -> _Part:
+    if name.startswith(b"ce-"):
+        attribute = name[3:].decode()
+        if attribute in RESERVED or EXTENSION.fullmatch(attribute) is None:
+            return _Part(_WRONG, "", f"expected a header ce- with a name of letters and digits, got {attribute[:64]!r}")
+        try:
+            return _Part(_ATTRIBUTE, attribute, checked(attribute, header_text(attribute, value)))
+        except EventError as error:
+            return _Part(_WRONG, attribute, str(error))
+    if name == b"content-type":
+        return _Part(_CONTENT_TYPE, media_type_of(value))
+    if _is_passed(name):
+        return _Part(_PASSED)
+    return _Part(_TRACED) if name in _TRACE_NAMES else _Part(_OTHER)
+
+
+def _is_passed(name: bytes) -> bool:
+    return name in _PASSED_NAMES or name.startswith(_PASSED_PREFIXES)
+
+
+def _trace_lines(traced: Iterable[Field]) -> list[bytes]:
+    """Return the trace context as W3C's propagators pass it on: state and baggage whole, a wrong parent not at all."""
+    lines: list[bytes] = []
+    parent = next((field for field in traced if field.name == b"traceparent"), None)
+    is_right = parent is not None and _TRACE_PARENT.fullmatch(parent.value) is not None
+    if parent is not None and is_right:
+        lines.append(parent.line)
+    lines += [field.line for field in traced if field.name == b"baggage" or (is_right and field.name == b"tracestate")]
+    return lines
+
+
+def _lines_of(event: Event) -> dict[str, bytes]:
+    """Return an event's header lines in binary mode. Raises `EventError` for a value that no header can hold."""
+    fields, _ = event.binary()
+    return {name: b"%s: %s" % field for name, field in zip(event.attributes, fields, strict=True)}
