@@ -1,14 +1,11 @@
-"""The kinds that are there from the start: Kubernetes' built-in ones and Knative's.
-
-Knative's stand in `spec` control-plane 1: names, short names, categories, printer columns.
-"""
+"""Kubernetes' built-in kinds, which are there from the start."""
 
 from typing import Any
 
 from local_cluster.apiserver.columns import AGE, CELLS
-from local_cluster.apiserver.resources import Column, ResourceType, ScalePaths
+from local_cluster.apiserver.resources import ResourceType, ScalePaths
 
-__all__ = ["BUILT_IN_KINDS", "KNATIVE_KINDS"]
+__all__ = ["BUILT_IN_KINDS"]
 
 _WORKLOAD_SCALE = ScalePaths(selector=".spec.selector")
 _EVENT_FIELDS = (
@@ -99,78 +96,4 @@ BUILT_IN_KINDS: tuple[ResourceType, ...] = (
               "ValidatingWebhookConfiguration", namespaced=False, categories=("api-extensions",)),
     _built_in("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False,
               short_names=("crd", "crds"), categories=("api-extensions",), has_status=True),
-)  # fmt: skip
-
-
-def _condition(kind: str, field: str) -> str:
-    return f".status.conditions[?(@.type=='{kind}')].{field}"
-
-
-_READY = Column(name="Ready", cell=_condition("Ready", "status"))
-_REASON = Column(name="Reason", cell=_condition("Ready", "reason"))
-
-
-def _text(name: str, path: str) -> Column:
-    return Column(name=name, cell=path)
-
-
-def _number(name: str, path: str) -> Column:
-    return Column(name=name, cell=path, type="integer")
-
-
-def _knative(group: str, version: str, plural: str, kind: str, *columns: Column, **options: Any) -> ResourceType:
-    return ResourceType(
-        group=group,
-        version=version,
-        plural=plural,
-        kind=kind,
-        columns=columns,
-        is_custom=True,
-        has_status=options.pop("has_status", True),
-        schema=f"{group}/{version}.{kind}",
-        **options,
-    )
-
-
-_SERVING = ("all", "knative", "serving")
-_NETWORKING = ("knative-internal", "networking")
-_AUTOSCALING = ("knative-internal", "autoscaling")
-_NETWORKING_GROUP = "networking.internal.knative.dev"
-_AUTOSCALING_GROUP = "autoscaling.internal.knative.dev"
-
-KNATIVE_KINDS: tuple[ResourceType, ...] = (
-    _knative("serving.knative.dev", "v1", "services", "Service",
-             _text("URL", ".status.url"), _text("LatestCreated", ".status.latestCreatedRevisionName"),
-             _text("LatestReady", ".status.latestReadyRevisionName"), _READY, _REASON,
-             short_names=("kservice", "ksvc"), categories=_SERVING),
-    _knative("serving.knative.dev", "v1", "configurations", "Configuration",
-             _text("LatestCreated", ".status.latestCreatedRevisionName"),
-             _text("LatestReady", ".status.latestReadyRevisionName"), _READY, _REASON,
-             short_names=("config", "cfg"), categories=_SERVING),
-    _knative("serving.knative.dev", "v1", "revisions", "Revision",
-             _text("Config Name", r".metadata.labels['serving\.knative\.dev/configuration']"),
-             _text("Generation", r".metadata.labels['serving\.knative\.dev/configurationGeneration']"),
-             _READY, _REASON, _number("Actual Replicas", ".status.actualReplicas"),
-             _number("Desired Replicas", ".status.desiredReplicas"),
-             short_names=("rev",), categories=_SERVING),
-    _knative("serving.knative.dev", "v1", "routes", "Route", _text("URL", ".status.url"), _READY, _REASON,
-             short_names=("rt",), categories=_SERVING),
-    _knative("serving.knative.dev", "v1beta1", "domainmappings", "DomainMapping", _text("URL", ".status.url"), _READY,
-             _REASON, short_names=("dm",), categories=_SERVING),
-    _knative(_AUTOSCALING_GROUP, "v1alpha1", "podautoscalers", "PodAutoscaler",
-             _number("DesiredScale", ".status.desiredScale"), _number("ActualScale", ".status.actualScale"), _READY,
-             _REASON, short_names=("kpa", "pa"), categories=_AUTOSCALING),
-    _knative(_AUTOSCALING_GROUP, "v1alpha1", "metrics", "Metric", _READY, _REASON, categories=_AUTOSCALING),
-    _knative(_NETWORKING_GROUP, "v1alpha1", "ingresses", "Ingress", _READY, _REASON,
-             short_names=("kingress", "king"), categories=_NETWORKING),
-    _knative(_NETWORKING_GROUP, "v1alpha1", "serverlessservices", "ServerlessService",
-             _text("Mode", ".spec.mode"), _number("Activators", ".spec.numActivators"),
-             _text("ServiceName", ".status.serviceName"), _text("PrivateServiceName", ".status.privateServiceName"),
-             _READY, _REASON, short_names=("sks",), categories=_NETWORKING),
-    _knative(_NETWORKING_GROUP, "v1alpha1", "certificates", "Certificate", _READY, _REASON,
-             short_names=("kcert",), categories=_NETWORKING),
-    _knative(_NETWORKING_GROUP, "v1alpha1", "clusterdomainclaims", "ClusterDomainClaim",
-             namespaced=False, has_status=False, short_names=("cdc",), categories=_NETWORKING),
-    _knative("caching.internal.knative.dev", "v1alpha1", "images", "Image", _text("Image", ".spec.image"),
-             categories=("knative-internal", "caching")),
 )  # fmt: skip

@@ -55,7 +55,7 @@ _REFERENCE = _object(apiVersion=_TEXT, kind=_TEXT, name=_TEXT, namespace=_TEXT, 
 
 
 def add_knative_schemas(schemas: Schemas) -> None:
-    """Offer the schemas of all kinds in `kinds.KNATIVE_KINDS`."""
+    """Offer the schemas of all kinds in `knative_kinds.KNATIVE_KINDS`."""
     pod = schemas.get("core/v1.PodSpec")
     assert pod is not None
     revision_spec = _object(

@@ -27,10 +27,12 @@ from local_cluster.apiserver.errors import (
     too_large,
     unauthorized,
 )
+from local_cluster.apiserver.eventing_schemas import add_eventing_schemas
 from local_cluster.apiserver.garbage import GarbageCollector
 from local_cluster.apiserver.handlers import Answer, Handlers, Request
 from local_cluster.apiserver.journal import Journal
-from local_cluster.apiserver.kinds import BUILT_IN_KINDS, KNATIVE_KINDS
+from local_cluster.apiserver.kinds import BUILT_IN_KINDS
+from local_cluster.apiserver.knative_kinds import KNATIVE_KINDS
 from local_cluster.apiserver.knative_schemas import add_knative_schemas
 from local_cluster.apiserver.objects import Identity, Objects
 from local_cluster.apiserver.openapi import OpenApi
@@ -66,6 +68,7 @@ class ApiServer:
         self.registry = Registry((*BUILT_IN_KINDS, *KNATIVE_KINDS))
         self.schemas = Schemas()
         add_knative_schemas(self.schemas)
+        add_eventing_schemas(self.schemas)
         for kind in self.registry:
             if kind.is_stored_form:
                 self.store.open(kind.key, kind.field_values)
@@ -90,7 +93,7 @@ class ApiServer:
         self._identities: dict[bytes, Identity] = {}
         for token, identity in config.tokens.items():
             self.add_token(token, identity)
-        self._tokens = ServiceAccountTokens(self.add_token)
+        self._tokens = ServiceAccountTokens(config.token_key)
         self._log_reader: LogReader | None = None
         self._dialer: Dialer | None = None
         self._runner: web.ServerRunner | None = None
@@ -321,7 +324,13 @@ class ApiServer:
         return identity
 
     def _identity_of(self, token: str) -> Identity | None:
-        return self._identities.get(_digest(token)) if token else None
+        if not token:
+            return None
+        known = self._identities.get(_digest(token))
+        if known is None and (issued := self._tokens.identity_of(token)) is not None:
+            self.add_token(token, issued)  # asked once for each account
+            known = self._identities[_digest(token)]
+        return known
 
     def _restore(self, journal: Journal) -> None:
         """Take over what was there before; definitions first, because they make the kinds of others."""
