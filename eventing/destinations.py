@@ -123,6 +123,8 @@ class Host:
             self._task.cancel()
         for endpoint in self._endpoints.values():
             endpoint.close()
+        while self._waiting:
+            self._waiting.popleft()[0].fail("shutting down")
 
     # Inside.
 
@@ -184,7 +186,7 @@ class Host:
         for address in addresses:
             if address not in known:
                 known[address] = self._pool.endpoint(*address, version=1, security=self._verified)
-        if list(self._next) != list(known.values()):
+        if set(self._next) != set(known.values()):
             self._next = deque(known.values())
 
 
