@@ -62,7 +62,13 @@ def up(
     *,
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the gateway on 127.0.0.1; 0: any.")] = 8080,
     api_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Kubernetes API; 0: any.")] = 0,
-    state_dir: StateDir = None,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the stack keeps its files; named, also its objects, for the next stack that is started there.",
+            show_default="~/.local/state/knuv, and objects in memory",
+        ),
+    ] = None,
     network: Annotated[
         Network,
         typer.Option(help="loopback: pods share this machine's network; netns: each has its own (needs root)."),
@@ -92,6 +98,7 @@ def up(
         http_port=http_port,
         api_port=api_port,
         state_dir=state_dir or default_state_dir(),
+        keeps_state=state_dir is not None,
         manifests=tuple(file or ()),
     )
     try:

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 from local_cluster.child import watch_exit
@@ -29,7 +30,9 @@ _STOP_S = 5.0
 class Guardian:
     """The list of process groups to end with us. `start` before the first `add`; `stop` ends those still listed."""
 
-    def __init__(self, log: Logger | None = None) -> None:
+    def __init__(self, log: Logger | None = None, *, held: Iterable[int] = ()) -> None:
+        """`held`: descriptors that stay open until the reaper has ended, such as a lock's."""
+        self._held = tuple(held)
         self._log = log or Logger("guardian")
         self._groups: set[int] = set()
         self._mark = uuid.uuid4().hex
@@ -88,6 +91,7 @@ class Guardian:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
+                pass_fds=self._held,
             )
         finally:
             os.close(read_end)

@@ -14,18 +14,28 @@ __all__ = ["HostPort"]
 
 
 class HostPort:
-    """One port of 127.0.0.1. `option` names it to the person who chose it. Raises `StackError` when it is taken."""
+    """One port of 127.0.0.1. `option` names it to the person who chose it. Raises `StackError` when it is taken.
 
-    def __init__(self, option: str, port: int) -> None:
+    `before`: the one to try first when any will do.
+    """
+
+    def __init__(self, option: str, port: int, before: int = 0) -> None:
         self._socket = socket.socket()
         self._relay: RelayServer | None = None
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            self._socket.bind(("127.0.0.1", port))
+            self._bind(port, before)
         except OSError as error:
             self._socket.close()
             raise StackError(port_problem(option, port, error)) from error
         self.port: int = self._socket.getsockname()[1]
+
+    def _bind(self, port: int, before: int) -> None:
+        if port == 0 and before != 0:
+            with contextlib.suppress(OSError):
+                self._socket.bind(("127.0.0.1", before))
+                return
+        self._socket.bind(("127.0.0.1", port))
 
     async def lead_to(self, host: str, port: int) -> None:
         """Listen, and relay to an address of the stack's network."""

@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 __all__ = ["SYSTEM_NAMESPACE", "StackInfo", "default_state_dir", "kubeconfig_path"]
 
@@ -19,6 +20,13 @@ class StackInfo:
     http_port: int
     api_url: str
     autoscaler_debug: str
+    subnet: str = ""
+    """The stack's part of the loopback network."""
+
+    @property
+    def api_port(self) -> int:
+        """The port of `api_url`; 0 where there is none."""
+        return urlsplit(self.api_url).port or 0
 
     def save(self, state_dir: Path) -> None:
         """Write the file whole or not at all."""

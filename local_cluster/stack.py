@@ -10,9 +10,7 @@ no order.
 """
 
 import asyncio
-import json
 import os
-import secrets
 import signal
 import time
 from collections.abc import Callable
@@ -30,8 +28,10 @@ from kube.informer import Informer
 from kube.models.core import Endpoints, Pod
 from local_cluster import system
 from local_cluster.admission import install as install_admission
-from local_cluster.apiserver.certificates import CertificateAuthority, write_kubeconfig
+from local_cluster.apiserver.certificates import write_kubeconfig
+from local_cluster.apiserver.journal import JournalError
 from local_cluster.apiserver.server import ApiServer, ApiServerConfig, Identity
+from local_cluster.credentials import Credentials
 from local_cluster.guardian import Guardian
 from local_cluster.host_ports import HostPort
 from local_cluster.manifests import Kinds, ManifestError, apply, load
@@ -47,6 +47,7 @@ from local_cluster.preparation import (
     prepare_state_dir,
     require_programs,
 )
+from local_cluster.revival import create, revive
 from local_cluster.settings import StackInfo
 from local_cluster.subnet import Subnet
 from local_cluster.system import Components, SystemLayout, split_address
@@ -69,6 +70,8 @@ class StackConfig:
     """Port of the Kubernetes API on 127.0.0.1; 0: any."""
     state_dir: Path
     """Kubeconfig, credentials, logs. One stack per directory."""
+    keeps_state: bool = False
+    """Whether objects, credentials and addresses are those of the stack that used the directory before."""
     network: str = "loopback"
     """`loopback`: pods share the machine's network; `netns`: each has its own, which needs root."""
     components: Components = field(default_factory=Components)
@@ -76,12 +79,19 @@ class StackConfig:
     """Applied once the stack is up."""
 
 
+def info_of_before(config: StackConfig) -> StackInfo:
+    """Where the stack was that used the directory before; nowhere, if it is of no concern."""
+    found = StackInfo.load(config.state_dir) if config.keeps_state else None
+    return found or StackInfo(pid=0, http_port=0, api_url="", autoscaler_debug="")
+
+
 class HostPorts:
     """The machine's ports of a stack in a network of its own. Raises `StackError` when one is taken."""
 
     def __init__(self, config: StackConfig) -> None:
-        self.http = HostPort("--http-port", config.http_port)
-        self.api = HostPort("--api-port", config.api_port)
+        before = info_of_before(config)
+        self.http = HostPort("--http-port", config.http_port, before.http_port)
+        self.api = HostPort("--api-port", config.api_port, before.api_port)
         self.debug = HostPort("autoscaler", 0)
 
     def close(self) -> None:
@@ -115,27 +125,29 @@ class Stack:
     async def start(self) -> None:
         """Bring everything up; returns when the gateway and all components are ready and the manifests are applied."""
         began = time.monotonic()
-        self._lock_file, self._log_file = prepare_state_dir(self._config.state_dir)
+        config, host = self._config, self._host
+        before = info_of_before(config)
+        self._lock_file, self._log_file = prepare_state_dir(config.state_dir)
         envoy = require_programs()
-        self._subnet = claim_subnet()
-        config = self._config
-        host = self._host
+        self._subnet = claim_subnet(before.subnet)
         networks = PodNetworks() if host is not None else None
         layout = SystemLayout(
             subnet=self._subnet.network,
             http_host="127.0.0.1" if networks is None else networks.gateway,
-            http_port=free_port("--http-port", config.http_port) if host is None else host.http.port,
+            http_port=free_port("--http-port", config.http_port, before.http_port) if host is None else host.http.port,
             state_dir=config.state_dir.absolute(),
             envoy=envoy,
             pods_have_networks=networks is not None,
         )
-        self._guardian = Guardian()
+        self._guardian = Guardian(held=[self._lock_file.fileno()])
         await self._guardian.start()
-        self._api = await self._start_api(layout)
+        self._api = await self._start_api(layout, before.api_port)
         admin = await self._client("admin")
         components = config.components
+        if config.keeps_state:
+            await revive(admin)
         for manifest in [*system.namespaces(components), *system.config_maps(layout.domain, components)]:
-            await _create(admin, manifest)
+            await create(admin, manifest)
         node_client = await self._client("node")
         self._workloads = Workloads(await self._client("workloads"), log=self._log)
         await self._workloads.start()
@@ -163,7 +175,7 @@ class Stack:
             self._system_pods.append(pods)
             await pods.start()
         for manifest in system.workloads(layout, components):
-            await _create(admin, manifest)
+            await create(admin, manifest)
         await self._components_ready(admin)
         api_url, debug = self._api.url, layout.autoscaler_debug
         if host is not None:
@@ -179,6 +191,7 @@ class Stack:
             http_port=layout.http_port,
             api_url=api_url,
             autoscaler_debug=debug,
+            subnet=str(layout.subnet),
         ).save(layout.state_dir)
         self._say(f"up after {time.monotonic() - began:.1f} s; Ctrl-C stops everything")
 
@@ -207,23 +220,34 @@ class Stack:
 
     # Starting.
 
-    async def _start_api(self, layout: SystemLayout) -> ApiServer:
-        tokens = {name: secrets.token_urlsafe(32) for name in ("admin", "node", "workloads")}
-        api = ApiServer(
-            ApiServerConfig(
-                host="127.0.0.1" if self._host is None else layout.http_host,
-                port=self._config.api_port if self._host is None else 0,
-                service_cidr=layout.service_cidr if self._host is None else SERVICE_NETWORK,
-                ca=(authority := CertificateAuthority.create()),
-                tokens={token: _identity(name) for name, token in tokens.items()},
+    async def _start_api(self, layout: SystemLayout, port_before: int) -> ApiServer:
+        config = self._config
+        keeps = config.keeps_state
+        credentials = Credentials.kept(layout.state_dir / "credentials") if keeps else Credentials.fresh()
+        tokens = {name: credentials.token(name) for name in ("admin", "node", "workloads")}
+        port = config.api_port
+        if port == 0 and port_before != 0 and self._host is None:
+            port = free_port("--api-port", 0, port_before)
+        try:
+            api = ApiServer(
+                ApiServerConfig(
+                    host="127.0.0.1" if self._host is None else layout.http_host,
+                    port=port if self._host is None else 0,
+                    service_cidr=layout.service_cidr if self._host is None else SERVICE_NETWORK,
+                    ca=credentials.authority,
+                    token_key=credentials.key,
+                    tokens={token: _identity(name) for name, token in tokens.items()},
+                    state_file=layout.state_dir / "cluster.sqlite" if keeps else None,
+                )
             )
-        )
+        except JournalError as error:
+            raise StackError(f"--state-dir: {error}") from error
         install_admission(api)
         try:
             await api.start()
         except OSError as error:
             raise StackError(port_problem("--api-port", self._config.api_port, error)) from error
-        self._ca_pem = authority.certificate_pem
+        self._ca_pem = credentials.authority.certificate_pem
         for name in self._config.components.accounts:
             tokens[name] = api.issue_token(system.namespace_of(name), name)
         self._tokens = tokens
@@ -358,18 +382,3 @@ def _identity(name: str) -> Identity:
         return Identity("system:node:local", ("system:nodes", "system:authenticated"))
     groups = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
     return Identity(f"system:serviceaccount:kube-system:{name}", groups)
-
-
-async def _create(client: Client, manifest: system.JsonObject) -> None:
-    kinds = {
-        "Endpoints": "endpoints",
-        "Namespace": "namespaces",
-        "ServiceAccount": "serviceaccounts",
-        "ConfigMap": "configmaps",
-        "Service": "services",
-        "Deployment": "deployments",
-    }
-    version, namespace = manifest["apiVersion"], manifest["metadata"].get("namespace")
-    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
-    middle = f"/namespaces/{namespace}" if namespace else ""
-    await client.raw("POST", f"{root}{middle}/{kinds[manifest['kind']]}", body=json.dumps(manifest).encode())

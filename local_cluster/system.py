@@ -16,6 +16,7 @@ from local_cluster.settings import SYSTEM_NAMESPACE
 
 __all__ = [
     "COMPONENTS",
+    "MANAGED",
     "QUEUE_PROXY_IMAGE",
     "SYSTEM_NAMESPACE",
     "Components",
@@ -31,6 +32,9 @@ QUEUE_PROXY_IMAGE = "dev.local/knuv/queue-proxy"
 INGRESS_CLASS = "knuv.ingress.networking.knative.dev"
 COMPONENTS = ("controller", "autoscaler", "activator", "gateway", "envoy")
 """The stack's own pods, in the order in which they are created."""
+
+MANAGED = {"app.kubernetes.io/managed-by": "knuv"}
+"""Label of the Deployments that a stack makes for itself, and makes anew when it starts on kept state."""
 
 PYTHON_FLAGS = ("-X", "frozen_modules=on", "-P", "-s")
 """Nothing but the environment's own packages on the path; a shorter path is a faster start."""
@@ -286,7 +290,7 @@ def _replaced(layout: SystemLayout, name: str, command: tuple[str, ...]) -> Json
 def _deployed(name: str, namespace: str, container: JsonObject, **spec: bool) -> JsonObject:
     labels = {"app": name}
     pod = {"containers": [container], "serviceAccountName": name, "terminationGracePeriodSeconds": 5, **spec}
-    return _object("apps/v1", "Deployment", name, namespace, labels) | {
+    return _object("apps/v1", "Deployment", name, namespace, labels | MANAGED) | {
         "spec": {
             "replicas": 1,
             "selector": {"matchLabels": labels},

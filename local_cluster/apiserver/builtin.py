@@ -3,7 +3,6 @@
 Conformance: api-clients statements 40-44.
 """
 
-from contextlib import suppress
 from typing import Any
 
 from local_cluster.apiserver.addresses import AddressPool, AddressRefused, IpNetwork
@@ -73,12 +72,19 @@ class BuiltInPolicy(Policy):
         spec.setdefault("ipFamilyPolicy", "SingleStack")
 
     def restored(self) -> None:
-        """Take the addresses of the Services that were there before; one of another network keeps what it has."""
+        """Take the addresses of the Services that were there before; one of another network gets a new one."""
+        strangers = []
         for stored in self._store.collection("services.").select(Selection()):
             address = stored.fields.get("spec.clusterIP", "")
             if address and address != "None":
-                with suppress(AddressRefused):
+                try:
                     self._addresses.take(address)
+                except AddressRefused:
+                    strangers.append(stored.load())
+        for service in strangers:
+            address = self._addresses.take()
+            service["spec"] |= {"clusterIP": address, "clusterIPs": [address]}
+            self._store.put("services.", service)
 
     def refuse_deletion(self, kind: ResourceType, name: str) -> None:
         """Raise 403 for what must always be there."""

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["CertificateAuthority", "ServerCertificate", "render_kubeconfig", "write_kubeconfig"]
+__all__ = ["CertificateAuthority", "ServerCertificate", "render_kubeconfig", "write_kubeconfig", "write_private"]
 
 _LIFETIME = timedelta(days=3650)
 """A stack's state directory outlives no decade; renewal is not worth its code."""
@@ -46,7 +46,7 @@ class ServerCertificate:
         with tempfile.TemporaryDirectory() as directory:
             certificate, key = Path(directory) / "tls.crt", Path(directory) / "tls.key"
             certificate.write_bytes(self.certificate_pem)
-            _write_private(key, self.key_pem)
+            write_private(key, self.key_pem)
             context.load_cert_chain(certificate, key)
         return context
 
@@ -95,7 +95,7 @@ class CertificateAuthority:
     def save(self, directory: Path) -> None:
         """Write certificate and key into `directory`, the key readable by the owner alone."""
         directory.mkdir(parents=True, exist_ok=True)
-        _write_private(directory / _CA_KEY, _key_pem(self._key))
+        write_private(directory / _CA_KEY, _key_pem(self._key))
         (directory / _CA_CERTIFICATE).write_bytes(self.certificate_pem)
 
     @property
@@ -126,7 +126,7 @@ class CertificateAuthority:
 def write_kubeconfig(path: Path, server_url: str, ca_pem: bytes, token: str, namespace: str = "default") -> None:
     """Write a kubeconfig with one context, readable by the owner alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_private(path, render_kubeconfig(server_url, ca_pem, token, namespace).encode())
+    write_private(path, render_kubeconfig(server_url, ca_pem, token, namespace).encode())
 
 
 def render_kubeconfig(server_url: str, ca_pem: bytes, token: str, namespace: str = "default") -> str:
@@ -167,7 +167,7 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _write_private(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: bytes) -> None:
     """Replace `path` in one step; at no time do others see the content."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp creates 0600
     try:

@@ -1,6 +1,7 @@
 """What one API server is told at start."""
 
 import ipaddress
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ class ApiServerConfig:
     """Signs the server's certificate; clients are given its own."""
     tokens: Mapping[str, Identity] = field(default_factory=dict)
     """Bearer tokens and whom each stands for; `ApiServer.add_token` adds more."""
+    token_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    """Proves the tokens of service accounts; with the same key a server knows its predecessor's."""
     host: str = "127.0.0.1"
     """Address to listen on, and the one that the certificate names."""
     port: int = 0

@@ -20,18 +20,10 @@ from kube.models.core import Container, Pod, PodStatus
 from local_cluster.node.launch import NodeServices, NotCreated, PodLauncher, SourceMap
 from local_cluster.node.logs import ContainerLog, LogsUnavailable
 from local_cluster.node.loopback import PortRewrite
+from local_cluster.node.pod_actions import Action, Remove, Report, RunHook, RunProbe, Signal, Spawn
+from local_cluster.node.pod_history import resume
 from local_cluster.node.pod_plan import PodPlan
-from local_cluster.node.pod_state import (
-    START_ERROR_CODE,
-    Action,
-    PodMachine,
-    Remove,
-    Report,
-    RunHook,
-    RunProbe,
-    Signal,
-    Spawn,
-)
+from local_cluster.node.pod_state import START_ERROR_CODE, PodMachine
 from local_cluster.node.pod_status import StatusBuilder
 from local_cluster.node.probe_state import ProbeKind
 from local_cluster.node.probes import ProbeFailed, ProbeTarget, run_hook, run_probe
@@ -77,6 +69,7 @@ class PodRunner:
         self._seen_s = seen_s
         self._closed = closed
         self._machine = PodMachine(PodPlan.of(pod))
+        resume(self._machine, pod, services.clock())
         self._builder = StatusBuilder(pod_ip=pod_ip, host_ip=services.facts(pod_ip).host_ip, start_s=services.clock())
         self._writer = StatusWriter(services.client, pod, self._status)
         self._launcher = PodLauncher(pod, pod_ip, rewrite, services, network=network)

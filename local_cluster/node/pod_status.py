@@ -14,7 +14,8 @@ from kube.models.core import (
 )
 from kube.models.meta import Condition
 from kube.timestamps import format_time
-from local_cluster.node.pod_state import ContainerRecord, PodMachine, State, Termination
+from local_cluster.node.container_record import ContainerRecord, State, Termination
+from local_cluster.node.pod_state import PodMachine
 
 __all__ = ["StatusBuilder"]
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from local_cluster.apiserver.tokens import ServiceAccountTokens
 from tests.local_cluster.apiserver.raw import Api
 
 ACCOUNT = "/api/v1/namespaces/default/serviceaccounts/default/token"
@@ -26,3 +27,30 @@ async def test_a_wrong_lifetime_is_refused(api: Api, seconds: object) -> None:
     answer = await api.call("POST", ACCOUNT, {"spec": {"expirationSeconds": seconds}})
     assert answer.status == 400
     assert "expected a number from 600" in answer.data["message"]
+
+
+def test_a_token_is_known_to_whoever_has_the_key() -> None:
+    token = ServiceAccountTokens(b"k" * 32).issue("ns", "app")
+    known = ServiceAccountTokens(b"k" * 32).identity_of(token)
+    assert known is not None
+    assert known.username == "system:serviceaccount:ns:app"
+    assert known.groups == ("system:serviceaccounts", "system:serviceaccounts:ns")
+    assert ServiceAccountTokens(b"l" * 32).identity_of(token) is None
+
+
+def test_a_token_that_was_changed_is_nobodys() -> None:
+    tokens = ServiceAccountTokens(b"k" * 32)
+    token, other = tokens.issue("ns", "app"), tokens.issue("ns", "admin")
+    forged = other.partition(".")[0] + "." + token.partition(".")[2]
+    for text in (
+        forged,
+        token[:-1],
+        token + "AAAA",
+        token + ".",
+        ".",
+        "x.y",
+        "ü.ü",
+        "a" * 9999,
+        token.partition(".")[0],
+    ):
+        assert tokens.identity_of(text) is None, text

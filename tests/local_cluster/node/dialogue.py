@@ -6,17 +6,9 @@ from typing import Any
 import msgspec
 
 from kube.models.core import ContainerStatus, Pod, PodStatus
+from local_cluster.node.pod_actions import Action, Remove, Report, RunHook, RunProbe, Signal, Spawn
 from local_cluster.node.pod_plan import PodPlan
-from local_cluster.node.pod_state import (
-    Action,
-    PodMachine,
-    Remove,
-    Report,
-    RunHook,
-    RunProbe,
-    Signal,
-    Spawn,
-)
+from local_cluster.node.pod_state import PodMachine
 from local_cluster.node.pod_status import StatusBuilder
 from local_cluster.node.probe_state import ProbeKind
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_cluster.node.pod_state import State
+from local_cluster.node.container_record import State
 from local_cluster.node.probe_state import ProbeKind
 from tests.local_cluster.node.dialogue import PRE_STOP, Dialogue
 
