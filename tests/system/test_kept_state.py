@@ -150,7 +150,7 @@ async def test_a_kept_stack_moves_into_networks_of_its_own(tmp_path: Path) -> No
     async with stack_in(tmp_path) as (_, client):
         await fill(client, "always", "zero")
     async with stack_in(tmp_path, "--network", "netns") as (stack, client):
-        answers = await asyncio.gather(served(stack, "always"), served(stack, "zero"))
+        answers = list(await asyncio.gather(served(stack, "always"), served(stack, "zero")))
         assert answers == [b"Hello always!\n", b"Hello zero!\n"]
         (pod,) = await pods_of(client, "always")
         assert pod.status.pod_ip.startswith("10.244.")
