@@ -6,28 +6,55 @@ at once.
 """
 
 import asyncio
+import enum
+import functools
 import heapq
 import itertools
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from kube.errors import ApiUnreachable, Conflict
 from proxies.logs import Logger
 
-__all__ = ["KeyQueue", "Loop"]
+__all__ = ["KeyQueue", "Loop", "Observer", "Outcome"]
 
 K = TypeVar("K", bound=Hashable)
+C = TypeVar("C", bound=Hashable, contravariant=True)
 
 _RETRY_FIRST_S = 0.005
 _RETRY_MAX_S = 60.0
+
+
+class Outcome(enum.Enum):
+    """How the work on a key ended."""
+
+    SUCCESS = "success"
+    CONFLICT = "conflict"
+    """Somebody else was faster, or the API cannot be reached: it is tried again, and nobody has to act."""
+    FAILURE = "failure"
+    """It is tried again, later and later."""
+    CANCELLED = "cancelled"
+    """The loop was stopped."""
+
+
+class Observer(Protocol[C]):
+    """Is told of each key that waits, is worked on, is done."""
+
+    def due(self, key: C) -> None: ...
+
+    def begun(self, key: C) -> None: ...
+
+    def ended(self, key: C, outcome: Outcome) -> None: ...
 
 
 class KeyQueue(Generic[K]):
     """Which keys are due. Times are seconds of any steady clock."""
 
     def __init__(self) -> None:
+        self.on_due: Callable[[K], None] | None = None
+        """Told of each key that becomes due."""
         self._due: deque[K] = deque()
         self._waiting: set[K] = set()
         self._working: set[K] = set()
@@ -44,6 +71,8 @@ class KeyQueue(Generic[K]):
         elif key not in self._waiting:
             self._waiting.add(key)
             self._due.append(key)
+            if self.on_due is not None:
+                self.on_due(key)
 
     def add_at(self, key: K, at_s: float) -> None:
         """Make `key` due at `at_s`; of several such wishes the earliest counts."""
@@ -85,6 +114,11 @@ class KeyQueue(Generic[K]):
             self._again.discard(key)
             self.add(key)
 
+    @property
+    def depth(self) -> int:
+        """How many keys are due."""
+        return len(self._due)
+
     def next_at(self) -> float | None:
         """When the earliest later key becomes due, or None."""
         return self._later[0][0] if self._later else None
@@ -112,9 +146,20 @@ class Loop(Generic[K]):
         self._log = log or Logger(name)
         self._clock = clock
         self._queue: KeyQueue[K] = KeyQueue()
-        self._running: set[asyncio.Task[None]] = set()
+        self._observer: Observer[K] | None = None
+        self._running: set[asyncio.Task[Outcome]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._started = False
+
+    @property
+    def depth(self) -> int:
+        """How many keys wait for a worker."""
+        return self._queue.depth
+
+    def observe(self, observer: Observer[K]) -> None:
+        """Tell `observer` of every key; before `start`."""
+        self._observer = observer
+        self._queue.on_due = observer.due
 
     def start(self) -> None:
         """Begin to work; keys added before are waiting."""
@@ -149,7 +194,10 @@ class Loop(Generic[K]):
             key = self._queue.take(self._clock())
             if key is None:
                 break
+            if self._observer is not None:
+                self._observer.begun(key)
             task = asyncio.get_running_loop().create_task(self._work(key), name=f"{self.name} {key}")
+            task.add_done_callback(functools.partial(self._worked, key))
             self._running.add(task)
         at_s = self._queue.next_at()
         if self._timer is not None:
@@ -158,21 +206,25 @@ class Loop(Generic[K]):
         if at_s is not None:
             self._timer = asyncio.get_running_loop().call_later(max(0.0, at_s - self._clock()), self._pump)
 
-    async def _work(self, key: K) -> None:
+    async def _work(self, key: K) -> Outcome:
         try:
             again_s = await self._reconcile(key)
         except (Conflict, ApiUnreachable):
             self._queue.retry_at(key, self._clock())
+            return Outcome.CONFLICT
         except Exception as error:  # noqa: BLE001 - one key's failure must not stop the others; it is logged and retried
             retry_s = self._queue.retry_at(key, self._clock())
             self._log.exception("reconcile_failed", error, key=str(key), retry_s=retry_s)
-        else:
-            self._queue.forget_failures(key)
-            if again_s is not None:
-                self._queue.add_at(key, self._clock() + again_s)
-        finally:
-            self._queue.done(key)
-            task = asyncio.current_task()
-            if task is not None:
-                self._running.discard(task)
-            self._pump()
+            return Outcome.FAILURE
+        self._queue.forget_failures(key)
+        if again_s is not None:
+            self._queue.add_at(key, self._clock() + again_s)
+        return Outcome.SUCCESS
+
+    def _worked(self, key: K, task: "asyncio.Task[Outcome]") -> None:
+        """A task ended; one that was cancelled may never have begun."""
+        self._running.discard(task)
+        if self._observer is not None:
+            self._observer.ended(key, Outcome.CANCELLED if task.cancelled() else task.result())
+        self._queue.done(key)
+        self._pump()

@@ -126,3 +126,20 @@ async def test_one_bad_key_is_logged_and_does_not_stop_the_others(capfd: pytest.
     await asyncio.wait_for(done.wait(), 5)
     await loop.stop()
     assert '"key": "bad"' in capfd.readouterr().err
+
+
+async def test_a_loop_that_was_stopped_before_a_key_had_begun_works_on_it_when_it_starts_again() -> None:
+    done = asyncio.Event()
+
+    async def reconcile(_: str) -> None:
+        done.set()
+
+    loop = Loop("test", reconcile, workers=1)
+    loop.add("a")
+    loop.start()
+    await loop.stop()
+    assert not done.is_set()
+    loop.add("a")
+    loop.start()
+    await asyncio.wait_for(done.wait(), 5)
+    await loop.stop()
