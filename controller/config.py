@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kube.addresses import Address
 from kube.config import ApiConfig
 from proxies.environment import Environment
 
-__all__ = ["Config", "ListenAddress", "WebhookConfig"]
+__all__ = ["Config", "WebhookConfig"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,23 +45,7 @@ class Config:
         return config
 
 
-@dataclass(frozen=True, slots=True)
-class ListenAddress:
-    """A host and a port; port 0: any that is free."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> "ListenAddress":
-        """`host:port`, or `:port` for all addresses. Raises `ValueError`."""
-        host, colon, port = text.rpartition(":")
-        if not colon or not port.isascii() or not port.isdigit() or int(port) >= 1 << 16:
-            raise ValueError("expected host:port")
-        return cls(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - what an empty host says
-
-
-_WEBHOOK = ListenAddress("0.0.0.0", 8443)  # noqa: S104 - the API server is on another machine
+_WEBHOOK = Address("0.0.0.0", 8443)  # noqa: S104 - the API server is on another machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +59,7 @@ class WebhookConfig:
     certificate_directory: Path
     """A mounted Secret with `tls.crt` and `tls.key` for the Service's name; read again when it changes.
     `KNUV_WEBHOOK_TLS_DIRECTORY`."""
-    address: ListenAddress
+    address: Address
     """Where it listens. `KNUV_WEBHOOK_ADDRESS`; default: port 8443 of all addresses, or of `WEBHOOK_PORT`."""
     cluster_domain: str = "cluster.local"
     """`CLUSTER_DOMAIN`."""
@@ -83,12 +68,12 @@ class WebhookConfig:
     def from_env(cls, environ: Mapping[str, str]) -> "WebhookConfig":
         """Read the environment. Raises `ConfigError` with everything that is wrong."""
         reading = Environment(environ)
-        port = reading.parsed("WEBHOOK_PORT", lambda text: ListenAddress.parse(f":{text}"), _WEBHOOK, _WEBHOOK)
+        port = reading.parsed("WEBHOOK_PORT", lambda text: Address.parse_any(f":{text}"), _WEBHOOK, _WEBHOOK)
         config = cls(
             api=ApiConfig.read(reading, environ),
             system_namespace=reading.filled("SYSTEM_NAMESPACE"),
             certificate_directory=Path(reading.filled("KNUV_WEBHOOK_TLS_DIRECTORY")),
-            address=reading.parsed("KNUV_WEBHOOK_ADDRESS", ListenAddress.parse, port, port),
+            address=reading.parsed("KNUV_WEBHOOK_ADDRESS", Address.parse_any, port, port),
             cluster_domain=reading.text("CLUSTER_DOMAIN", "cluster.local") or "cluster.local",
         )
         reading.finish()

@@ -12,11 +12,11 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from gateway.faces import Address
 from gateway.listeners import Chain, tls_listener
 from gateway.settings import GatewaySettings
 from gateway.translate import CertificateUse
 from gateway.xds import LISTENER, Resources
+from kube.addresses import Address
 from kube.models.core import Secret
 
 __all__ = ["Certificates", "InvalidCertificate", "key_pair"]

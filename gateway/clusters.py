@@ -14,8 +14,8 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 
-from gateway.faces import Address
 from gateway.trust import Trust, secure
+from kube.addresses import Address
 from kube.models.core import Service
 from kube.models.discovery import EndpointSlice
 

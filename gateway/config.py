@@ -3,17 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS, Address
+from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS
+from kube.addresses import Address
 from kube.config import ApiConfig
 from proxies.environment import Environment
 
-__all__ = ["Address", "Config"]
-
+__all__ = ["Config"]
 
 _EXTERNAL = Address("0.0.0.0", 8080)  # noqa: S104 - a gateway is there to be reached
 _INTERNAL = Address("0.0.0.0", 8081)  # noqa: S104
 _EXTERNAL_DIALLED, _INTERNAL_DIALLED = _EXTERNAL.dialled, _INTERNAL.dialled
-_EXTERNAL_TLS, _INTERNAL_TLS = _EXTERNAL.secured, _INTERNAL.secured
+_EXTERNAL_TLS, _INTERNAL_TLS = Address("0.0.0.0", 8443), Address("0.0.0.0", 8444)  # noqa: S104
+_TLS_ABOVE = 363
+"""How far above the plain face the TLS face is when nobody says, as 8443 is above 8080."""
 _ENVOY_ADMIN = Address("127.0.0.1", 9901)
 _INGRESS_CLASS = "knuv.ingress.networking.knative.dev"
 _XDS_ADDRESS = "0.0.0.0:18000"
@@ -88,11 +90,15 @@ class Config:
             internal=internal,
             external_probe=address("KNUV_GATEWAY_EXTERNAL_PROBE_ADDRESS", external.dialled),
             internal_probe=address("KNUV_GATEWAY_INTERNAL_PROBE_ADDRESS", internal.dialled),
-            external_tls=address("KNUV_GATEWAY_EXTERNAL_TLS_ADDRESS", external.secured),
-            internal_tls=address("KNUV_GATEWAY_INTERNAL_TLS_ADDRESS", internal.secured),
+            external_tls=address("KNUV_GATEWAY_EXTERNAL_TLS_ADDRESS", _secured(external)),
+            internal_tls=address("KNUV_GATEWAY_INTERNAL_TLS_ADDRESS", _secured(internal)),
             envoy_admin=address("KNUV_GATEWAY_ENVOY_ADMIN_ADDRESS", _ENVOY_ADMIN),
             pod_name=reading.text("POD_NAME", ""),
             access_log=reading.text("KNUV_GATEWAY_ACCESS_LOG", ""),
         )
         reading.finish()
         return config
+
+
+def _secured(plain: Address) -> Address:
+    return Address(plain.host, min(plain.port + _TLS_ABOVE, 65535))

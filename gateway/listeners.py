@@ -22,8 +22,9 @@ from envoy.extensions.transport_sockets.tls.v3.common_pb2 import TlsParameters
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from google.protobuf.struct_pb2 import Struct
 
-from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL_TLS, Address
+from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL_TLS
 from gateway.settings import GatewaySettings
+from kube.addresses import Address
 
 __all__ = ["Chain", "listener", "tls_listener"]
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS, Address
+from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS
 from gateway.translate import tls_entries
+from kube.addresses import Address
 from kube.models.networking import IngressSpec
 
 __all__ = ["Prober", "Target", "Verdict", "targets", "verdict"]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from gateway.certificates import Certificates
 from gateway.checks import check
 from gateway.clusters import Backend, cluster, load_assignment, static_cluster
-from gateway.faces import FACES, INTERNAL, Address
+from gateway.faces import FACES, INTERNAL
 from gateway.translate import (
     HEALTH_CLUSTER,
     HEALTH_HOST,
@@ -30,6 +30,7 @@ from gateway.translate import (
 from gateway.trust import Trust
 from gateway.version_hash import version_hash
 from gateway.xds import CLUSTER, ENDPOINTS, ROUTES, Resources
+from kube.addresses import Address
 from kube.models.core import Service
 from kube.models.discovery import EndpointSlice
 from kube.models.networking import Ingress

@@ -16,8 +16,9 @@ import aiohttp
 import pytest
 
 from controller.admission import Admission
-from controller.config import ListenAddress, WebhookConfig
+from controller.config import WebhookConfig
 from controller.webhook import WebhookApp, patch_between
+from kube.addresses import Address
 from kube.client import Client
 from kube.errors import Invalid
 from kube.models import serving
@@ -115,7 +116,7 @@ async def running_webhook(directory: Path) -> AsyncIterator[Server]:
             api=api.config,
             system_namespace=SYSTEM,
             certificate_directory=directory,
-            address=ListenAddress("127.0.0.1", 0),
+            address=Address("127.0.0.1", 0),
         )
         app = WebhookApp(config, Logger("webhook", write=lambda _line: None))
         try:

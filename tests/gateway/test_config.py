@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Address, Config
+from gateway.config import Config
+from kube.addresses import Address
 from proxies.environment import ConfigError
 
 

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS, Address
+from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS
 from gateway.prober import Prober, Target, Verdict, targets, verdict
+from kube.addresses import Address
 from tests.gateway.objects import ingress, rule
 from tests.support.processes import eventually
 

@@ -7,9 +7,10 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 
-from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS, Address
+from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS
 from gateway.listeners import Chain, listener, tls_listener
 from gateway.settings import GatewaySettings, InvalidSettings
+from kube.addresses import Address
 
 PROXY = "envoy.filters.listener.proxy_protocol"
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.clusters import Backend, cluster, load_assignment
-from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS, Address
+from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS
 from gateway.listeners import listener
 from gateway.translate import (
     CertificateUse,
@@ -28,6 +28,7 @@ from gateway.translate import (
     translate,
     with_probes,
 )
+from kube.addresses import Address
 from kube.models.core import ServicePort
 from kube.models.networking import Ingress, IngressRule, IngressSpec, IngressTLS
 from tests.gateway.objects import endpoint_slice, ingress, path, rule, service, split
