@@ -60,8 +60,9 @@ class Courier:
         self.call_soon = loop.call_soon
         self.now_s = loop.time
         self.unix_s = unix_s
-        self.attempted: Callable[[Delivery, Leg, Outcome], None] | None = None
-        """Told of each attempt when it is over, before what follows from it is done."""
+        self.attempted: Callable[[Delivery, Leg, Outcome, float | None], None] | None = None
+        """Told of each attempt on which leg and with what outcome, and of the wait before the next one; None: the
+        delivery is over, of which its `done` is told next."""
 
 
 class Delivery(Timer):
@@ -142,7 +143,13 @@ class Delivery(Timer):
                 service_account=(self.namespace, subscription.service_account),
             )
         except ValueError as error:
-            self._go_on(flow.leg, flow.refused(str(error)))
+            # Not from here: whoever starts the next delivery when one has ended would start them all within each other.
+            self._courier.call_soon(self._refused, str(error))
+
+    def _refused(self, reason: str) -> None:
+        if self._done is not None:
+            leg = self.flow.leg
+            self._go_on(leg, self.flow.refused(reason))
 
     def _answered(self, outcome: Outcome) -> None:
         if self._done is None:
@@ -150,9 +157,10 @@ class Delivery(Timer):
         self._sent = None
         courier = self._courier
         leg = self.flow.leg
+        wait_s = self.flow.answered(outcome, courier.unix_s())
         if courier.attempted is not None:
-            courier.attempted(self, leg, outcome)
-        self._go_on(leg, self.flow.answered(outcome, courier.unix_s()))
+            courier.attempted(self, leg, outcome, wait_s)
+        self._go_on(leg, wait_s)
 
     def _go_on(self, leg: Leg, wait_s: float | None) -> None:
         if wait_s is None:

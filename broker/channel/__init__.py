@@ -1,0 +1,1 @@
+"""The channels of the dispatcher: in memory, in a local journal, on NATS JetStream."""

@@ -1,0 +1,60 @@
+"""What a kind of channel is to the dispatcher: it finds the channel of a request, and a channel accepts events.
+
+The dispatcher speaks HTTP (spec eventing-channels.md 5) and knows nothing of how events are kept; a backend knows
+nothing of HTTP. `KNUV_CHANNELS` of `python -m broker dispatcher` says which one a process has.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from eventing.message import Message
+
+__all__ = ["Accepting", "Backend", "Channel", "Refusal"]
+
+
+class Refusal(NamedTuple):
+    """There is no channel for a request."""
+
+    status: int
+    reason: str
+
+
+class Accepting(Protocol):
+    """An event that is being accepted."""
+
+    def cancel(self) -> None:
+        """Whoever sent it has left: end what can be ended. `done` is not called any more."""
+
+
+class Channel(Protocol):
+    """One channel."""
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that it is in."""
+
+    @property
+    def name(self) -> str:
+        """Its own name."""
+
+    def accept(self, message: Message, done: Callable[[int, str], None]) -> Accepting | None:
+        """Take an event that is valid; `done(status, reason)` is called once, at once or later, unless cancelled.
+
+        202 promises whatever the kind of channel promises. None where nothing is to be cancelled.
+        """
+
+
+class Backend(Protocol):
+    """All channels of one kind that this process serves."""
+
+    async def start(self) -> None:
+        """Learn of the channels; they can be found when this returns."""
+
+    def find(self, host: bytes, path: bytes) -> Channel | Refusal:
+        """Return the channel of a request by its `Host`, as it came, and its path without the query."""
+
+    def is_ready(self) -> bool | None:
+        """Whether every channel that should be is served; None when that cannot be known."""
+
+    async def stop(self) -> None:
+        """End what is under way and free everything; works after a failed or interrupted `start`, too."""

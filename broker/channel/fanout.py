@@ -1,0 +1,135 @@
+"""One event to all subscriptions of a channel that keeps nothing.
+
+Synchronous unless the channel is annotated otherwise: whoever sent the event hears 202 when every delivery has ended
+well (a dead letter that was accepted is one), 500 when one has not, and not before all have. When it leaves, they end.
+All run at once, without an order and without a limit but for those of the sender.
+
+Source: spec eventing-channels.md 4.
+"""
+
+from collections.abc import Callable
+
+from eventing.delivery import Flow, Parcel, Subscription
+from eventing.dispatching import Courier, Delivery
+from eventing.message import Message
+
+__all__ = ["Fanout", "Round", "Rounds"]
+
+_ACCEPTED = 202
+_FAILED = 500
+STALLED_S = 900.0
+"""Without a delivery that ends for so long, an event is given up; the original's 15 minutes."""
+
+
+class Rounds:
+    """The events under way in one process, and what they share."""
+
+    __slots__ = ("active", "courier", "delivered")
+
+    def __init__(self, courier: Courier, delivered: Callable[[Delivery], None] | None = None) -> None:
+        """`delivered` is told of every delivery that has ended, whether well or not."""
+        self.courier = courier
+        self.delivered = delivered
+        self.active: set[Round] = set()
+
+    def give_up_stalled(self, now_s: float) -> None:
+        """End the events of which no delivery has ended for too long; to be called now and then."""
+        for stalled in [each for each in self.active if now_s - each.moved_s > STALLED_S]:
+            stalled.give_up("no subscription was delivered to for 15 minutes")
+
+    def close(self) -> None:
+        """End everything."""
+        for each in list(self.active):
+            each.cancel()
+
+
+class Fanout:
+    """A channel in memory. `subscriptions` may be replaced at any time; events under way keep theirs."""
+
+    __slots__ = ("_rounds", "is_async", "name", "namespace", "subscriptions")
+
+    def __init__(self, rounds: Rounds, namespace: str, name: str, *, is_async: bool) -> None:
+        """`is_async`: 202 comes before the dispatch. It never changes (spec 4)."""
+        self._rounds = rounds
+        self.namespace = namespace
+        self.name = name
+        self.is_async = is_async
+        self.subscriptions: tuple[Subscription, ...] = ()
+
+    def accept(self, message: Message, done: Callable[[int, str], None]) -> "Round | None":
+        """Deliver an event to all; `done(status, reason)` as `backend.Channel` has it."""
+        subscriptions = self.subscriptions
+        if not subscriptions:
+            done(_ACCEPTED, "")
+            return None
+        parcel = Parcel.of(message, self.namespace)
+        if self.is_async:
+            done(_ACCEPTED, "")
+            Round(self._rounds, None, len(subscriptions)).start(subscriptions, parcel, self)
+            return None
+        begun = Round(self._rounds, done, len(subscriptions))
+        begun.start(subscriptions, parcel, self)
+        return begun
+
+    def remove(self) -> None:
+        """The channel was deleted: what is under way goes on."""
+
+
+class Round:
+    """The deliveries of one event."""
+
+    __slots__ = ("_deliveries", "_done", "_failure", "_pending", "_rounds", "moved_s")
+
+    def __init__(self, rounds: Rounds, done: Callable[[int, str], None] | None, pending: int) -> None:
+        self._rounds = rounds
+        self._done = done
+        self._pending = pending
+        self._failure = ""
+        self._deliveries: list[Delivery] = []
+        self.moved_s = rounds.courier.now_s()
+        """Loop time at which a delivery ended last."""
+
+    def start(self, subscriptions: tuple[Subscription, ...], parcel: Parcel, channel: Fanout) -> None:
+        """Begin all deliveries."""
+        self._rounds.active.add(self)
+        courier, namespace = self._rounds.courier, channel.namespace
+        self._deliveries = [
+            Delivery(courier, Flow(subscription, parcel), parcel, namespace, self._delivered, channel)
+            for subscription in subscriptions
+        ]
+        for delivery in self._deliveries:
+            delivery.start()
+
+    def cancel(self) -> None:
+        """Whoever sent the event has left."""
+        self._rounds.active.discard(self)
+        self._done = None
+        deliveries, self._deliveries = self._deliveries, []
+        for delivery in deliveries:
+            delivery.cancel()
+
+    def give_up(self, reason: str) -> None:
+        """End it as failed."""
+        done = self._done
+        self.cancel()
+        if done is not None:
+            done(_FAILED, reason)
+
+    def _delivered(self, delivery: Delivery) -> None:
+        rounds = self._rounds
+        if rounds.delivered is not None:
+            rounds.delivered(delivery)
+        flow = delivery.flow
+        if not flow.is_success:
+            self._failure = f"subscription {flow.subscription.name or flow.subscription.uid}: {flow.status}"
+        self._pending -= 1
+        if self._pending:
+            self.moved_s = rounds.courier.now_s()
+            return
+        rounds.active.discard(self)
+        # A round and its deliveries know each other, and would else wait for the collector.
+        self._deliveries = []
+        done = self._done
+        if done is not None:
+            self._done = None
+            done(_FAILED if self._failure else _ACCEPTED, self._failure)
