@@ -1,0 +1,322 @@
+"""One connection to NATS for a whole process: everything that is sent, in order, and one inbox for every answer.
+
+Theory of operation. One task connects, stays until the connection is lost, waits a little, connects anew, for ever;
+each time with settings that are read anew, so that changed credentials need no restart. The client library's own
+reconnection is off: it sends again what it had buffered, and what is to be sent again here is decided by whoever sent
+it. Users are told `up` and `down`, both on the loop.
+
+What is to be sent is queued and handed to the library by one writer task, so that nobody needs a coroutine to send.
+While there is no connection only what was sent with `keep` stays queued: an acknowledgement holds whenever it comes, a
+pull or a publish is made again by its owner.
+
+Answers come to one subscription, `<inbox>.<address>.<number>`; who opened the address gets them. A message of a stream
+that was pulled comes there, too, but under its own subject: it is known by the consumer in its reply subject.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
+
+import nats.errors
+from nats.aio.client import Client, RawCredentials
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+
+from eventing.jetstream.settings import NatsSettings, NatsSettingsError
+from kube.errors import ApiError, ApiUnreachable
+from proxies.logs import Logger
+
+__all__ = ["Link", "NotConnected"]
+
+_CONNECT_TIMEOUT_S: Final = 5
+_PING_S: Final = 10
+"""Two that are not answered end a connection whose peer has vanished without a word."""
+_TICK_S: Final = 0.25
+_RETRY_MAX_S: Final = 5.0
+_CLOSE_S: Final = 2.0
+_ACK: Final = "$JS.ACK."
+_ACK_DOTS: Final = 8
+
+
+class NotConnected(Exception):
+    """There is no connection to NATS now."""
+
+
+class _Out(NamedTuple):
+    subject: str
+    payload: bytes
+    reply: str
+    headers: dict[str, str] | None
+    keep: bool
+
+
+class Link:
+    """The connection. `load` reads the settings; register users, then `start`."""
+
+    def __init__(self, load: Callable[[], Awaitable[NatsSettings]], *, name: str, log: Logger) -> None:
+        self._load = load
+        self._name = name
+        self._log = log
+        self._client: Client | None = None
+        self._context: JetStreamContext | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._queue: deque[_Out] = deque()
+        self._wake = asyncio.Event()
+        self._up = asyncio.Event()
+        self._handlers: dict[str, Callable[[str, Msg], None]] = {}
+        self._consumers: dict[tuple[str, str], Callable[[Msg], None]] = {}
+        self._addresses = 0
+        self._on_up: list[Callable[[], None]] = []
+        self._on_down: list[Callable[[], None]] = []
+        self._on_tick: list[Callable[[float], None]] = []
+        self._discovered: tuple[str, ...] = ()
+        self._inbox = ""
+        self._problem = ""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a connection now."""
+        return self._up.is_set()
+
+    @property
+    def problem(self) -> str:
+        """Why there is no connection; empty while there is one."""
+        return "" if self.is_up else (self._problem or "not connected to NATS yet")
+
+    @property
+    def payload_bytes_max(self) -> int:
+        """The largest message, headers included, that the server takes; 1 MiB as long as it has not said."""
+        return self._client.max_payload if self._client is not None else 1 << 20
+
+    @property
+    def jetstream(self) -> JetStreamContext:
+        """The library's interface to streams and consumers. Raises `NotConnected`."""
+        if self._context is None:
+            raise NotConnected(self.problem)
+        return self._context
+
+    # Set-up.
+
+    def on_up(self, callback: Callable[[], None]) -> None:
+        """Call it at each connection, and at once if there is one."""
+        self._on_up.append(callback)
+        if self.is_up:
+            callback()
+
+    def on_down(self, callback: Callable[[], None]) -> None:
+        """Call it when a connection was lost."""
+        self._on_down.append(callback)
+
+    def on_tick(self, callback: Callable[[float], None]) -> None:
+        """Call it with the loop's time, four times a second."""
+        self._on_tick.append(callback)
+
+    def forget(self, callback: Callable[..., None]) -> None:
+        """Call it no more; nothing if it was not registered."""
+        callbacks: tuple[list[Callable[..., None]], ...] = (self._on_up, self._on_down, self._on_tick)
+        for listed in callbacks:
+            if callback in listed:
+                listed.remove(callback)
+
+    def open_address(self, handler: Callable[[str, Msg], None]) -> str:
+        """Return an address of the inbox: what is sent to `reply_subject(address, n)` comes to `handler`, with `n`."""
+        self._addresses += 1
+        address = str(self._addresses)
+        self._handlers[address] = handler
+        return address
+
+    def close_address(self, address: str) -> None:
+        """Nobody listens there any more."""
+        self._handlers.pop(address, None)
+
+    def open_consumer(self, stream: str, consumer: str, handler: Callable[[Msg], None]) -> None:
+        """Give `handler` every message of that consumer that was asked for over this link."""
+        self._consumers[stream, consumer] = handler
+
+    def close_consumer(self, stream: str, consumer: str) -> None:
+        """Nobody takes its messages any more; the server delivers them again, elsewhere."""
+        self._consumers.pop((stream, consumer), None)
+
+    def reply_subject(self, address: str, rest: int) -> str:
+        """Return where an answer is to be sent; it holds as long as this connection."""
+        return f"{self._inbox}.{address}.{rest}"
+
+    # Life.
+
+    async def start(self) -> None:
+        """Begin to connect; returns at once."""
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._run(), name="nats link")
+        self._writer = loop.create_task(self._write(), name="nats writer")
+        self._tick()
+
+    async def wait_up(self) -> None:
+        """Return when there is a connection."""
+        await self._up.wait()
+
+    async def stop(self) -> None:
+        """Send what is queued and disconnect."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._client is not None and self.is_up:
+            await self._flush()
+        tasks = [task for task in (self._task, self._writer) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._task = self._writer = None
+
+    async def _flush(self) -> None:
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                while self._queue and self._client is not None:
+                    await self._send(self._client, self._queue.popleft())
+                if self._client is not None:
+                    await self._client.flush()
+        except (TimeoutError, nats.errors.Error, OSError) as error:
+            self._log.warning("nats_not_flushed", error=str(error))
+
+    # Sending.
+
+    def send(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        reply: str = "",
+        headers: dict[str, str] | None = None,
+        keep: bool = False,
+    ) -> None:
+        """Queue a message. `keep`: also over a connection that is lost meanwhile."""
+        if self.is_up or keep:
+            self._queue.append(_Out(subject, payload, reply, headers, keep))
+            self._wake.set()
+
+    async def _write(self) -> None:
+        queue = self._queue
+        while True:
+            await self._wake.wait()
+            await self._up.wait()
+            self._wake.clear()
+            client = self._client
+            while queue and client is not None and client is self._client:
+                out = queue.popleft()
+                try:
+                    await self._send(client, out)
+                except nats.errors.ConnectionClosedError:
+                    if out.keep:
+                        queue.appendleft(out)
+                    break
+                except (nats.errors.Error, ValueError) as error:
+                    # One message that cannot be sent must not stop the others; its owner hears of it by its timeout.
+                    self._log.error("nats_message_refused", subject=out.subject, error=str(error))
+
+    async def _send(self, client: Client, out: _Out) -> None:
+        await client.publish(out.subject, out.payload, reply=out.reply, headers=out.headers)
+
+    # The connection.
+
+    async def _run(self) -> None:
+        wait_s = 0.0
+        while True:
+            reconnect_wait_s = 1.0
+            try:
+                settings = await self._load()
+                reconnect_wait_s = settings.reconnect_wait_s
+                await self._connected(settings)
+                wait_s = 0.0
+            except (nats.errors.Error, NatsSettingsError, ApiError, ApiUnreachable, OSError, ValueError) as error:
+                problem = str(error) or type(error).__name__
+                if problem != self._problem:
+                    self._log.warning("nats_unreachable", error=problem)
+                self._problem = problem
+            wait_s = min(max(wait_s * 2, reconnect_wait_s), _RETRY_MAX_S)
+            await asyncio.sleep(wait_s)
+
+    async def _connected(self, settings: NatsSettings) -> None:
+        """Connect, and return when the connection is lost. Raises when there is none."""
+        client = Client()
+        closed = asyncio.Event()
+
+        async def on_closed() -> None:
+            closed.set()
+
+        heard: list[str] = []
+
+        async def on_error(error: Exception) -> None:
+            # Why it is going to end; that it has is heard by `on_closed`.
+            heard[:] = [str(error) or type(error).__name__]
+
+        try:
+            await client.connect(
+                list(dict.fromkeys((*settings.servers, *self._discovered))),
+                name=self._name,
+                allow_reconnect=False,
+                connect_timeout=_CONNECT_TIMEOUT_S,
+                ping_interval=_PING_S,
+                max_outstanding_pings=2,
+                closed_cb=on_closed,
+                error_cb=on_error,
+                tls=settings.tls,
+                user=settings.user or None,
+                password=settings.password or None,
+                user_credentials=RawCredentials(settings.credentials) if settings.credentials else None,
+            )
+            self._inbox = client.new_inbox()
+            await client.subscribe(f"{self._inbox}.>", cb=self._take)
+            self._client = client
+            self._context = client.jetstream()
+            self._problem = ""
+            self._up.set()
+            self._wake.set()
+            self._log.info("nats_connected", server=_shown(client))
+            for callback in list(self._on_up):
+                callback()
+            await closed.wait()
+            self._discovered = tuple(url.geturl() for url in client.discovered_servers)
+            self._problem = heard[0] if heard else "the connection to NATS was lost"
+            self._log.warning("nats_lost", error=self._problem)
+        finally:
+            if self._client is client:
+                self._lost()
+            if not client.is_closed:
+                await client.close()
+
+    def _lost(self) -> None:
+        self._up.clear()
+        self._client = self._context = None
+        kept = [out for out in self._queue if out.keep]
+        self._queue.clear()
+        self._queue.extend(kept)
+        for callback in list(self._on_down):
+            callback()
+
+    async def _take(self, message: Msg) -> None:
+        reply = message.reply
+        if reply.startswith(_ACK):
+            tokens = reply.split(".", 7)
+            first = 2 if reply.count(".") == _ACK_DOTS else 4  # behind a domain and an account there are two more
+            pulled = self._consumers.get((tokens[first], tokens[first + 1]))
+            if pulled is not None:
+                pulled(message)
+            return
+        _, address, number = message.subject.rsplit(".", 2)
+        handler = self._handlers.get(address)
+        if handler is not None:
+            handler(number, message)
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(_TICK_S, self._tick)
+        now_s = loop.time()
+        for callback in list(self._on_tick):
+            callback(now_s)
+
+
+def _shown(client: Client) -> str:
+    url = client.connected_url
+    return f"{url.hostname}:{url.port}" if url is not None else ""

@@ -1,0 +1,154 @@
+"""Streams and consumers as they are wanted: made, brought up to date, removed. Every word can be said twice.
+
+So each replica may do all of it; no leader is needed. The client library's errors end here.
+
+Source: NATS JetStream API; error codes of nats-server `server/errors.json`.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import nats.errors
+from nats.js import JetStreamContext
+from nats.js import errors as jetstream_errors
+from nats.js.api import ConsumerConfig, ConsumerInfo, DeliverPolicy, StreamConfig
+
+from eventing.jetstream.link import Link, NotConnected
+
+__all__ = ["ConsumerState", "JetStreamError", "Streams"]
+
+_NOT_FOUND: Final = 404
+_MUTABLE: Final = ("ack_wait", "max_deliver", "max_ack_pending", "filter_subject", "sample_freq", "inactive_threshold")
+"""What may be changed of a consumer; where it starts may not."""
+
+
+class JetStreamError(Exception):
+    """JetStream did not do as asked. `is_temporary`: asking again may help."""
+
+    def __init__(self, message: str, *, is_temporary: bool) -> None:
+        super().__init__(message)
+        self.is_temporary = is_temporary
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerState:
+    """What the server says of a consumer."""
+
+    pending: int
+    """Messages that it has not delivered yet."""
+    ack_pending: int
+    """Delivered and not settled."""
+    redelivered: int
+
+
+class Streams:
+    """Streams and consumers behind one link. Everything raises `JetStreamError`."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def ensure_stream(self, wanted: StreamConfig) -> bool:
+        """Make the stream unless it is there, and return whether it was made.
+
+        One that is there stays as it is (spec 9.5), but it must take the subjects that are wanted of it.
+        """
+        assert wanted.name is not None
+        try:
+            jetstream = self._jetstream()
+            try:
+                info = await jetstream.stream_info(wanted.name)
+            except jetstream_errors.NotFoundError:
+                await jetstream.add_stream(wanted)
+                return True
+        except (jetstream_errors.APIError, nats.errors.Error, ValueError) as error:
+            raise _translated(f"stream {wanted.name}", error) from error
+        missing = set(wanted.subjects or ()) - set(info.config.subjects or ())
+        if missing:
+            told = ", ".join(info.config.subjects or ["none"])
+            raise JetStreamError(
+                f"stream {wanted.name}: expected it to take {', '.join(sorted(missing))}, it takes {told}; "
+                "it belongs to somebody else: choose another name",
+                is_temporary=False,
+            )
+        return False
+
+    async def remove_stream(self, name: str) -> None:
+        """Remove a stream and all that is in it, if it is there."""
+        try:
+            await self._jetstream().delete_stream(name)
+        except jetstream_errors.NotFoundError:
+            return
+        except (jetstream_errors.APIError, nats.errors.Error, ValueError) as error:
+            raise _translated(f"stream {name}", error) from error
+
+    async def ensure_consumer(self, stream: str, wanted: ConsumerConfig) -> ConsumerState:
+        """Make the pull consumer, or bring what can be changed of it up to date.
+
+        A push consumer of its name, as other dispatchers make them, is replaced by one that goes on where it was.
+        """
+        name = wanted.durable_name
+        assert name is not None
+        try:
+            jetstream = self._jetstream()
+            info = await self._consumer(jetstream, stream, name)
+            if info is not None and info.config is not None and info.config.deliver_subject:
+                first = (info.ack_floor.stream_seq if info.ack_floor is not None else 0) + 1
+                await jetstream.delete_consumer(stream, name)
+                wanted = replace(wanted, deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=first)
+                wanted.opt_start_time = None
+                info = None
+            if info is None or info.config is None:
+                info = await jetstream.add_consumer(stream, wanted)
+            elif changed := _changed(info.config, wanted):
+                info = await jetstream.add_consumer(stream, replace(info.config, **changed))
+        except (jetstream_errors.APIError, nats.errors.Error, ValueError) as error:
+            raise _translated(f"consumer {name} of stream {stream}", error) from error
+        return ConsumerState(info.num_pending or 0, info.num_ack_pending or 0, info.num_redelivered or 0)
+
+    async def remove_consumer(self, stream: str, name: str) -> None:
+        """Remove a consumer and its place in the stream, if it is there."""
+        try:
+            await self._jetstream().delete_consumer(stream, name)
+        except jetstream_errors.NotFoundError:
+            return
+        except (jetstream_errors.APIError, nats.errors.Error, ValueError) as error:
+            raise _translated(f"consumer {name} of stream {stream}", error) from error
+
+    async def consumers(self, stream: str) -> list[str]:
+        """Return the names of a stream's consumers; none if there is no such stream."""
+        try:
+            infos = await self._jetstream().consumers_info(stream)
+        except jetstream_errors.NotFoundError:
+            return []
+        except (jetstream_errors.APIError, nats.errors.Error, ValueError) as error:
+            raise _translated(f"stream {stream}", error) from error
+        return [info.name for info in infos]
+
+    async def _consumer(self, jetstream: JetStreamContext, stream: str, name: str) -> ConsumerInfo | None:
+        try:
+            info: ConsumerInfo = await jetstream.consumer_info(stream, name)
+        except jetstream_errors.NotFoundError as error:
+            if error.err_code == 10059:
+                raise  # the stream is not there
+            return None
+        return info
+
+    def _jetstream(self) -> JetStreamContext:
+        try:
+            return self._link.jetstream
+        except NotConnected as error:
+            raise JetStreamError(str(error), is_temporary=True) from error
+
+
+def _changed(held: ConsumerConfig, wanted: ConsumerConfig) -> dict[str, Any]:
+    """Return what is to be changed of a consumer."""
+    pairs = ((name, getattr(held, name), getattr(wanted, name)) for name in _MUTABLE)
+    return {name: new for name, old, new in pairs if new is not None and new != old}
+
+
+def _translated(what: str, error: Exception) -> JetStreamError:
+    if isinstance(error, jetstream_errors.APIError):
+        # 4xx is about what was asked; it will be asked the same way.
+        is_temporary = not (400 <= (error.code or 500) < 500) or error.code in (_NOT_FOUND, 408)
+        return JetStreamError(f"{what}: {error.description or error}", is_temporary=is_temporary)
+    return JetStreamError(f"{what}: {error or type(error).__name__}", is_temporary=not isinstance(error, ValueError))
