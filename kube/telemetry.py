@@ -60,7 +60,14 @@ class MetricsExport:
         return self.listener is not None or self.otlp is not None
 
     @classmethod
-    def read(cls, data: Mapping[str, str], variables: Mapping[str, str], *, config_map: str) -> "MetricsExport":
+    def read(
+        cls,
+        data: Mapping[str, str],
+        variables: Mapping[str, str],
+        *,
+        config_map: str,
+        default_port: int = _METRICS_PORT,
+    ) -> "MetricsExport":
         """Read the ConfigMap's data. Raises `ConfigError` with everything that is wrong, naming `config_map`."""
         env = Environment(variables)
         protocol = data.get("metrics-protocol") or "none"
@@ -74,7 +81,7 @@ class MetricsExport:
             from proxies.metrics.scraped import listener_of
 
             source = f"ConfigMap {config_map}: metrics-endpoint"
-            export = cls(listener=listener_of(env, endpoint, endpoint_from=source, default_port=_METRICS_PORT))
+            export = cls(listener=listener_of(env, endpoint, endpoint_from=source, default_port=default_port))
         elif protocol == "http/protobuf":
             from proxies.otlp import endpoint_of
 
