@@ -15,13 +15,13 @@ from broker.brokers import Place
 from proxies.exchange import Exchange
 from proxies.metrics.instruments import Distribution, Registry
 
-__all__ = ["FILTER_SCOPE", "INGRESS_SCOPE", "DispatchMetrics", "HttpMetrics"]
+__all__ = ["BOUNDS_S", "FILTER_SCOPE", "INGRESS_SCOPE", "DispatchMetrics", "HttpMetrics"]
 
 INGRESS_SCOPE: Final = "knative.dev/pkg/broker/ingress"
 FILTER_SCOPE: Final = "knative.dev/pkg/broker/filter"
 _HTTP_SCOPE: Final = "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 _HTTP_SCOPE_VERSION: Final = "0.69.0"
-_BOUNDS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+BOUNDS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _SIZE_BOUNDS: Final = (0, 5, 10, 25, 50, 75, 100, 250, 500, 750, 1000, 2500, 5000, 7500, 10000)
 _CLASSES_MAX: Final = 5000
 """Combinations that are remembered; then all are looked up anew."""
@@ -34,11 +34,11 @@ class DispatchMetrics:
     def __init__(self, registry: Registry, scope: str) -> None:
         instruments = registry.scope(scope)
         self._dispatch = instruments.histogram(
-            "kn.eventing.dispatch.duration", _BOUNDS_S, unit="s", description="From sending an event to the response."
+            "kn.eventing.dispatch.duration", BOUNDS_S, unit="s", description="From sending an event to the response."
         )
         self._process = (
             instruments.histogram(
-                "kn.eventing.process.duration", _BOUNDS_S, unit="s", description="From an event's arrival to sending."
+                "kn.eventing.process.duration", BOUNDS_S, unit="s", description="From an event's arrival to sending."
             )
             if scope == FILTER_SCOPE
             else None
@@ -77,7 +77,7 @@ class HttpMetrics:
     def __init__(self, registry: Registry, scheme: str) -> None:
         http = registry.scope(_HTTP_SCOPE, version=_HTTP_SCOPE_VERSION)
         self._instruments = (
-            http.histogram("http.server.request.duration", _BOUNDS_S, unit="s", description="Duration of requests."),
+            http.histogram("http.server.request.duration", BOUNDS_S, unit="s", description="Duration of requests."),
             http.histogram(
                 "http.server.request.body.size", _SIZE_BOUNDS, unit="By", description="Size of request bodies."
             ),

@@ -104,10 +104,15 @@ class Subscription:
 class Parcel:
     """An event as it leaves, in binary mode: shared by all deliveries of one event. Every line has its end."""
 
-    __slots__ = ("body", "destination_lines", "lines", "namespace_line", "passed")
+    __slots__ = ("body", "channel", "destination_lines", "kind", "lines", "namespace", "namespace_line", "passed")
 
-    def __init__(self, lines: bytes, passed: bytes, body: bytes, namespace: str) -> None:
-        """`passed`: header lines of the request that go on with the event. `namespace`: the channel's."""
+    def __init__(self, lines: bytes, passed: bytes, body: bytes, namespace: str, channel: str, kind: str) -> None:
+        """`passed`: header lines of the request that go on with the event. `kind`: the event's type."""
+        self.namespace = namespace
+        """The channel's."""
+        self.channel = channel
+        """Its name."""
+        self.kind = kind
         self.lines = lines
         """The event's attributes."""
         self.passed = passed
@@ -116,14 +121,16 @@ class Parcel:
         self.destination_lines = b"%s%s%s%s" % (lines, passed, self.namespace_line, _PREFER)
 
     @classmethod
-    def of(cls, message: Message, namespace: str) -> "Parcel":
-        """Return the parcel of an event that was received."""
+    def of(cls, message: Message, namespace: str, channel: str) -> "Parcel":
+        """Return the parcel of an event that a channel received."""
         passed = message.passed
         return cls(
             b"\r\n".join([*message.lines.values(), b""]),
             b"\r\n".join([*passed, b""]) if passed else b"",
             message.data,
             namespace,
+            channel,
+            str(message.attributes.get("type", "")),
         )
 
 

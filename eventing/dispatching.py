@@ -68,25 +68,23 @@ class Courier:
 class Delivery(Timer):
     """One event on its way to one subscription. `done(delivery)` is called once, unless it is cancelled."""
 
-    __slots__ = ("_courier", "_done", "_sent", "flow", "leg_begun_s", "namespace", "parcel", "tag")
+    __slots__ = ("_courier", "_done", "_sent", "flow", "leg_begun_s", "parcel", "tag")
 
     def __init__(
         self,
         courier: Courier,
         flow: Flow,
         parcel: Parcel,
-        namespace: str,
         done: "Callable[[Delivery], None]",
         tag: object = None,
     ) -> None:
-        """`namespace`: the subscription's. `tag`: the caller's own."""
+        """`tag`: the caller's own."""
         super().__init__()
         self._courier = courier
         self._done: Callable[[Delivery], None] | None = done
         self._sent: Sent | None = None
         self.flow = flow
         self.parcel = parcel
-        self.namespace = namespace
         self.tag = tag
         self.leg_begun_s = 0.0
         """Loop time at which the leg that runs, or ran last, was begun: its retries and waits count."""
@@ -140,7 +138,7 @@ class Delivery(Timer):
                 flow.body,
                 self._answered,
                 timeout_s=math.inf if timeout_s is None else timeout_s,
-                service_account=(self.namespace, subscription.service_account),
+                service_account=(self.parcel.namespace, subscription.service_account),
             )
         except ValueError as error:
             # Not from here: whoever starts the next delivery when one has ended would start them all within each other.

@@ -62,13 +62,13 @@ class Fanout:
         if not subscriptions:
             done(_ACCEPTED, "")
             return None
-        parcel = Parcel.of(message, self.namespace)
+        parcel = Parcel.of(message, self.namespace, self.name)
         if self.is_async:
             done(_ACCEPTED, "")
-            Round(self._rounds, None, len(subscriptions)).start(subscriptions, parcel, self)
+            Round(self._rounds, None, len(subscriptions)).start(subscriptions, parcel)
             return None
         begun = Round(self._rounds, done, len(subscriptions))
-        begun.start(subscriptions, parcel, self)
+        begun.start(subscriptions, parcel)
         return begun
 
     def remove(self) -> None:
@@ -89,13 +89,12 @@ class Round:
         self.moved_s = rounds.courier.now_s()
         """Loop time at which a delivery ended last."""
 
-    def start(self, subscriptions: tuple[Subscription, ...], parcel: Parcel, channel: Fanout) -> None:
+    def start(self, subscriptions: tuple[Subscription, ...], parcel: Parcel) -> None:
         """Begin all deliveries."""
         self._rounds.active.add(self)
-        courier, namespace = self._rounds.courier, channel.namespace
+        courier = self._rounds.courier
         self._deliveries = [
-            Delivery(courier, Flow(subscription, parcel), parcel, namespace, self._delivered, channel)
-            for subscription in subscriptions
+            Delivery(courier, Flow(subscription, parcel), parcel, self._delivered) for subscription in subscriptions
         ]
         for delivery in self._deliveries:
             delivery.start()

@@ -32,7 +32,7 @@ class _Outcome:
 
 def _parcel(*more: str) -> Parcel:
     message = read_message(_fields(*_EVENT, "X-Request-Id: r", _TRACE, "Authorization: no", *more), b"data")
-    return Parcel.of(message, "ns")
+    return Parcel.of(message, "ns", "channel")
 
 
 _DESTINATION = Recipient("http://destination/")

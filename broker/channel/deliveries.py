@@ -1,0 +1,88 @@
+"""What is told of deliveries, whatever kind of channel they are of: metrics, failures in the log, notes for developers.
+
+Source: spec eventing-channels.md 8.
+"""
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from broker.posting import Posting
+from broker.role import Context
+from eventing.debugging import Debugging
+from eventing.delivery import Leg, Outcome
+from eventing.dispatching import Courier, Delivery
+
+if TYPE_CHECKING:
+    from broker.channel.metrics import DispatchDuration
+    from proxies.metrics.instruments import Registry
+
+__all__ = ["Deliveries", "attributes_of"]
+
+_FAILURES_LOGGED_S: Final = 1.0
+"""Of the failures within so long one is logged, with the number of those that are not."""
+
+
+class Deliveries:
+    """The courier of one process, and who listens to it."""
+
+    def __init__(self, context: Context, debugging: Debugging) -> None:
+        self.courier = Courier(context.loop, Posting(context.loop, context.sender, context.tokens), context.timers)
+        self._log = context.log
+        self._journal = debugging.journal
+        self._metrics = _metrics_of(context.registry) if context.registry is not None else None
+        self._clock = context.clock
+        self._logged_s = -_FAILURES_LOGGED_S
+        self._unlogged = 0
+        if self._journal is not None:
+            self.courier.attempted = self._attempted
+
+    def delivered(self, delivery: Delivery) -> None:
+        """A delivery has ended."""
+        flow = delivery.flow
+        if self._metrics is not None:
+            self._metrics.dispatched(delivery)
+        if not flow.is_success:
+            self._log_failure(delivery)
+
+    def _log_failure(self, delivery: Delivery) -> None:
+        now_s = self._clock()
+        if now_s - self._logged_s < _FAILURES_LOGGED_S:
+            self._unlogged += 1
+            return
+        flow = delivery.flow
+        failure = flow.failure
+        self._log.warning(
+            "delivery_failed",
+            subscription=f"{delivery.parcel.namespace}/{flow.subscription.name or flow.subscription.uid}",
+            destination=failure.destination if failure is not None else flow.recipient.url,
+            status=flow.status,
+            reason=failure.body[:200].decode("utf-8", "replace") if failure is not None else "",
+            not_logged=self._unlogged,
+        )
+        self._logged_s, self._unlogged = now_s, 0
+
+    def _attempted(self, delivery: Delivery, leg: Leg, outcome: Outcome, wait_s: float | None) -> None:
+        assert self._journal is not None
+        self._journal.note(
+            attributes_of(delivery.parcel.lines),
+            f"sent to {leg.value}",
+            subscription=f"{delivery.parcel.namespace}/{delivery.subscription.name or delivery.subscription.uid}",
+            host=urlsplit(delivery.flow.recipient.url).netloc,
+            status=outcome.status,
+            reason=outcome.reason,
+            again_in_s=wait_s if delivery.flow.leg is leg else None,
+            result=None if wait_s is not None else "delivered" if delivery.flow.is_success else "failed",
+        )
+
+
+def _metrics_of(registry: "Registry") -> "DispatchDuration":
+    # Only now: they are off by default.
+    from broker.channel.metrics import DispatchDuration
+
+    return DispatchDuration(registry)
+
+
+def attributes_of(lines: bytes) -> dict[str, str]:
+    """Return the attributes of an event from its header lines."""
+    parts = (line.partition(":") for line in lines.decode("utf-8", "replace").split("\r\n"))
+    return {name[3:].lower(): value.strip() for name, _, value in parts if name[:3].lower() == "ce-"}

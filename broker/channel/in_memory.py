@@ -1,0 +1,58 @@
+"""Channels that keep nothing, behind the dispatcher: `KNUV_CHANNELS=memory`.
+
+Source: spec eventing-channels.md 4, 6.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from broker.channel.backend import Channel, Refusal
+from broker.channel.deliveries import Deliveries
+from broker.channel.fanout import Fanout, Rounds
+from broker.channel.in_memory_channels import InMemoryChannels
+from broker.role import Context
+from eventing.debugging import Debugging
+
+__all__ = ["MemoryBackend"]
+
+_LOOK_S: Final = 15.0
+"""How often it is looked for events of which nothing is heard any more."""
+
+
+class MemoryBackend:
+    """The InMemoryChannels as the original has them."""
+
+    def __init__(self, context: Context, environ: Mapping[str, str], debugging: Debugging) -> None:
+        self._loop = context.loop
+        deliveries = Deliveries(context, debugging)
+        self._rounds = Rounds(deliveries.courier, deliveries.delivered)
+        self._channels = InMemoryChannels.of(context, environ, self._make)
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Learn of the channels."""
+        self._look()
+        await self._channels.start()
+
+    def find(self, host: bytes, path: bytes) -> Channel | Refusal:
+        """Return the channel of a request."""
+        return self._channels.find(host, path)
+
+    def is_ready(self) -> bool | None:
+        """Whether all ready channels are served."""
+        return self._channels.is_ready()
+
+    async def stop(self) -> None:
+        """End what is under way."""
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._channels.stop()
+        self._rounds.close()
+
+    def _make(self, namespace: str, name: str, is_async: bool) -> Fanout:
+        return Fanout(self._rounds, namespace, name, is_async=is_async)
+
+    def _look(self) -> None:
+        self._timer = self._loop.call_later(_LOOK_S, self._look)
+        self._rounds.give_up_stalled(self._loop.time())

@@ -1,0 +1,106 @@
+"""`python -m broker dispatcher`: takes events in for channels and delivers them to whoever is subscribed.
+
+    Receiver (HTTP, `broker.receiving`) --> Backend.find --> Channel.accept --> deliveries (`eventing.dispatching`)
+
+`KNUV_CHANNELS` says what stands behind: `memory` (the original's InMemoryChannels), `journal` (the same kind of object,
+with events that survive the process).
+
+Source: spec eventing-channels.md 4, 5, 6.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from broker.channel.backend import Backend, Channel
+from broker.receiving import Receiver
+from broker.role import Context
+from eventing.debugging import Debugging
+from eventing.message import Message
+from proxies.environment import Environment
+from proxies.exchange import Exchange
+from proxies.messages import Answer
+
+__all__ = ["DispatcherRole"]
+
+_KINDS: Final = ("memory", "journal")
+_READY: Final = Answer(204)
+_NOT_READY: Final = Answer(503)
+_UNKNOWN: Final = Answer(500)
+
+
+class DispatcherRole:
+    """One for all connections."""
+
+    name = "dispatcher"
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        """Raises `ConfigError`."""
+        reading = Environment(environ)
+        self._kind = reading.choice("KNUV_CHANNELS", _KINDS)
+        for name in ("MAX_IDLE_CONNS", "MAX_IDLE_CONNS_PER_HOST"):
+            if reading.integer(name, 1000) <= 0:
+                reading.refuse(f"{name}={environ[name]!r}: expected a number above 0")
+        reading.finish()
+        self._environ = environ
+        self._debugging = Debugging.from_env(environ, "dispatcher")
+        self._backend: Backend | None = None
+        self._receiver: Receiver
+        self._was_ready = False
+
+    async def start(self, context: Context) -> None:
+        """Learn of the channels."""
+        config = context.config
+        self._backend = backend = self._make_backend(context)
+        self._receiver = Receiver(
+            context.timers,
+            backend,
+            event_bytes_max=config.event_bytes_max,
+            total_bytes_max=config.held_bytes_max,
+            body_limit_s=config.process.read_s,
+            accepted=self._accepted if self._debugging.journal is not None else None,
+        )
+        await backend.start()
+        port = await self._debugging.start()
+        if port:
+            context.log.info("debug_listening", port=port)
+
+    def receive(self, exchange: Exchange) -> None:
+        """A request for a channel."""
+        self._receiver.receive(exchange)
+
+    def cancelled(self, exchange: Exchange) -> None:
+        """The sender has left."""
+        self._receiver.cancelled(exchange)
+
+    def ended(self, exchange: Exchange) -> None:
+        """The exchange is over."""
+        self._receiver.ended(exchange)
+
+    def readiness(self) -> Answer:
+        """204 when all ready channels are served, and from then on (spec 6.2)."""
+        if not self._was_ready:
+            is_ready = self._backend.is_ready() if self._backend is not None else False
+            if is_ready is None:
+                return _UNKNOWN
+            self._was_ready = is_ready
+        return _READY if self._was_ready else _NOT_READY
+
+    async def stop(self) -> None:
+        """End what is under way."""
+        await self._debugging.stop()
+        if self._backend is not None:
+            await self._backend.stop()
+
+    def _make_backend(self, context: Context) -> Backend:
+        """Each loads what it needs, and nothing of the others."""
+        if self._kind == "journal":
+            from broker.channel.journal.backend import JournalBackend
+
+            return JournalBackend(context, self._environ, self._debugging)
+        from broker.channel.in_memory import MemoryBackend
+
+        return MemoryBackend(context, self._environ, self._debugging)
+
+    def _accepted(self, channel: Channel, message: Message) -> None:
+        assert self._debugging.journal is not None
+        self._debugging.journal.note(message.attributes, "received", channel=f"{channel.namespace}/{channel.name}")
