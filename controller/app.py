@@ -12,7 +12,7 @@ import asyncio
 import dataclasses
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from controller import keys
 from controller.cluster import ACTIVATOR_SERVICE, REFERENCE_INDEX, TARGET_INDEX, Cluster, reference_key
@@ -33,6 +33,7 @@ from kube.client import Client
 from kube.election.elector import Elector
 from kube.election.settings import ElectionSettings, InvalidElectionSettings
 from kube.events import WARNING
+from kube.exporting import start_exporting
 from kube.informer import Informer
 from kube.models.coordination import Lease
 from kube.models.core import Endpoints, Pod
@@ -41,6 +42,10 @@ from kube.models.serving import Configuration, Revision, Route
 from kube.reconcile import Loop
 from proxies.environment import ConfigError
 from proxies.logs import Logger
+
+if TYPE_CHECKING:
+    from kube.telemetry import Exporter
+    from proxies.metrics.instruments import Registry as Instruments
 
 __all__ = ["App"]
 
@@ -71,12 +76,14 @@ class App:
             host=config.pod_name,
             log=self._log,
         )
+        self._config = config
         self._system_namespace = config.system_namespace
         # A container that is started anew in the same pod is the same candidate, and goes on at once.
         self._identity = config.pod_name or f"controller-{uuid.uuid4()}"
         self._leases = Informer(self._client, Lease, namespace=config.system_namespace, log=self._log)
         self._elector: Elector | None = None
         self._turn: asyncio.Task[None] | None = None
+        self._exporter: Exporter | None = None
         cluster = self._cluster
         self._services = self._loop("service", ServiceReconciler(cluster).reconciler())
         self._configurations = self._loop("configuration", ConfigurationReconciler(cluster).reconciler())
@@ -101,6 +108,7 @@ class App:
         except InvalidConfig as error:
             raise ConfigError([f"ConfigMaps: {error}"]) from error
         await self._leases.start()
+        await self._start_metrics()
         self._elector = Elector(
             self._client,
             self._leases,
@@ -129,6 +137,8 @@ class App:
         await self._digests.stop()
         await self._registry.close()
         await self._leases.stop()
+        if self._exporter is not None:
+            await self._exporter.stop()
         await self._cluster.stop()
         await self._client.close()
 
@@ -173,6 +183,31 @@ class App:
         await asyncio.gather(*(loop.stop() for loop in self._loops()))
 
     # Set-up.
+
+    async def _start_metrics(self) -> None:
+        """Tell how it goes, when that is asked for."""
+        config, cluster = self._config, self._cluster
+        found = cluster.config_maps.get(config.system_namespace, config.observability_config_map)
+
+        def add(registry: "Instruments") -> None:
+            from kube.queue_metrics import add_queue_metrics
+            from kube.ready_metrics import add_ready_metrics
+
+            add_queue_metrics(registry, self._loops())
+            kinds = cluster.services, cluster.configurations, cluster.revisions, cluster.routes, cluster.domain_mappings
+            add_ready_metrics(registry, [kind.informer for kind in kinds])
+
+        self._exporter = await start_exporting(
+            "controller",
+            found.data if found is not None else {},
+            config.telemetry,
+            add,
+            config_map=config.observability_config_map,
+            namespace=config.system_namespace,
+            pod_name=config.pod_name,
+            bind_address=config.bind_address,
+            log=self._log,
+        )
 
     def _loop(self, name: str, reconciler: Reconciler[Any], workers: int = _WORKERS) -> Loop[Key]:
         telling = dataclasses.replace(reconciler, on_failure=self._failed)

@@ -1,11 +1,13 @@
 """What one controller is told at start."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kube.addresses import Address
 from kube.config import ApiConfig
+from kube.telemetry import CONFIG_MAP as OBSERVABILITY_MAP
+from kube.telemetry import telemetry_variables
 from proxies.environment import Environment
 
 __all__ = ["Config", "WebhookConfig"]
@@ -27,6 +29,12 @@ class Config:
     its own, on which images are commands."""
     pod_name: str = ""
     """Named in log lines, and whoever holds the Lease. `POD_NAME`."""
+    bind_address: str = ""
+    """Where metrics are scraped, unless `config-observability` says; empty: all addresses. `KNUV_BIND_ADDRESS`."""
+    observability_config_map: str = OBSERVABILITY_MAP
+    """The ConfigMap about metrics. `CONFIG_OBSERVABILITY_NAME`."""
+    telemetry: Mapping[str, str] = field(default_factory=dict)
+    """What overrides it: `METRICS_PROMETHEUS_*`, `OTEL_*`."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Config":
@@ -40,6 +48,9 @@ class Config:
             cluster_domain=reading.text("CLUSTER_DOMAIN", "cluster.local") or "cluster.local",
             resolves_tags=reading.choice("KNUV_TAG_RESOLUTION", choices) == "registry",
             pod_name=reading.text("POD_NAME", ""),
+            bind_address=reading.text("KNUV_BIND_ADDRESS", ""),
+            observability_config_map=reading.text("CONFIG_OBSERVABILITY_NAME", "") or OBSERVABILITY_MAP,
+            telemetry=telemetry_variables(environ),
         )
         reading.finish()
         return config

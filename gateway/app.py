@@ -3,7 +3,8 @@
 import asyncio
 import time
 import uuid
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from gateway.certificates import Certificates, InvalidCertificate
 from gateway.config import Config
@@ -19,6 +20,7 @@ from kube.client import Client
 from kube.election.elector import Elector
 from kube.election.settings import ElectionSettings, InvalidElectionSettings
 from kube.errors import NotFound
+from kube.exporting import start_exporting
 from kube.informer import Informer
 from kube.models.coordination import Lease
 from kube.models.core import ConfigMap, Secret, Service
@@ -26,6 +28,10 @@ from kube.models.discovery import SERVICE_NAME_LABEL, EndpointSlice
 from kube.models.networking import Ingress
 from proxies.environment import ConfigError
 from proxies.logs import Logger
+
+if TYPE_CHECKING:
+    from kube.telemetry import Exporter
+    from proxies.metrics.instruments import Registry
 
 __all__ = ["App"]
 
@@ -97,10 +103,12 @@ class App:
         self._elector: Elector | None = None
         self._trust: Trust | None = None
         self._expiring: asyncio.TimerHandle | None = None
+        self._exporter: Exporter | None = None
 
     async def start(self) -> None:
         """Read everything, translate it once, then listen. Raises `OSError` when the xDS address cannot be bound."""
         await self._client.open()
+        await self._start_metrics()
         await asyncio.gather(*(informer.start() for informer in self._informers()))
         try:
             self._put_faces(self._settings())
@@ -125,7 +133,7 @@ class App:
             names=[LEASE],
             # A container that is started anew in the same pod is the same candidate, and goes on at once.
             identity=self._config.pod_name or f"gateway-{uuid.uuid4()}",
-            timing=(await self._election()).timing,
+            timing=(await self._election_settings()).timing,
             on_acquired=lambda _lease: self._reconciler.consider_all(),
             on_lost=lambda _lease: None,
             log=self._log,
@@ -150,6 +158,8 @@ class App:
         await self._xds.stop()
         for informer in self._informers():
             await informer.stop()
+        if self._exporter is not None:
+            await self._exporter.stop()
         await self._client.close()
 
     def _informers(self) -> list[Informer[Any]]:
@@ -208,14 +218,44 @@ class App:
             # What was in force stays.
             self._log.error("settings_refused", config_map=CONFIG_MAP, error=str(error))
 
-    async def _election(self) -> ElectionSettings:
+    async def _election_settings(self) -> ElectionSettings:
         try:
-            found = await self._client.get(ConfigMap, _ELECTION_MAP, self._config.system_namespace)
-            return ElectionSettings.from_data(found.data)
-        except NotFound:
-            return ElectionSettings()
+            return ElectionSettings.from_data(await self._map_at_start(_ELECTION_MAP))
         except InvalidElectionSettings as error:
             raise ConfigError([f"{_ELECTION_MAP}: {error}"]) from error
+
+    async def _map_at_start(self, name: str) -> Mapping[str, str]:
+        """Data of a ConfigMap that is read once; none when it does not exist."""
+        try:
+            return (await self._client.get(ConfigMap, name, self._config.system_namespace)).data
+        except NotFound:
+            return {}
+
+    async def _start_metrics(self) -> None:
+        """Tell how it goes, when that is asked for."""
+        config = self._config
+
+        def add(registry: "Registry") -> None:
+            from gateway.metrics import add_gateway_metrics
+            from kube.queue_metrics import add_queue_metrics
+            from kube.ready_metrics import add_ready_metrics
+
+            unready = self._reconciler.unready_count
+            add_gateway_metrics(registry, xds=self._xds, programmer=self._programmer, unready=unready)
+            add_queue_metrics(registry, [self._reconciler.loop])
+            add_ready_metrics(registry, [self._ingresses])
+
+        self._exporter = await start_exporting(
+            "gateway",
+            await self._map_at_start(config.observability_config_map),
+            config.telemetry,
+            add,
+            config_map=config.observability_config_map,
+            namespace=config.system_namespace,
+            pod_name=config.pod_name,
+            bind_address=config.bind_address,
+            log=self._log,
+        )
 
     def _service_changed(self, old: Service | None, new: Service | None) -> None:
         service = new or old

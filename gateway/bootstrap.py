@@ -8,11 +8,13 @@ __all__ = ["render_bootstrap"]
 
 def render_bootstrap(*, xds_address: str, admin_address: str, node_id: str = "knuv-gateway") -> str:
     """Bootstrap as JSON. Addresses are `host:port`; the xDS one may be `unix:/path`."""
+    # Envoy's own choice goes up to 30 s, for which nothing new would be served after a gateway was away for a while.
+    again = {"retry_back_off": {"base_interval": "0.250s", "max_interval": "2s"}}
     ads: dict[str, Any] = {
         "api_type": "DELTA_GRPC",
         "transport_api_version": "V3",
         "set_node_on_first_message_only": True,
-        "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
+        "grpc_services": [{"envoy_grpc": {"cluster_name": "xds", "retry_policy": again}}],
     }
     source = {"resource_api_version": "V3", "ads": {}}
     return json.dumps(

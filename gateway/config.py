@@ -1,11 +1,13 @@
 """What one gateway is told at start."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS
 from kube.addresses import Address
 from kube.config import ApiConfig
+from kube.telemetry import CONFIG_MAP as OBSERVABILITY_MAP
+from kube.telemetry import telemetry_variables
 from proxies.environment import Environment
 
 __all__ = ["Config"]
@@ -54,6 +56,12 @@ class Config:
     """Who contends for the Lease of those who write status. `POD_NAME`; empty: a name made up."""
     access_log: str = ""
     """File that Envoy writes a JSON line per request to; empty: none. `KNUV_GATEWAY_ACCESS_LOG`."""
+    bind_address: str = ""
+    """Where metrics are scraped, unless `config-observability` says; empty: all addresses. `KNUV_BIND_ADDRESS`."""
+    observability_config_map: str = OBSERVABILITY_MAP
+    """The ConfigMap about metrics. `CONFIG_OBSERVABILITY_NAME`."""
+    telemetry: Mapping[str, str] = field(default_factory=dict)
+    """What overrides it: `METRICS_PROMETHEUS_*`, `OTEL_*`."""
 
     @property
     def probed(self) -> Mapping[str, Address]:
@@ -95,6 +103,9 @@ class Config:
             envoy_admin=address("KNUV_GATEWAY_ENVOY_ADMIN_ADDRESS", _ENVOY_ADMIN),
             pod_name=reading.text("POD_NAME", ""),
             access_log=reading.text("KNUV_GATEWAY_ACCESS_LOG", ""),
+            bind_address=reading.text("KNUV_BIND_ADDRESS", ""),
+            observability_config_map=reading.text("CONFIG_OBSERVABILITY_NAME", "") or OBSERVABILITY_MAP,
+            telemetry=telemetry_variables(environ),
         )
         reading.finish()
         return config

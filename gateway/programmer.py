@@ -12,7 +12,7 @@ keeps what it had, for the same reason (5.5).
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from gateway.certificates import Certificates
+from gateway.certificates import Certificates, InvalidCertificate
 from gateway.checks import check
 from gateway.clusters import Backend, cluster, load_assignment, static_cluster
 from gateway.faces import FACES, INTERNAL
@@ -96,8 +96,9 @@ class Programmer:
             self._owners[HEALTH_HOST] = ("", "the gateway's own health")
         resources.compose(ROUTES, self._compose)
 
-    def apply(self, ingress: Ingress, now_s: float) -> bool:
-        """Serve `ingress`.
+    def apply(self, ingress: Ingress, now_s: float, *, is_restored: bool = False) -> bool:
+        """Serve `ingress`. `is_restored`: it may have been served before a restart, which has lost its certificates:
+        without any that can be used, its plain faces go on.
 
         Raises `DomainConflict`, and then serves nothing of it; `InvalidIngress`, `InvalidCertificate` or
         `InvalidTrust`, and then it is served as it was before.
@@ -117,7 +118,12 @@ class Programmer:
                 self.remove(ingress.key, now_s)
                 raise DomainConflict(f"{domain} is served for {owner[0]}/{owner[1]}", domain)
         if self._certificates is not None:
-            self._certificates.check(translation.certificates)
+            try:
+                self._certificates.check(translation.certificates)
+            except InvalidCertificate:
+                if is_restored:
+                    self._replace(ingress.key, translation.without_tls(), Translation(), now_s)
+                raise
         previous = self._translations.get(ingress.key)
         if previous is not None and self._leads_to_nobody(ingress.key, translation, previous):
             return False
@@ -163,6 +169,20 @@ class Programmer:
     def is_owned(self, domain: str) -> bool:
         """Whether some Ingress has the host."""
         return domain in self._owners
+
+    @property
+    def ingress_count(self) -> int:
+        """How many Ingresses are translated."""
+        return len(self._translations)
+
+    @property
+    def backend_count(self) -> int:
+        """How many backends are offered, those included that are about to go."""
+        return len(self._used) + len(self._unused_since)
+
+    def host_counts(self) -> dict[str, int]:
+        """Virtual hosts of each face."""
+        return {face: len(hosts) for face, hosts in self._hosts.items()}
 
     def expire(self, now_s: float) -> bool:
         """Withdraw clusters that have been unused for long enough."""

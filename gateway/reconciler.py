@@ -107,7 +107,7 @@ class IngressReconciler:
         for ingress in sorted(self._ingresses.list(), key=lambda i: (i.metadata.creation_timestamp or "", i.key)):
             if self._is_ours(ingress):
                 try:
-                    self._programmer.apply(ingress, now_s)
+                    self._programmer.apply(ingress, now_s, is_restored=True)
                 except DomainConflict as conflict:
                     self._conflicts[ingress.key] = conflict.args[1]
                     continue
@@ -128,6 +128,12 @@ class IngressReconciler:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def unready_count(self) -> int:
+        """How many Ingresses are ours and not proved to be served."""
+        return sum(
+            1 for ingress in self._ingresses.list() if self._is_ours(ingress) and ingress.key not in self._served
+        )
 
     def _is_ours(self, ingress: Ingress) -> bool:
         return ingress.metadata.annotations.get(CLASS_ANNOTATION) == self._config.ingress_class
@@ -201,6 +207,8 @@ class IngressReconciler:
             return
         self._conflicts.pop(key, None)
         version = self._version(ingress)
+        if not self._is_leading() and _is_reported_ready(ingress):
+            self._served[key] = version  # whoever leads has proved it, and we may be the next
         if self._served.get(key) == version:
             self._cancel_probe(key)
             await self._write_status(ingress, _mark_ready)

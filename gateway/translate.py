@@ -72,6 +72,11 @@ class Translation:
         """Host names in use; the internal face has all of them."""
         return frozenset(self.faces.get(INTERNAL, {}))
 
+    def without_tls(self) -> "Translation":
+        """What is left when no certificate can be shown."""
+        plain = {face: hosts for face, hosts in self.faces.items() if face not in (EXTERNAL_TLS, INTERNAL_TLS)}
+        return Translation(plain, self.backends)
+
 
 def defaulted(spec: IngressSpec) -> IngressSpec:
     """With defaults: rules are external, a lone split gets everything (spec ingress.md 2). The given one stays."""

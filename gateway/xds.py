@@ -90,6 +90,15 @@ class Resources:
 
 
 @dataclass(slots=True)
+class Counts:
+    """What was sent of one type, to whomever, since the start."""
+
+    responses: int = 0
+    content_bytes: int = 0
+    refusals: int = 0
+
+
+@dataclass(slots=True)
 class Subscription:
     """One type's state on one stream: what is wanted, what the client holds, which nonce is out."""
 
@@ -194,7 +203,7 @@ class XdsServer:
         self._on_nack = on_nack
         self._streams: dict[asyncio.Event, dict[str, Subscription]] = {}
         self._server: grpc.aio.Server | None = None
-        self._generation = 0
+        self.counts = {type_url: Counts() for type_url in PUSH_ORDER}
 
     async def start(self, address: str) -> None:
         """Listen on `host:port` or `unix:/path`. Raises `OSError` when that cannot be bound."""
@@ -225,6 +234,11 @@ class XdsServer:
         """Tell every client what changed."""
         for wake in self._streams:
             wake.set()
+
+    @property
+    def stream_count(self) -> int:
+        """Envoys that are connected."""
+        return len(self._streams)
 
     @property
     def routes_answered(self) -> int:
@@ -269,6 +283,9 @@ class XdsServer:
                             # Envoy makes a changed cluster anew, which waits for endpoints that it does not ask for.
                             subscriptions[ENDPOINTS].forget(resource.name for resource in changed)
                             giving_up = giving_up or loop.call_later(ROUTES_WAIT_S, give_up)
+                        counts = self.counts[type_url]
+                        counts.responses += 1
+                        counts.content_bytes += sum(len(resource.resource.value) for resource in changed)
                         yield DeltaDiscoveryResponse(
                             type_url=type_url, nonce=nonce, resources=changed, removed_resources=removed
                         )
@@ -311,6 +328,7 @@ class XdsServer:
         if is_refused:
             text = request.error_detail.message
             retry_s = min(_RESEND_FIRST_S * 2 ** min(subscription.refusals - 1, 10), _RESEND_MAX_S)
+            self.counts[request.type_url].refusals += 1
             self._log.error("configuration_refused", type=request.type_url, error=text, retry_s=retry_s)
 
             def send_again() -> None:

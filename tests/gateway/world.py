@@ -63,6 +63,7 @@ class World:
         self.admin = f"{self.address(6)}:9901"
         self.gateway: asyncio.subprocess.Process | None = None
         self.envoy: asyncio.subprocess.Process | None = None
+        self.processes: list[asyncio.subprocess.Process] = []
         self.session = aiohttp.ClientSession()
 
     def address(self, index: int) -> str:
@@ -70,42 +71,56 @@ class World:
 
     # Processes
 
-    async def start_gateway(self) -> None:
-        """`python -m gateway`; returns when it serves xDS."""
-        log = self._directory / "gateway.log"
+    async def start_gateway(self, name: str = "gateway") -> asyncio.subprocess.Process:
+        """`python -m gateway`; returns when it serves xDS. The one of the plain name is `gateway`."""
+        log = self._directory / f"{name}.log"
         log.write_bytes(b"")
         environ = {
             "PATH": os.defpath,
             "KUBECONFIG": str(self._api.kubeconfig),
             "SYSTEM_NAMESPACE": "knative-serving",
-            "POD_NAME": "gateway",
-            "KNUV_XDS_ADDRESS": f"unix:{self._directory}/xds",
+            "POD_NAME": name,
+            "KNUV_XDS_ADDRESS": self._xds(name),
             "KNUV_GATEWAY_EXTERNAL_ADDRESS": self.external,
             "KNUV_GATEWAY_INTERNAL_ADDRESS": self.internal,
             "KNUV_GATEWAY_ENVOY_ADMIN_ADDRESS": self.admin,
+            "KNUV_BIND_ADDRESS": self.address(5),
         }
-        self.gateway = await self._spawn(log, sys.executable, "-m", "gateway", env=environ)
+        process = await self._spawn(log, sys.executable, "-m", "gateway", env=environ)
+        self.processes.append(process)
+        if name == "gateway":
+            self.gateway = process
         try:
-            process = self.gateway
             await eventually(
                 lambda: "gateway_started" in log.read_text() or process.returncode is not None, timeout_s=WITHIN_S
             )
             assert process.returncode is None, f"ended with {process.returncode}"
         except AssertionError as error:
             raise AssertionError(f"{error}; {log.read_text()}") from None
+        return process
+
+    def _xds(self, gateway: str) -> str:
+        return f"unix:{self._directory}/{'xds' if gateway == 'gateway' else f'xds-{gateway}'}"
 
     async def kill_gateway(self) -> None:
         assert self.gateway is not None
         self.gateway.kill()
         await self.gateway.wait()
 
-    async def start_envoy(self) -> None:
-        """Envoy; returns when it has its listeners."""
+    async def start_envoy(self, *gateways: str) -> None:
+        """Envoy, which asks any of these gateways; returns when it has its listeners."""
+        found = json.loads(render_bootstrap(xds_address=self._xds("gateway"), admin_address=self.admin))
+        (cluster,) = found["static_resources"]["clusters"]
+        (locality,) = cluster["load_assignment"]["endpoints"]
+        for name in gateways:
+            address = {"pipe": {"path": self._xds(name).removeprefix("unix:")}}
+            locality["lb_endpoints"].append({"endpoint": {"address": address}})
         bootstrap = self._directory / "envoy.json"
-        bootstrap.write_text(render_bootstrap(xds_address=f"unix:{self._directory}/xds", admin_address=self.admin))
+        bootstrap.write_text(json.dumps(found))
         flags = ("--disable-hot-restart", "--concurrency", "1", "-l", "warn")
         log = self._directory / "envoy.log"
         self.envoy = await self._spawn(log, BIN / "envoy", "-c", bootstrap, *flags)
+        self.processes.append(self.envoy)
 
         async def is_ready() -> bool:
             try:
@@ -131,8 +146,8 @@ class World:
     async def close(self) -> None:
         """End everything that was started."""
         await self.session.close()
-        for process in (self.gateway, self.envoy):
-            if process is not None and process.returncode is None:
+        for process in self.processes:
+            if process.returncode is None:
                 process.kill()
                 await process.wait()
         await self._exits.aclose()

@@ -227,6 +227,46 @@ class TestProbing:
         assert len(served) == 1
 
 
+async def test_a_certificate_that_is_none_after_a_restart_stops_nobody_and_no_plain_request(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        await world.start_gateway()
+        await world.start_envoy()
+        await world.deploy("web")
+        for name in ("good", "bad"):
+            await world.client.create(secret(name, pem_of(f"{name}.com")))
+            await world.apply(secured(ingress(name, rule(f"{name}.com")), (name, [f"{name}.com"])))
+            await world.until_ready(name)
+        async with world.load("bad.com", clients=2) as load:
+            await world.kill_gateway()
+            await world.client.patch(Secret, "bad", NAMESPACE, {"data": {"tls.crt": "bm9uZQ=="}})
+            await world.start_gateway()
+            await world.until("bad", lambda i: condition(i) == FAILED)
+            await world.ingress("later", rule("later.com"))
+            assert await world.get_securely("good.com", trust()) == (200, "web")
+        assert set(load.answers) == {(200, "web")}
+
+
+async def test_a_killed_gateway_is_replaced_and_nobody_notices(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        timing = {"lease-duration": "2s", "renew-deadline": "1500ms", "retry-period": "500ms"}
+        meta = ObjectMeta(name="config-leader-election", namespace="knative-serving")
+        await world.client.create(ConfigMap(metadata=meta, data=timing))
+        await world.deploy("web")
+        first = await world.start_gateway()
+        await world.start_gateway("second")
+        await world.start_envoy("second")
+        before = await world.ingress("before", rule("before.com"))
+        async with world.load("before.com", clients=4) as load:
+            first.kill()
+            await first.wait()
+            await world.ingress("after", rule("after.com"))
+            assert await world.get("after.com") == (200, "web")
+        assert set(load.answers) == {(200, "web")}
+        # Who takes over does not doubt what was proved before.
+        kept = await world.client.get(Ingress, "before", NAMESPACE)
+        assert kept.metadata.resource_version == before.metadata.resource_version
+
+
 async def test_45_nothing_is_answered_before_everything_is_translated(tmp_path: Path) -> None:
     async with running_world(tmp_path) as world:
         await world.deploy("web")
