@@ -1,0 +1,246 @@
+"""Journals: what was confirmed is there after any end of the process, and nothing grows for ever."""
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.channel.journal.records import Accepted, Dead, Died, Owed, Redriven, Retried, Settled, encoded, records_of
+from broker.channel.journal.segments import JournalInUse, Segments
+from broker.channel.journal.state import JournalState, Place
+from broker.channel.journal.store import JournalFull, JournalLimits, JournalStore
+from proxies.logs import Logger
+from tests.support.processes import eventually
+
+_DEAD = Dead("http://a/", 503, b"full", 5.0, was_sunk=False)
+
+
+def _event(seq: int, *uids: str, body: bytes = b"body") -> Accepted:
+    return Accepted(seq, "ns", "channel", 1.0, b"Ce-Id: 1\r\n", b"", body, [Owed(uid) for uid in uids])
+
+
+def _records() -> list[Accepted | Settled | Retried | Died | Redriven]:
+    return [
+        _event(1, "a", "b"),
+        Retried(1, "a", 2, 9.5),
+        Died(1, "b", _DEAD),
+        Redriven(1, "b"),
+        Settled(1, "a"),
+        _event(2, body=bytes(range(256))),
+    ]
+
+
+def test_records_are_read_as_they_were_written() -> None:
+    data = b"".join(encoded(record) for record in _records())
+    found = list(records_of(data))
+    assert [record for _, _, record in found] == _records()
+    assert [data[offset : offset + length] for offset, length, _ in found] == [encoded(each) for each in _records()]
+
+
+@given(st.data())
+def test_what_is_cut_or_damaged_ends_the_reading_and_nothing_before_it_is_lost(data: st.DataObject) -> None:
+    parts = [encoded(record) for record in _records()]
+    whole = b"".join(parts)
+    at = data.draw(st.integers(0, len(whole) - 1))
+    before = next(index for index in range(len(parts)) if len(b"".join(parts[: index + 1])) > at)
+    assert [record for _, _, record in records_of(whole[:at])] == _records()[:before]
+    damaged = bytearray(whole)
+    damaged[at] ^= data.draw(st.integers(1, 255))
+    assert [record for _, _, record in records_of(bytes(damaged))][:before] == _records()[:before]
+    assert len(list(records_of(bytes(damaged)))) == before
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_can_be_read(data: bytes) -> None:
+    assert list(records_of(data)) == []
+
+
+def test_the_state_tells_what_is_owed_to_whom() -> None:
+    state = JournalState()
+    state.apply(_event(7, "a", "b"), Place(1, 0, 10))
+    state.apply(Retried(7, "a", 2, 9.5), Place(1, 10, 5))
+    owed = state.owed(7, "a")
+    assert owed is not None
+    assert (owed.retry, owed.due_s) == (2, 9.5)
+    state.apply(Died(7, "b", _DEAD), Place(1, 15, 5))
+    assert list(state.dead) == [(7, "b")]
+    state.apply(Redriven(7, "b"), Place(1, 20, 5))
+    assert not state.dead
+    assert not state.settle(7, "a")
+    assert state.settle(7, "b")
+    assert not state.entries
+    assert not state.live
+    assert state.live_bytes == 0
+    assert state.last_seq == 7
+
+
+def test_what_is_said_of_unknown_events_is_nothing() -> None:
+    state = JournalState()
+    for record in (Settled(1, "a"), Retried(1, "a", 1, 0.0), Died(1, "a", _DEAD), Redriven(1, "a")):
+        state.apply(record, Place(1, 0, 1))
+    assert not state.entries
+    assert not state.dead
+
+
+@asynccontextmanager
+async def _store(directory: Path, limits: JournalLimits | None = None) -> AsyncIterator[JournalStore]:
+    store = JournalStore(
+        directory, limits or JournalLimits(segment_bytes=4096), Logger("test", write=lambda line: None)
+    )
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def _accept(store: JournalStore, record: Accepted) -> OSError | None:
+    written: asyncio.Future[OSError | None] = asyncio.get_running_loop().create_future()
+    store.accept(record, written.set_result)
+    return await written
+
+
+async def test_confirmed_events_are_there_after_a_restart_with_what_became_of_them(tmp_path: Path) -> None:
+    async with _store(tmp_path) as store:
+        for seq in (1, 2, 3):
+            assert await _accept(store, _event(seq, "a", "b", body=b"%d" % seq)) is None
+        store.append(Settled(1, "a"))
+        store.append(Retried(1, "b", 4, 8.0))
+        store.append(Died(2, "a", _DEAD))
+        store.append(Settled(3, "a"))
+        store.append(Settled(3, "b"))
+    async with _store(tmp_path) as store:
+        assert sorted(store.state.entries) == [1, 2]
+        assert store.state.last_seq == 3
+        assert list(store.state.entries[1].owed) == ["b"]
+        assert store.state.entries[1].owed["b"].retry == 4
+        assert store.state.entries[2].owed["a"].dead == _DEAD
+        assert list(store.state.dead) == [(2, "a")]
+        record = store.read(2)
+        assert record is not None
+        assert record.body == b"2"
+        assert store.read(3) is None
+
+
+async def test_events_that_come_together_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: synced.append(descriptor))
+    async with _store(tmp_path) as store:
+        await asyncio.gather(*(_accept(store, _event(seq, "a")) for seq in range(1, 101)))
+        assert len(synced) == 1
+
+
+async def test_nothing_is_confirmed_before_it_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    sync = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: (sync(descriptor), order.append("synced")))
+    async with _store(tmp_path) as store:
+        await _accept(store, _event(1, "a"))
+        order.append("confirmed")
+    assert order[:2] == ["synced", "confirmed"]
+
+
+@pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
+async def test_a_write_that_fails_is_told_and_the_next_one_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    async with _store(tmp_path) as store:
+        assert await _accept(store, _event(1, "a")) is None
+
+        def fail(*_: object) -> int:
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, fail)
+            error = await _accept(store, _event(2, "a"))
+            assert error is not None
+            assert "No space left" in str(error)
+            store.append(Settled(1, "a"))
+        assert await _accept(store, _event(3, "a")) is None
+    async with _store(tmp_path) as store:
+        assert sorted(store.state.entries) == [3]
+
+
+async def test_half_a_record_at_the_end_is_cut_off(tmp_path: Path) -> None:
+    async with _store(tmp_path) as store:
+        await _accept(store, _event(1, "a"))
+    segment = max(tmp_path.glob("*.journal"))
+    with segment.open("ab") as file:
+        file.write(encoded(_event(2, "a"))[:-3])
+    async with _store(tmp_path) as store:
+        assert sorted(store.state.entries) == [1]
+        assert await _accept(store, _event(3, "a")) is None
+    async with _store(tmp_path) as store:
+        assert sorted(store.state.entries) == [1, 3]
+
+
+async def test_segments_go_away_when_all_in_them_is_settled(tmp_path: Path) -> None:
+    async with _store(tmp_path) as store:
+        for seq in range(1, 200):
+            await _accept(store, _event(seq, "a", body=bytes(500)))
+            store.append(Settled(seq, "a"))
+        await eventually(lambda: len(list(tmp_path.glob("*.journal"))) <= 2)
+        assert store.size < 3 * 4096
+
+
+async def test_one_event_that_stays_does_not_keep_all_that_came_after_it(tmp_path: Path) -> None:
+    async with _store(tmp_path) as store:
+        await _accept(store, _event(1, "slow", "quick", body=b"kept"))
+        store.append(Settled(1, "quick"))
+        store.append(Retried(1, "slow", 3, 7.0))
+        for seq in range(2, 200):
+            await _accept(store, _event(seq, "a", body=bytes(500)))
+            store.append(Settled(seq, "a"))
+        await eventually(lambda: store.size < 5 * 4096)
+    async with _store(tmp_path) as store:
+        assert list(store.state.entries) == [1]
+        assert list(store.state.entries[1].owed) == ["slow"]
+        assert store.state.entries[1].owed["slow"].retry == 3
+        record = store.read(1)
+        assert record is not None
+        assert record.body == b"kept"
+
+
+async def test_a_full_journal_accepts_nothing_and_says_so(tmp_path: Path) -> None:
+    async with _store(tmp_path, JournalLimits(bytes_max=4096, segment_bytes=1024)) as store:
+        with pytest.raises(JournalFull, match="the journal is full"):
+            for seq in range(1, 100):
+                await _accept(store, _event(seq, "a", body=bytes(500)))
+        assert store.size <= 4096
+    async with _store(tmp_path, JournalLimits(events_max=2, segment_bytes=1 << 20)) as store:
+        with pytest.raises(JournalFull):
+            await _accept(store, _event(1000, "a"))
+
+
+async def test_two_processes_cannot_have_one_journal(tmp_path: Path) -> None:
+    async with _store(tmp_path):
+        with pytest.raises(JournalInUse):
+            Segments(tmp_path, segment_bytes=1).open()
+
+
+async def test_whatever_happens_in_whatever_order_a_restart_knows_what_is_owed(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    owed: dict[int, set[str]] = {}
+    seq = 0
+    for _ in range(5):
+        async with _store(tmp_path, JournalLimits(segment_bytes=2048)) as store:
+            assert {each: set(entry.owed) for each, entry in store.state.entries.items()} == owed
+            for _ in range(150):
+                if owed and chance.random() < 0.55:
+                    old = chance.choice(list(owed))
+                    uid = chance.choice(sorted(owed[old]))
+                    store.append(Settled(old, uid))
+                    owed[old].discard(uid)
+                    if not owed[old]:
+                        del owed[old]
+                else:
+                    seq += 1
+                    uids = chance.sample("abc", chance.randint(1, 3))
+                    owed[seq] = set(uids)
+                    await _accept(store, _event(seq, *uids, body=bytes(chance.randint(0, 300))))
