@@ -16,6 +16,7 @@ ALLOWED = {
     **{service: {"eventing", "kube", "proxies"} for service in ("broker", "controller", "sources")},
     "local_cluster": {"eventing", "kube", "proxies", *SERVICES},
     "loadtests": {"eventing", "kube", "proxies", "local_cluster", *SERVICES},
+    "deploy": {"eventing", "kube", "proxies", "local_cluster", *SERVICES},
 }
 
 

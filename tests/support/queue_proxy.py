@@ -6,7 +6,7 @@ import os
 import random
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,11 +91,13 @@ def environment(app_port: int = 1, **variables: str) -> dict[str, str]:
 
 
 async def _start(
-    env: dict[str, str], open_files: int | None = None, stdout: int | None = None
+    env: dict[str, str],
+    open_files: int | None = None,
+    stdout: int | None = None,
+    command: Sequence[str] = (sys.executable, "-m", "queue_proxy"),
 ) -> asyncio.subprocess.Process:
-    command = [sys.executable, "-m", "queue_proxy"]
     if open_files is not None:
-        command = ["/bin/sh", "-c", 'ulimit -n "$0" && exec "$@"', str(open_files), *command]
+        command = ("/bin/sh", "-c", 'ulimit -n "$0" && exec "$@"', str(open_files), *command)
     return await asyncio.create_subprocess_exec(
         *command,
         cwd=ROOT,
@@ -120,15 +122,21 @@ async def exit_of(env: dict[str, str]) -> tuple[int, str]:
 
 @asynccontextmanager
 async def running_queue_proxy(
-    app_port: int = 1, *, open_files: int | None = None, stdout: int = asyncio.subprocess.PIPE, **variables: str
+    app_port: int = 1,
+    *,
+    open_files: int | None = None,
+    stdout: int = asyncio.subprocess.PIPE,
+    command: Sequence[str] = (sys.executable, "-m", "queue_proxy"),
+    **variables: str,
 ) -> AsyncIterator[QueueProxy]:
     """Start one in front of an app on `app_port` and wait until it listens.
 
     `open_files`: its limit of descriptors. `stdout`: a descriptor of the caller's instead of `QueueProxy.output`.
+    `command`: that program instead.
     """
     host = f"127.{random.randrange(64, 192)}.{random.randrange(1, 255)}.{random.randrange(1, 255)}"
     env = environment(app_port, KNUV_BIND_ADDRESS=host) | variables
-    process = await _start(env, open_files, stdout)
+    process = await _start(env, open_files, stdout, command)
     proxy = QueueProxy(host, process, int(env["QUEUE_SERVING_PORT"]))
     reading = asyncio.gather(_read_events(process, proxy.events), _read_output(process, proxy.output))
     try:

@@ -1,0 +1,1 @@
+"""Images, manifests, dashboards and alert rules: how the components come into a cluster."""
