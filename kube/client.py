@@ -5,9 +5,10 @@ callers see `kube.errors` only.
 """
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import aiohttp
@@ -219,30 +220,53 @@ class Client:
         timeout_s: int = 300,
     ) -> AsyncIterator[WatchEvent[R]]:
         """Events after `resource_version` until the server ends the stream. `Gone` when the history is too short."""
+        events = self.watch_raw(
+            kind.RESOURCE.path(namespace),
+            resource_version=resource_version,
+            label_selector=label_selector,
+            field_selector=field_selector,
+            timeout_s=timeout_s,
+        )
+        async with contextlib.aclosing(events):
+            async for type_, raw in events:
+                yield WatchEvent(type_, self._decode(kind, raw))
+
+    async def watch_raw(
+        self,
+        path: str,
+        *,
+        resource_version: str,
+        label_selector: str = "",
+        field_selector: str = "",
+        timeout_s: int = 300,
+    ) -> AsyncGenerator[tuple[str, msgspec.Raw], None]:
+        """The same for a collection by its path, with whole objects in JSON. To be closed by who leaves it early."""
         params = _selection(label_selector, field_selector) | {
             "watch": "true",
             "allowWatchBookmarks": "true",
             "resourceVersion": resource_version,
             "timeoutSeconds": str(timeout_s),
         }
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=timeout_s + 30)
+        async for line in self.stream(path, params, silence_max_s=timeout_s + 30):
+            event = msgspec.json.decode(line, type=_RawEvent)
+            if event.type == "ERROR":
+                status = msgspec.json.decode(event.object, type=dict[str, Any])
+                raise error_from_status(int(status.get("code") or 500), status)
+            yield event.type, event.object
+
+    async def stream(self, path: str, params: Mapping[str, str], *, silence_max_s: float) -> AsyncIterator[bytes]:
+        """The lines of an answer that goes on, as they come."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence_max_s)
         try:
             async with self._opened().get(
-                self.config.server + kind.RESOURCE.path(namespace),
-                params=params,
-                headers=self._authorization(),
-                timeout=timeout,
+                self.config.server + path, params=params, headers=self._authorization(), timeout=timeout
             ) as response:
                 if response.status != 200:
                     raise error_from_status(response.status, _status(await response.read()))
                 async for line in _lines(response.content):
-                    event = msgspec.json.decode(line, type=_RawEvent)
-                    if event.type == "ERROR":
-                        status = msgspec.json.decode(event.object, type=dict[str, Any])
-                        raise error_from_status(int(status.get("code") or 500), status)
-                    yield WatchEvent(event.type, self._decode(kind, event.object))
+                    yield line
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ApiUnreachable(f"watch of {kind.RESOURCE.plural}: {_cause(error)}") from error
+            raise ApiUnreachable(f"watch of {path.rpartition('/')[2]}: {_cause(error)}") from error
 
     async def raw(
         self,

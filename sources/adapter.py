@@ -157,11 +157,16 @@ class Adapter:
                 return 0, str(error)
             lines += b"Authorization: Bearer %b\r\n" % token.encode()
         ended: asyncio.Future[Call] = asyncio.get_running_loop().create_future()
+
+        def end(call: Call) -> None:
+            if not ended.done():  # given up, and not yet told
+                ended.set_result(call)
+
         call = self._sender.post(
             destination,
             lines,
             body,
-            ended.set_result,
+            end,
             timeout_s=self._timeout_s,
             response_bytes_max=_RESPONSE_BYTES_MAX,
         )

@@ -1,0 +1,84 @@
+"""Follows one collection of the API and hands on every change, in its order.
+
+The list says only from where to watch: what is there already, and what happened while nobody watched for too long, is
+no news (spec eventing-sources.md 3.3). A watch that ends is resumed behind the last event that was handed on, so a
+connection that breaks loses nothing; a version that the server no longer knows (410) means to begin anew, and the log
+says so, since changes may be lost then.
+"""
+
+import asyncio
+import contextlib
+import json
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from kube.client import Client
+from kube.errors import ApiError, ApiUnreachable, Gone
+from proxies.logs import Logger
+
+__all__ = ["Watcher"]
+
+_BACKOFF_FIRST_S: Final = 0.05
+_BACKOFF_MAX_S: Final = 10.0
+
+Handle = Callable[[str, dict[str, Any], bytes], Awaitable[None]]
+
+
+class Watcher:
+    """One collection, by its REST path. `handle(type, object, raw)` is awaited for each change."""
+
+    def __init__(
+        self, client: Client, path: str, *, label_selector: str, handle: Handle, fails_fast: bool, log: Logger
+    ) -> None:
+        """`fails_fast`: one list and one watch are tried; `run` then ends with what went wrong."""
+        self._client = client
+        self._path = path
+        self._label_selector = label_selector
+        self._handle = handle
+        self._fails_fast = fails_fast
+        self._log = log.bind(path=path)
+        self._version = ""
+
+    async def begin(self) -> None:
+        """Let changes count from now on. Raises `ApiError` or `ApiUnreachable`; `run` tries again then."""
+        params = {"limit": "1", **({"labelSelector": self._label_selector} if self._label_selector else {})}
+        page = json.loads(await self._client.raw("GET", self._path, params=params))
+        self._version = str(page["metadata"]["resourceVersion"])
+
+    async def run(self) -> None:
+        """Follow for ever. Raises `ApiError` or `ApiUnreachable` only when it fails fast."""
+        backoff_s = _BACKOFF_FIRST_S
+        is_lost = False
+        while True:
+            try:
+                if not self._version:
+                    await self.begin()
+                await self._watch()
+                if is_lost:
+                    self._log.info("watch_regained")
+                backoff_s, is_lost = _BACKOFF_FIRST_S, False
+                if self._fails_fast:
+                    raise ApiUnreachable(f"the watch of {self._path} ended")
+            except Gone as error:
+                if self._fails_fast:
+                    raise
+                self._log.warning("changes_may_be_lost", error=str(error))
+                self._version = ""
+            except (ApiError, ApiUnreachable) as error:
+                if self._fails_fast:
+                    raise
+                if not is_lost:
+                    is_lost = True
+                    self._log.warning("watch_lost", error=str(error))
+                await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
+                backoff_s = min(backoff_s * 2, _BACKOFF_MAX_S)
+
+    async def _watch(self) -> None:
+        events = self._client.watch_raw(self._path, resource_version=self._version, label_selector=self._label_selector)
+        async with contextlib.aclosing(events):
+            async for type_, raw in events:
+                whole = bytes(raw)
+                obj = json.loads(whole)
+                await self._handle(type_, obj, whole)
+                self._version = str(obj["metadata"]["resourceVersion"])

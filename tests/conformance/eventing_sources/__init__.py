@@ -1,0 +1,1 @@
+"""The numbered statements of eventing-sources.md, and where each is tested."""
