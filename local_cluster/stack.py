@@ -22,7 +22,6 @@ import uvloop
 
 from gateway.bootstrap import render_bootstrap
 from kube.client import Client
-from kube.config import ApiConfig
 from kube.errors import ApiError
 from kube.informer import Informer
 from kube.models.core import Endpoints, Pod
@@ -32,6 +31,7 @@ from local_cluster.apiserver.certificates import write_kubeconfig
 from local_cluster.apiserver.journal import JournalError
 from local_cluster.apiserver.server import ApiServer, ApiServerConfig, Identity
 from local_cluster.credentials import Credentials
+from local_cluster.direct_client import DirectClient
 from local_cluster.guardian import Guardian
 from local_cluster.host_ports import HostPort
 from local_cluster.manifests import Kinds, ManifestError, apply, load
@@ -236,7 +236,7 @@ class Stack:
                     service_cidr=layout.service_cidr if self._host is None else SERVICE_NETWORK,
                     ca=credentials.authority,
                     token_key=credentials.key,
-                    tokens={token: _identity(name) for name, token in tokens.items()},
+                    tokens={token: identity_of(name) for name, token in tokens.items()},
                     state_file=layout.state_dir / "cluster.sqlite" if keeps else None,
                 )
             )
@@ -267,8 +267,7 @@ class Stack:
 
     async def _client(self, name: str) -> Client:
         assert self._api is not None
-        config = ApiConfig(server=self._api.url, ca_pem=self._ca_pem.decode(), token=self._tokens[name])
-        client = Client(config, user_agent="knuv-up")
+        client = DirectClient(self._api, identity_of(name), agent="knuv-up")
         await client.open()
         self._clients.append(client)
         return client
@@ -375,7 +374,8 @@ async def _run(config: StackConfig, say: Callable[[str], None], host: HostPorts 
         await stack.stop()
 
 
-def _identity(name: str) -> Identity:
+def identity_of(name: str) -> Identity:
+    """Whom the API server sees in one of the stack's own users."""
     if name == "admin":
         return Identity("kubernetes-admin", ("system:masters", "system:authenticated"))
     if name == "node":

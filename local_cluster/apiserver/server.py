@@ -5,9 +5,9 @@ one place. The server keeps everything in memory and is meant for loopback and t
 """
 
 import asyncio
-import hashlib
 import inspect
 import ipaddress
+from collections.abc import Mapping
 
 import orjson
 from aiohttp import web
@@ -25,11 +25,11 @@ from local_cluster.apiserver.errors import (
     method_not_allowed,
     page_not_found,
     too_large,
-    unauthorized,
 )
 from local_cluster.apiserver.eventing_schemas import add_eventing_schemas
 from local_cluster.apiserver.garbage import GarbageCollector
 from local_cluster.apiserver.handlers import Answer, Handlers, Request
+from local_cluster.apiserver.identities import Identities
 from local_cluster.apiserver.journal import Journal
 from local_cluster.apiserver.kinds import BUILT_IN_KINDS
 from local_cluster.apiserver.knative_kinds import KNATIVE_KINDS
@@ -90,10 +90,8 @@ class ApiServer:
         for kind in REVIEW_KINDS:
             self.registry.add(kind)
         self._pages = Pages(self.registry, OpenApi(self.registry, self.schemas))
-        self._identities: dict[bytes, Identity] = {}
-        for token, identity in config.tokens.items():
-            self.add_token(token, identity)
         self._tokens = ServiceAccountTokens(config.token_key)
+        self._identities = Identities(config.tokens, self._tokens)
         self._log_reader: LogReader | None = None
         self._dialer: Dialer | None = None
         self._runner: web.ServerRunner | None = None
@@ -118,8 +116,7 @@ class ApiServer:
 
     def add_token(self, token: str, identity: Identity) -> None:
         """Accept `token` for `identity`. Every holder of a token is in `system:authenticated`."""
-        groups = tuple(dict.fromkeys((*identity.groups, "system:authenticated")))
-        self._identities[_digest(token)] = Identity(identity.username, groups)
+        self._identities.add(token, identity)
 
     def issue_token(self, namespace: str, account: str) -> str:
         """The token of a service account, which need not exist as an object."""
@@ -188,6 +185,39 @@ class ApiServer:
             client_max_size=self.config.body_bytes_max,
         )
 
+    async def ask(
+        self,
+        identity: Identity,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str],
+        body: bytes = b"",
+        content_type: str = "",
+        accept: str = "",
+        agent: str = "",
+    ) -> Answer:
+        """The answer to a request of our own process, which needs no connection and no token. Refusals are answers."""
+        try:
+            found = self._pages.public(path) or self._find(method, path, accept)
+            if isinstance(found, Answer):
+                return found
+            kind, target = found
+            asked = Request(
+                target=target,
+                query=query,
+                accept=accept,
+                content_type=content_type,
+                agent=agent,
+                body=body,
+                identity=identity,
+            )
+            return await self._route(kind, method, asked)
+        except StatusError as error:
+            return refusal(error)
+        except Exception as error:  # noqa: BLE001 - as below
+            return self._failed(method, path, error)
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             if request.rel_url.raw_path.endswith("/portforward"):
@@ -200,14 +230,13 @@ class ApiServer:
         except HttpProcessingError as error:
             answer = refusal(bad_request(f"the body cannot be read: {error.message}"))
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the client gets a Status and the log the cause
-            self._logger.error("request_failed", method=request.method, path=request.path, error=repr(error))
-            answer = refusal(internal_error(type(error).__name__))
+            answer = self._failed(request.method, request.path, error)
         if answer.stream is None:
             return complete(answer)
         return await send_stream(request, answer, answer.stream)
 
     async def _port_forward(self, request: web.BaseRequest) -> web.StreamResponse:
-        self._authenticate(request.headers.get("Authorization", ""))
+        self._identities.authenticate(request.headers.get("Authorization", ""))
         target = parse_path(request.rel_url.raw_path)
         kind = self.registry.at(target.group, target.version, target.plural)
         if kind.key != "pods." or target.subresource != "portforward":
@@ -223,40 +252,50 @@ class ApiServer:
         page = self._pages.public(path)
         if page is not None:
             return page
-        identity = self._authenticate(request.headers.get("Authorization", ""))
-        if request.method == "GET":
-            page = self._pages.page(path, request.headers.get("Accept", ""), f"{self.config.host}:{self.port}")
+        headers = request.headers
+        identity = self._identities.authenticate(headers.get("Authorization", ""))
+        accept, method = headers.get("Accept", ""), request.method
+        found = self._find(method, path, accept)
+        if isinstance(found, Answer):
+            return found
+        kind, target = found
+        asked = Request(
+            target=target,
+            query=request.query,
+            accept=accept,
+            content_type=headers.get("Content-Type", ""),
+            agent=headers.get("User-Agent", ""),
+            body=await request.read() if request.can_read_body else b"",
+            identity=identity,
+        )
+        return await self._route(kind, method, asked)
+
+    def _find(self, method: str, path: str, accept: str) -> Answer | tuple[ResourceType, Target]:
+        """What a path means: a page about the server, or objects of a kind. Raises 404 and 405."""
+        if method == "GET":
+            page = self._pages.page(path, accept, f"{self.config.host}:{self.port}")
             if page is not None:
                 return page
         target = parse_path(path)
         if not target.plural:
-            if request.method != "GET":
+            if method != "GET":
                 raise method_not_allowed()
             return self._pages.resource_list(target.group, target.version)
         kind = self.registry.at(target.group, target.version, target.plural)
         if target.namespace and not kind.namespaced:
             raise page_not_found()
-        body = await request.read() if request.can_read_body else b""
-        return await self._route(
-            kind,
-            request.method,
-            Request(
-                target=target,
-                query=request.query,
-                accept=request.headers.get("Accept", ""),
-                content_type=request.headers.get("Content-Type", ""),
-                agent=request.headers.get("User-Agent", ""),
-                body=body,
-                identity=identity,
-            ),
-        )
+        return kind, target
+
+    def _failed(self, method: str, path: str, error: Exception) -> Answer:
+        self._logger.error("request_failed", method=method, path=path, error=repr(error))
+        return refusal(internal_error(type(error).__name__))
 
     async def _route(self, kind: ResourceType, method: str, request: Request) -> Answer:
         handlers, target = self._handlers, request.target
         if kind.verbs == ("create",):
             if method != "POST" or target.name:
                 raise method_not_allowed()
-            return handlers.ask(kind, request, self._identity_of)
+            return handlers.ask(kind, request, self._identities.of)
         if target.subresource == "log" and kind.key == "pods.":
             return await self._logs(kind, method, request)
         if target.subresource == "token" and kind.key == "serviceaccounts.":
@@ -314,23 +353,7 @@ class ApiServer:
         opened = await lines if inspect.isawaitable(lines) else lines
         return Answer(stream=chunks(opened), content_type="text/plain")
 
-    # -- identities -----------------------------------------------------------------------------------------
-
-    def _authenticate(self, authorization: str) -> Identity:
-        scheme, _, token = authorization.partition(" ")
-        identity = self._identity_of(token.strip()) if scheme.lower() == "bearer" else None
-        if identity is None:
-            raise unauthorized()
-        return identity
-
-    def _identity_of(self, token: str) -> Identity | None:
-        if not token:
-            return None
-        known = self._identities.get(_digest(token))
-        if known is None and (issued := self._tokens.identity_of(token)) is not None:
-            self.add_token(token, issued)  # asked once for each account
-            known = self._identities[_digest(token)]
-        return known
+    # -- what was there before -----------------------------------------------------------------------------
 
     def _restore(self, journal: Journal) -> None:
         """Take over what was there before; definitions first, because they make the kinds of others."""
@@ -351,11 +374,6 @@ class ApiServer:
         for name in _INITIAL_NAMESPACES:
             if self.store.collection(kind.key).get("", name) is None:
                 self.objects.create_own(kind, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-
-
-def _digest(token: str) -> bytes:
-    """What is compared instead of the token: equal work for right and wrong ones."""
-    return hashlib.sha256(token.encode()).digest()
 
 
 def _is_address(host: str) -> bool:

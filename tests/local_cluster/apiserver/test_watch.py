@@ -234,7 +234,7 @@ async def test_a_version_that_is_no_number_is_refused(api: Api) -> None:
 
 
 async def test_a_watch_of_an_unknown_kind_is_not_found(api: Api) -> None:
-    answer = await api.get("/apis/eventing.knative.dev/v1/brokers", watch="true")
+    answer = await api.get("/apis/eventing.knative.dev/v1/nothings", watch="true")
     assert (answer.status, answer.data["reason"]) == (404, "NotFound")
 
 
