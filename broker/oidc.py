@@ -38,6 +38,7 @@ _TOKEN_BYTES_MAX: Final = 16 * 1024
 _KNOWN_MAX: Final = 4096
 _WAITING_MAX: Final = 10_000
 _API_HOSTS: Final = ("kubernetes.default.svc", "kubernetes.default", "kubernetes.default.svc.cluster.local")
+_API_KEYS: Final = "/openid/v1/jwks"
 _RSA: Final = {"RS256": hashes.SHA256(), "RS384": hashes.SHA384(), "RS512": hashes.SHA512()}
 _PSS: Final = {"PS256": hashes.SHA256(), "PS384": hashes.SHA384(), "PS512": hashes.SHA512()}
 _EC: Final = {
@@ -227,9 +228,9 @@ class Verifier:
 
     async def _get(self, url: str) -> bytes:
         parts = urlsplit(url)
-        server = urlsplit(self._client.config.server)
-        if (parts.hostname or "") in (*_API_HOSTS, server.hostname):
-            # The API: by the way to it, and with the identity, that we have.
+        is_api = parts.hostname in _API_HOSTS or parts.netloc == urlsplit(self._client.config.server).netloc
+        if is_api or (parts.path == _API_KEYS and urlsplit(self._base_url).hostname in _API_HOSTS):
+            # By the way to the API, and with the identity, that we have: its own URL of itself may be of no use here.
             return await self._client.raw("GET", parts.path)
         timeout = aiohttp.ClientTimeout(total=10)
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
