@@ -3,7 +3,7 @@
     Receiver (HTTP, `broker.receiving`) --> Backend.find --> Channel.accept --> deliveries (`eventing.dispatching`)
 
 `KNUV_CHANNELS` says what stands behind: `memory` (the original's InMemoryChannels), `journal` (the same kind of object,
-with events that survive the process).
+with events that survive the process), `jetstream` (NatsJetStreamChannels).
 
 Source: spec eventing-channels.md 4, 5, 6.
 """
@@ -22,7 +22,7 @@ from proxies.messages import Answer
 
 __all__ = ["DispatcherRole"]
 
-_KINDS: Final = ("memory", "journal")
+_KINDS: Final = ("memory", "journal", "jetstream")
 _READY: Final = Answer(204)
 _NOT_READY: Final = Answer(503)
 _UNKNOWN: Final = Answer(500)
@@ -97,6 +97,10 @@ class DispatcherRole:
             from broker.channel.journal.backend import JournalBackend
 
             return JournalBackend(context, self._environ, self._debugging)
+        if self._kind == "jetstream":
+            from broker.channel.jetstream import JetStreamBackend
+
+            return JetStreamBackend(context, self._environ, self._debugging)
         from broker.channel.in_memory import MemoryBackend
 
         return MemoryBackend(context, self._environ, self._debugging)

@@ -9,7 +9,7 @@ Source: spec eventing-channels.md 9.3; NATS client protocol, JetStream `PubAck`.
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -22,8 +22,8 @@ __all__ = ["Published", "Publisher", "Publishing"]
 _TIMEOUT_S: Final = 5.0
 _IN_FLIGHT_MAX: Final = 4096
 _BYTES_MAX: Final = 64 << 20
-_HEADERS_BYTES: Final = 256
-"""What is left of the server's limit for headers and their names."""
+_HEADERS_BYTES: Final = 64
+"""Of the frame around headers."""
 
 
 class Publishing(Enum):
@@ -102,23 +102,29 @@ class Publisher:
             self._finish(number, Published(Publishing.FAILED, "the process is ending"))
 
     def publish(
-        self, subject: str, payload: bytes, done: Callable[[Published], None], *, message_id: str = "", **headers: str
+        self,
+        subject: str,
+        payload: bytes,
+        done: Callable[[Published], None],
+        *,
+        message_id: str = "",
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """Publish `payload`; `done` gets what became of it.
 
-        `message_id`: a later publish with the same one, within the stream's duplicate window, is none. `headers`: with
-        `_` for `-`.
+        `message_id`: a later publish with the same one, within the stream's duplicate window, is none.
         """
-        if len(payload) + _HEADERS_BYTES > self._link.payload_bytes_max:
-            limit = self._link.payload_bytes_max - _HEADERS_BYTES
-            done(Published(Publishing.TOO_LARGE, f"{len(payload)} bytes, NATS takes {limit} (max_payload)"))
+        sent = dict(headers or ())
+        if message_id:
+            sent["Nats-Msg-Id"] = message_id
+        size = len(payload) + _HEADERS_BYTES + sum(len(name) + len(value.encode()) + 4 for name, value in sent.items())
+        if size > self._link.payload_bytes_max:
+            limit = self._link.payload_bytes_max
+            done(Published(Publishing.TOO_LARGE, f"{size} bytes, NATS takes {limit} (max_payload)"))
             return
         if len(self._pending) >= self._in_flight_max or self._bytes + len(payload) > self._bytes_max:
             done(Published(Publishing.BUSY, f"{len(self._pending)} events wait for NATS to acknowledge them"))
             return
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        if message_id:
-            sent["Nats-Msg-Id"] = message_id
         pending = _Pending(subject, payload, sent or None, done)
         pending.deadline_s = self._loop.time() + self._timeout_s
         self._last += 1

@@ -15,9 +15,11 @@ from nats.js.api import ConsumerConfig, ConsumerInfo, DeliverPolicy, StreamConfi
 
 from eventing.jetstream.link import Link, NotConnected
 
-__all__ = ["ConsumerState", "JetStreamError", "Streams"]
+__all__ = ["Consumer", "ConsumerState", "JetStreamError", "Streams"]
 
 _NOT_FOUND: Final = 404
+_PAGE: Final = 256
+"""How many consumers the server lists at once."""
 _MUTABLE: Final = ("ack_wait", "max_deliver", "max_ack_pending", "filter_subject", "sample_freq", "inactive_threshold")
 """What may be changed of a consumer; where it starts may not."""
 
@@ -39,6 +41,15 @@ class ConsumerState:
     ack_pending: int
     """Delivered and not settled."""
     redelivered: int
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A consumer that is there."""
+
+    name: str
+    is_kept: bool
+    """The server removes it when nobody has asked it for long enough."""
 
 
 class Streams:
@@ -72,10 +83,13 @@ class Streams:
             )
         return False
 
-    async def remove_stream(self, name: str) -> None:
-        """Remove a stream and all that is in it, if it is there."""
+    async def remove_stream(self, name: str, *, of: str = "") -> None:
+        """Remove a stream and all that is in it, if it is there. `of`: only if it takes this subject."""
         try:
-            await self._jetstream().delete_stream(name)
+            jetstream = self._jetstream()
+            if of and of not in ((await jetstream.stream_info(name)).config.subjects or ()):
+                return
+            await jetstream.delete_stream(name)
         except jetstream_errors.NotFoundError:
             return
         except (jetstream_errors.APIError, nats.errors.Error, ValueError) as error:
@@ -114,15 +128,21 @@ class Streams:
         except (jetstream_errors.APIError, nats.errors.Error, ValueError) as error:
             raise _translated(f"consumer {name} of stream {stream}", error) from error
 
-    async def consumers(self, stream: str) -> list[str]:
-        """Return the names of a stream's consumers; none if there is no such stream."""
+    async def consumers(self, stream: str) -> list[Consumer]:
+        """Return a stream's consumers; none if there is no such stream."""
+        found: list[ConsumerInfo] = []
         try:
-            infos = await self._jetstream().consumers_info(stream)
+            jetstream = self._jetstream()
+            while len(found) % _PAGE == 0:
+                page = await jetstream.consumers_info(stream, offset=len(found))
+                if not page:
+                    break
+                found += page
         except jetstream_errors.NotFoundError:
             return []
         except (jetstream_errors.APIError, nats.errors.Error, ValueError) as error:
             raise _translated(f"stream {stream}", error) from error
-        return [info.name for info in infos]
+        return [Consumer(info.name, bool(info.config and info.config.inactive_threshold)) for info in found]
 
     async def _consumer(self, jetstream: JetStreamContext, stream: str, name: str) -> ConsumerInfo | None:
         try:

@@ -1,0 +1,91 @@
+"""What a process needs of NATS, once: the connection, publishing, streams, a bound for what is under way.
+
+`KNUV_JETSTREAM_DEDUPLICATION` is `source-and-id` (default) or `id`, as the original has it. `CONFIG_NATS_NAME` names
+the ConfigMap of the system namespace that says where NATS is.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+
+from broker.channel.jetstream_message import Deduplication, message_id, pack
+from broker.role import Context
+from eventing.jetstream.link import Link
+from eventing.jetstream.publisher import Published, Publisher, Publishing
+from eventing.jetstream.pull import ByteBudget
+from eventing.jetstream.settings import CONFIG_MAP, NatsSettings, NatsSettingsError, read_settings, secret_names
+from eventing.jetstream.streams import Streams
+from eventing.message import Message
+from kube.errors import NotFound
+from kube.models.core import ConfigMap, Secret
+from proxies.environment import Environment
+
+__all__ = ["JetStreamProcess"]
+
+_STATUS = {Publishing.STORED: 202, Publishing.BUSY: 503, Publishing.TOO_LARGE: 413, Publishing.FAILED: 500}
+
+
+class JetStreamProcess:
+    """One for a process. Nothing connects before `start`."""
+
+    def __init__(self, context: Context, environ: Mapping[str, str]) -> None:
+        """Raises `ConfigError`."""
+        reading = Environment(environ)
+        how = reading.choice("KNUV_JETSTREAM_DEDUPLICATION", tuple(each.value for each in Deduplication))
+        reading.finish()
+        self._config_map = environ.get("CONFIG_NATS_NAME") or CONFIG_MAP
+        self._context = context
+        self._how = Deduplication(how)
+        config = context.config
+        self.link = Link(self._load, name=f"knuv-{config.process.name} {config.pod_name}", log=context.log)
+        self.streams = Streams(self.link)
+        self.publisher = Publisher(self.link, bytes_max=config.held_bytes_max)
+        self.budget = ByteBudget(config.held_bytes_max)
+
+    async def start(self) -> None:
+        """Begin to connect."""
+        await self.link.start()
+
+    async def stop(self) -> None:
+        """Fail what is not acknowledged, send what is queued, disconnect."""
+        self.publisher.close()
+        await self.link.stop()
+
+    def publish(
+        self,
+        subject: str,
+        message: Message,
+        done: Callable[[int, str], None],
+        *,
+        how: Deduplication | None = None,
+    ) -> None:
+        """Publish an event; `done` gets 202 when JetStream has it, or another status and why.
+
+        `how`: which events are one, if that is not what the process was told.
+        """
+        payload, headers = pack(message)
+
+        def published(result: Published) -> None:
+            done(_STATUS[result.how], result.reason)
+
+        self.publisher.publish(
+            subject, payload, published, message_id=message_id(message, how or self._how), headers=headers
+        )
+
+    async def _load(self) -> NatsSettings:
+        """Read the ConfigMap and the Secrets that it names. Raises `NatsSettingsError`, and errors of the API."""
+        client, namespace = self._context.client, self._context.config.system_namespace
+        try:
+            data = (await client.get(ConfigMap, self._config_map, namespace)).data
+        except NotFound:
+            data = {}
+        secrets: dict[str, dict[str, bytes]] = {}
+        for name in secret_names(data).all:
+            try:
+                secret = await client.get(Secret, name, namespace)
+                secrets[name] = {key: base64.b64decode(value) for key, value in secret.data.items()}
+            except NotFound:
+                continue  # told by `read_settings`
+            except binascii.Error as error:
+                raise NatsSettingsError(f"the Secret {name}: expected base64: {error}") from error
+        return read_settings(data, secrets)

@@ -1,0 +1,220 @@
+"""One subscription at work: messages of its consumer become deliveries, and what comes of those settles the messages.
+
+    message --> event? --> Flow (destination once, reply, dead letter, each with its HTTP retries) --> ack
+                 |             \\--failed, again later------------------------------------------> nak with a delay
+                 |             \\--failed for good, no dead letter sink-------------------------> term
+                 |             \\--failed for good, and the sink failed-----------------------> nak: a letter is owed
+                 \\--no event-----------------------------------------------------------------> term, and it is logged
+
+Acknowledged is only what is over: after the reply was taken, or the dead letter. What is owed to a sink that does not
+take it comes again until it does, and goes to the sink alone. What is not settled comes again by itself.
+
+Source: spec eventing-channels.md 3, 9.4.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from broker.channel import jetstream_verdict as verdict
+from broker.channel.deliveries import Deliveries
+from broker.channel.jetstream_message import unpack
+from broker.channel.jetstream_settings import Place
+from eventing.delivery import Flow, Outcome, Parcel, Subscription
+from eventing.dispatching import Delivery
+from eventing.error_extensions import Failure, with_error_extensions
+from eventing.event import EventError
+from eventing.jetstream.link import Link
+from eventing.jetstream.pull import ByteBudget, Delivered, Pull
+from eventing.retries import DeliverySettings, retry_after_s
+from proxies.logs import Logger
+
+__all__ = ["CREDIT_MAX", "Subscriber", "timed"]
+
+CREDIT_MAX: Final = 256
+"""Events of one subscription under way in one process, whatever its consumer allows."""
+_MARGIN_S: Final = 0.2
+"""An attempt ends so long before the server would deliver the message again (spec 9.4)."""
+_OWED_AGAIN_S: Final = 30.0
+_OWED_MAX: Final = 1024
+
+Owed = tuple[int, str]
+
+
+class Subscriber:
+    """A subscription of one channel. `start` it when its consumer is there."""
+
+    def __init__(
+        self,
+        link: Link,
+        deliveries: Deliveries,
+        budget: ByteBudget,
+        *,
+        namespace: str,
+        name: str,
+        stream: str,
+        subscription: Subscription,
+        place: Place,
+        missing: Callable[[], None],
+        now_s: Callable[[], float],
+        log: Logger,
+    ) -> None:
+        """`namespace`, `name`: the channel's. `missing` hears that the server knows no such consumer."""
+        self._link = link
+        self._deliveries = deliveries
+        self._budget = budget
+        self._namespace = namespace
+        self._name = name
+        self._missing = missing
+        self._now_s = now_s
+        self._log = log
+        self._stream = stream
+        self.place = place
+        self.subscription = timed(subscription, place.ack_wait_s)
+        self._pull: Pull | None = None
+        self._under_way: dict[Delivery, Delivered] = {}
+        self._owed: dict[Owed, Failure] = {}
+        """Dead letters that their sink did not take."""
+        self.all_settled: Callable[[], None] | None = None
+        """Told when nothing is under way any more."""
+
+    @property
+    def under_way(self) -> int:
+        """Messages that are not settled."""
+        return len(self._under_way)
+
+    def start(self) -> None:
+        """Take messages, if it does not yet."""
+        if self._pull is None:
+            self._pull = Pull(
+                self._link,
+                self._stream,
+                self.place.consumer,
+                self._take,
+                credit=self._credit,
+                ack_wait_s=self.place.ack_wait_s,
+                budget=self._budget,
+                now_s=self._now_s,
+                missing=self._missing,
+            )
+
+    def change(self, subscription: Subscription, place: Place) -> None:
+        """The subscription has changed, its consumer's name has not. What is under way ends as it began."""
+        self.subscription = timed(subscription, place.ack_wait_s)
+        self.place = place
+        if self._pull is not None:
+            self._pull.tune(credit=self._credit, ack_wait_s=place.ack_wait_s)
+
+    def stop(self) -> None:
+        """Take no more."""
+        if self._pull is not None:
+            self._pull.stop()
+            self._pull = None
+
+    def give_back(self) -> None:
+        """End what is under way; another replica has it next."""
+        for delivery, message in list(self._under_way.items()):
+            delivery.cancel()
+            message.nak(0.0)
+        self._under_way.clear()
+
+    @property
+    def _credit(self) -> int:
+        return min(self.place.ack_pending_max, CREDIT_MAX)
+
+    # What the pull calls.
+
+    def _take(self, message: Delivered) -> None:
+        try:
+            event = unpack(message.data, message.headers)
+        except EventError as error:
+            # Published by somebody else: no delivery makes an event of it.
+            self._log.warning("message_is_no_event", stream=self._stream, sequence=message.sequence, problem=str(error))
+            message.term()
+            return
+        parcel = Parcel.of(event, self._namespace, self._name)
+        subscription = self.subscription
+        failure = self._owed.get((message.sequence, message.stored_at))
+        if failure is None and verdict.is_poisonous(subscription.settings, message.deliveries):
+            reason = f"dispatch error: {message.deliveries} deliveries ended with their dispatcher"
+            url = subscription.destination.url if subscription.destination is not None else ""
+            failure = Failure(url, 500, reason.encode())
+        if failure is not None:
+            self._send_owed(message, parcel, failure)
+            return
+        judge = _Judge(subscription.settings, message.deliveries)
+        flow = Flow(subscription, parcel, destination_retries=0, after_failure=judge)
+        self._deliver(message, flow, parcel, judge)
+
+    def _send_owed(self, message: Delivered, parcel: Parcel, failure: Failure) -> None:
+        """The subscriber is not asked again: this goes to the dead letter sink alone."""
+        sink = self.subscription.dead_letter
+        if sink is None:
+            message.term()
+            return
+        lines = with_error_extensions(parcel.lines, failure)
+        letter = Parcel(lines, parcel.passed, parcel.body, self._namespace, self._name, parcel.kind)
+        # Posted as a reply is: with the settings' retries, and without asking for one.
+        alone = replace(self.subscription, destination=None, reply=sink, dead_letter=None)
+        self._deliver(message, Flow(alone, letter), letter, failure)
+
+    def _deliver(self, message: Delivered, flow: Flow, parcel: Parcel, tag: object) -> None:
+        delivery = Delivery(self._deliveries.courier, flow, parcel, self._done, tag)
+        self._under_way[delivery] = message
+        delivery.start()
+
+    # What a delivery calls.
+
+    def _done(self, delivery: Delivery) -> None:
+        message = self._under_way.pop(delivery)
+        flow, judged = delivery.flow, delivery.tag
+        key = (message.sequence, message.stored_at)
+        if flow.is_success:
+            self._owed.pop(key, None)
+            message.ack()
+        elif isinstance(judged, _Judge) and judged.delay_s is not None:
+            message.nak(judged.delay_s)
+        elif self.subscription.dead_letter is None:
+            message.term()
+        else:
+            failure = judged if isinstance(judged, Failure) else flow.failure
+            if failure is not None:
+                self._owed[key] = failure
+                if len(self._owed) > _OWED_MAX:
+                    del self._owed[next(iter(self._owed))]
+            message.nak(_OWED_AGAIN_S)
+        if not (isinstance(judged, _Judge) and judged.delay_s is not None):
+            self._deliveries.delivered(delivery)
+        if not self._under_way and self.all_settled is not None:
+            self.all_settled()
+
+
+class _Judge:
+    """Decides after the one attempt of a delivery, and remembers how long to wait for the next."""
+
+    __slots__ = ("_deliveries", "_settings", "delay_s")
+
+    def __init__(self, settings: DeliverySettings, deliveries: int) -> None:
+        self._settings = settings
+        self._deliveries = deliveries
+        self.delay_s: float | None = None
+        """None: no further attempt follows."""
+
+    def __call__(self, outcome: Outcome) -> bool:
+        """Whether the dead letter sink is next."""
+        settings, status = self._settings, outcome.status
+        if verdict.after_failure(settings, status, self._deliveries) is verdict.Failed.DEAD_LETTER:
+            return True
+        asked_s = 0.0
+        if settings.retry_after_max_s:
+            value = next((field.value for field in outcome.fields if field.name == b"retry-after"), b"")
+            asked_s = retry_after_s(value, time.time())
+        self.delay_s = verdict.delay_s(settings, status, self._deliveries, asked_s)
+        return False
+
+
+def timed(subscription: Subscription, ack_wait_s: float) -> Subscription:
+    """Return a subscription whose attempts end before the server delivers their message again."""
+    settings = replace(subscription.settings, timeout_s=max(ack_wait_s - _MARGIN_S, 0.1))
+    return replace(subscription, settings=settings)
