@@ -45,15 +45,27 @@ class Collection(Generic[R]):
     """The objects of one kind in all namespaces."""
 
     def __init__(
-        self, client: Client, kind: type[R], *, namespace: str | None = None, label_selector: str = ""
+        self,
+        client: Client,
+        kind: type[R],
+        *,
+        namespace: str | None = None,
+        label_selector: str = "",
+        field_selector: str = "",
     ) -> None:
         self.kind = kind
-        self.informer = Informer(client, kind, namespace=namespace, label_selector=label_selector)
+        self.informer = Informer(
+            client, kind, namespace=namespace, label_selector=label_selector, field_selector=field_selector
+        )
         self._client = client
 
     def get(self, namespace: str, name: str) -> R | None:
         """The local copy's object, or None. Read only."""
         return self.informer.get(namespace, name)
+
+    async def read(self, namespace: str, name: str) -> R:
+        """The object as the API has it, for where the copy is known to lag behind. Raises `NotFound`."""
+        return self._taken(await self._client.get(self.kind, name, namespace or None))
 
     async def create(self, body: Mapping[str, Any]) -> R:
         """Create from a whole object as a dict. Raises `AlreadyExists` when the copy lags behind."""
@@ -73,9 +85,9 @@ class Collection(Generic[R]):
             await self._client.patch(self.kind, obj.metadata.name, obj.metadata.namespace, guarded, type=type)
         )
 
-    async def set_status(self, obj: R, status: Model) -> R:
-        """Replace the status."""
-        return self._taken(await self._client.patch_status(obj, status))
+    async def set_status(self, obj: R, status: Model, *, guard: bool = False) -> R:
+        """Replace the status; with `guard` only when nobody changed the object meanwhile (`Conflict` otherwise)."""
+        return self._taken(await self._client.patch_status(obj, status, guard=guard))
 
     async def delete(self, obj: R) -> None:
         """Delete this very object; that it is gone already is fine."""
@@ -106,6 +118,8 @@ class Reconciler(Generic[R]):
     now_s: Callable[[], float]
     finalize: Callable[[R], Awaitable[None]] | None = None
     """What is to be done before an object may go; it carries a finalizer then, named after its resource."""
+    guards_status: bool = False
+    """Whether others write into the status, too, so that what they wrote meanwhile must not be overwritten."""
     on_failure: Callable[[R, Exception], None] | None = None
     """Told of an object that cannot be reconciled for another reason than somebody who was faster."""
 
@@ -137,7 +151,7 @@ class Reconciler(Generic[R]):
         status.conditions = [_groomed(condition, before.conditions) for condition in conditions.listed()]
         try:
             if status != before:
-                await self.collection.set_status(obj, status)
+                await self.collection.set_status(obj, status, guard=self.guards_status)
         except NotFound:
             # It was deleted as we worked, and whatever failed may have failed for that.
             return None

@@ -3,12 +3,16 @@
 In a cluster the same checks run as webhooks. Refusals therefore read as theirs, with the names that they have there.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from controller.admission import CONFIG_VALIDATION, DEFAULTING, VALIDATION, Admission, Denied
+from controller.eventing import admission as eventing_admission
+from controller.eventing.admission import EventingAdmission
 from local_cluster.apiserver.admission import AdmissionDenied, AdmissionRequest
 from local_cluster.apiserver.server import ApiServer
-from local_cluster.system import SYSTEM_NAMESPACE
+from local_cluster.originals import EVENTING_NAMESPACE
+from local_cluster.settings import SYSTEM_NAMESPACE
 
 __all__ = ["install"]
 
@@ -17,14 +21,29 @@ _CONFIG_MAPS = "configmaps."
 
 def install(api: ApiServer) -> None:
     """Add the hooks to a server that has not started."""
+    admission = Admission(
+        _reader(api, SYSTEM_NAMESPACE), system_namespace=SYSTEM_NAMESPACE, cluster_domain=api.config.cluster_domain
+    )
+    _add(api, admission, DEFAULTING, VALIDATION, CONFIG_VALIDATION)
+    names = eventing_admission.DEFAULTING, eventing_admission.VALIDATION, eventing_admission.CONFIG_VALIDATION
+    eventing = EventingAdmission(_reader(api, EVENTING_NAMESPACE), system_namespace=EVENTING_NAMESPACE)
+    _add(api, eventing, *names)
+
+
+def _reader(api: ApiServer, namespace: str) -> Callable[[str], dict[str, str] | None]:
+    """What returns the data of a ConfigMap of a namespace, or None."""
     config_maps = api.store.collection(_CONFIG_MAPS)
 
     def data_of(name: str) -> dict[str, str] | None:
-        stored = config_maps.get(SYSTEM_NAMESPACE, name)
+        stored = config_maps.get(namespace, name)
         return None if stored is None else stored.load().get("data")
 
-    admission = Admission(data_of, system_namespace=SYSTEM_NAMESPACE, cluster_domain=api.config.cluster_domain)
+    return data_of
 
+
+def _add(
+    api: ApiServer, admission: Admission | EventingAdmission, defaulting: str, validation: str, config_validation: str
+) -> None:
     def default(request: AdmissionRequest) -> dict[str, Any]:
         try:
             return admission.default(request)
@@ -45,9 +64,9 @@ def install(api: ApiServer) -> None:
         if not request.group:
             check(request)
 
-    api.add_admission(default, name=DEFAULTING)
-    api.add_admission(check_objects, name=VALIDATION, validating=True)
-    api.add_admission(check_config_maps, name=CONFIG_VALIDATION, validating=True)
+    api.add_admission(default, name=defaulting)
+    api.add_admission(check_objects, name=validation, validating=True)
+    api.add_admission(check_config_maps, name=config_validation, validating=True)
 
 
 def _denial(denied: Denied) -> AdmissionDenied:

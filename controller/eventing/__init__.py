@@ -1,0 +1,1 @@
+"""The control plane of eventing: Brokers, Triggers, channels, Subscriptions, flows; their admission."""

@@ -1,0 +1,334 @@
+"""The controller of eventing put together: one loop per kind, and which change wakes which object.
+
+`KINDS` is the whole list. Waking follows from it: a change of an object wakes the object, its owner, and everybody who
+refers to it; what is behind a Service of the system wakes those whose conditions tell of it; settings wake everything.
+
+Of several replicas one acts, the holder of one Lease, as in `controller.app`.
+"""
+
+import asyncio
+import dataclasses
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from controller.collection import Collection, Reconciler
+from controller.eventing import keys
+from controller.eventing.broker import BrokerReconciler
+from controller.eventing.channel import ChannelReconciler
+from controller.eventing.cluster import EventingCluster
+from controller.eventing.config import EventingConfig
+from controller.eventing.ducks import reference_key
+from controller.eventing.event_metadata import EventPolicyReconciler, EventTypeReconciler
+from controller.eventing.parallel import ParallelReconciler
+from controller.eventing.physical_channel import InMemoryChannelReconciler, JetStreamChannelReconciler
+from controller.eventing.resolving import destination_keys
+from controller.eventing.sequence import SequenceReconciler
+from controller.eventing.subscribers import SubscriberLists
+from controller.eventing.subscription import SubscriptionReconciler
+from controller.eventing.trigger import TriggerReconciler, dependency_of
+from kube.autoscaling.config import InvalidConfig
+from kube.client import Client
+from kube.election.elector import Elector
+from kube.election.settings import ElectionSettings, InvalidElectionSettings
+from kube.events import WARNING
+from kube.informer import Informer
+from kube.models.coordination import Lease
+from kube.models.core import ConfigMap
+from kube.models.duck import DeliverySpec, KReference
+from kube.models.eventing import Broker, EventType, Trigger
+from kube.models.eventpolicy import EventPolicy
+from kube.models.messaging import InMemoryChannel, NatsJetStreamChannel, Subscription
+from kube.models.meta import Resource
+from kube.reconcile import Loop
+from proxies.environment import ConfigError
+from proxies.logs import Logger
+
+__all__ = ["App", "Kind"]
+
+Key = tuple[str, str]
+References = Callable[[Any], Iterable[str]]
+
+LEASE = "knuv-eventing-controller"
+_ELECTION_MAP = "config-leader-election"
+_REFERENCES = "references"
+_WORKERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind that is looked after: who does it, and to which objects each of the kind refers."""
+
+    collection: Collection[Any]
+    reconciler: Reconciler[Any]
+    references: References
+    """Of an object: keys as `reference_key` makes them."""
+    is_ours: Callable[[Any], bool] = lambda _obj: True
+    """Whether an object of the kind is for this controller."""
+
+
+def kinds(cluster: EventingCluster, lists: SubscriberLists) -> list[Kind]:
+    """All kinds, in the order in which one needs the other."""
+
+    def is_ours(broker: Broker) -> bool:
+        return broker.broker_class in keys.BROKER_CLASSES
+
+    def has_our_broker(trigger: Trigger) -> bool:
+        broker = cluster.brokers.get(*trigger.broker_key)
+        return broker is None or is_ours(broker)
+
+    return [
+        Kind(cluster.in_memory_channels, InMemoryChannelReconciler(cluster).reconciler(), _of_channel),
+        Kind(cluster.jetstream_channels, JetStreamChannelReconciler(cluster).reconciler(), _of_channel),
+        Kind(cluster.channels, ChannelReconciler(cluster).reconciler(), _of_nothing),
+        Kind(cluster.brokers, BrokerReconciler(cluster).reconciler(), _of_broker, is_ours),
+        Kind(cluster.triggers, TriggerReconciler(cluster).reconciler(), _of_trigger, has_our_broker),
+        Kind(cluster.subscriptions, SubscriptionReconciler(cluster, lists).reconciler(), _of_subscription),
+        Kind(cluster.sequences, SequenceReconciler(cluster).reconciler(), _of_nothing),
+        Kind(cluster.parallels, ParallelReconciler(cluster).reconciler(), _of_nothing),
+        Kind(cluster.event_types, EventTypeReconciler(cluster).reconciler(), _of_event_type),
+        Kind(cluster.event_policies, EventPolicyReconciler(cluster).reconciler(), _of_event_policy),
+    ]
+
+
+class App:
+    """One controller. `start` returns when it follows the cluster, and acts if nobody else does.
+
+    Raises `ConfigError` when a ConfigMap cannot be used.
+    """
+
+    def __init__(self, config: EventingConfig, log: Logger | None = None) -> None:
+        fields = {"pod": config.pod_name} if config.pod_name else {}
+        self._log = log or Logger("eventing-controller", fields=fields)
+        self._client = Client(config.api, user_agent="knuv-eventing-controller")
+        self._cluster = EventingCluster(
+            self._client,
+            system_namespace=config.system_namespace,
+            cluster_domain=config.cluster_domain,
+            host=config.pod_name,
+            log=self._log,
+        )
+        self._lists = SubscriberLists()
+        self._system_namespace = config.system_namespace
+        # A container that is started anew in the same pod is the same candidate, and goes on at once.
+        self._identity = config.pod_name or f"eventing-controller-{uuid.uuid4()}"
+        self._leases = Informer(self._client, Lease, namespace=config.system_namespace, log=self._log)
+        self._elector: Elector | None = None
+        self._turn: asyncio.Task[None] | None = None
+        self._kinds = kinds(self._cluster, self._lists)
+        self._loops: dict[tuple[str, str], Loop[Key]] = {}
+        for kind in self._kinds:
+            info = kind.collection.kind.RESOURCE
+            self._loops[info.group, info.kind] = self._loop(kind)
+            kind.collection.informer.add_index(_REFERENCES, kind.references)
+        self._follow()
+
+    async def start(self) -> None:
+        """Read the cluster, then act on it."""
+        await self._client.open()
+        try:
+            await self._cluster.start()
+        except InvalidConfig as error:
+            raise ConfigError([f"ConfigMaps: {error}"]) from error
+        await self._leases.start()
+        self._elector = Elector(
+            self._client,
+            self._leases,
+            namespace=self._system_namespace,
+            names=[LEASE],
+            identity=self._identity,
+            timing=self._election().timing,
+            on_acquired=lambda _lease: self._then(self._start_loops),
+            on_lost=lambda _lease: self._then(self._stop_loops),
+            log=self._log,
+        )
+        await self._elector.start()
+        self._log.info("eventing_controller_started", brokers=len(self._cluster.brokers.informer.list()))
+
+    async def drain(self) -> None:
+        """Stop acting. What was under way is found half done by the next controller, which takes it from there."""
+        if self._elector is not None:
+            await self._elector.stop()
+        if self._turn is not None:
+            await self._turn
+        await self._stop_loops()
+
+    async def stop(self) -> None:
+        """End everything, in any state."""
+        await self.drain()
+        await self._leases.stop()
+        await self._cluster.stop()
+        await self._client.close()
+
+    # Acting.
+
+    def _election(self) -> ElectionSettings:
+        found: ConfigMap | None = self._cluster.config_maps.get(self._system_namespace, _ELECTION_MAP)
+        try:
+            return ElectionSettings.from_data(found.data if found is not None else {})
+        except InvalidElectionSettings as error:
+            raise ConfigError([f"{_ELECTION_MAP}: {error}"]) from error
+
+    def _then(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Begin or end to act, when what was begun before is over."""
+        before = self._turn
+
+        async def turn() -> None:
+            if before is not None:
+                await before
+            await step()
+
+        self._turn = asyncio.get_running_loop().create_task(turn(), name="election")
+
+    async def _start_loops(self) -> None:
+        """Look at everything, whatever was noticed before."""
+        self._wake_all()
+        for loop in self._loops.values():
+            loop.start()
+
+    async def _stop_loops(self) -> None:
+        await asyncio.gather(*(loop.stop() for loop in self._loops.values()))
+        await self._lists.stop()
+
+    def _acts(self) -> bool:
+        return self._elector is not None and self._elector.holds(LEASE)
+
+    def _failed(self, obj: Resource, error: Exception) -> None:
+        self._cluster.events.report(obj, WARNING, "InternalError", str(error))
+
+    def _loop(self, kind: Kind) -> Loop[Key]:
+        reconciler = dataclasses.replace(kind.reconciler, on_failure=self._failed)
+
+        async def while_leading(key: Key) -> float | None:
+            # The clock is asked, not only the Lease's events: a process that was suspended must not act on.
+            obj = kind.collection.get(*key)
+            if obj is None or not self._acts() or not kind.is_ours(obj):
+                return None
+            return await reconciler(key)
+
+        name = kind.collection.kind.RESOURCE.kind.lower()
+        return Loop(name, while_leading, workers=_WORKERS, log=self._log)
+
+    # Who is woken by what.
+
+    def _follow(self) -> None:
+        cluster = self._cluster
+        for kind in self._kinds:
+            kind.collection.informer.on_change(self._changed)
+        cluster.services.informer.on_change(self._changed)
+        cluster.addressables.on_change(self._changed)
+        cluster.channelables.on_change(self._changed)
+        cluster.config_maps.informer.on_change(self._changed)
+        cluster.event_policies.informer.on_change(self._policy_changed)
+        for collection in (cluster.endpoints, cluster.dispatcher_endpoints, cluster.deployments):
+            collection.informer.on_change(self._system_changed)
+        cluster.secrets.informer.on_change(lambda _old, _new: self._wake_all())
+        cluster.on_settings(self._wake_all)
+
+    def _changed(self, old: Any, new: Any) -> None:
+        obj = new if new is not None else old
+        self._wake_referrers(obj)
+        if new is not None:
+            self._wake(new.RESOURCE.group, new.RESOURCE.kind, new.key)
+        for each in (old, new):
+            # Whom an object belonged to misses it when it is gone, and when it changes hands.
+            owner = each.metadata.controller() if each is not None else None
+            if owner is not None:
+                self._wake(owner.api_version.partition("/")[0], owner.kind, (each.namespace, owner.name))
+
+    def _wake(self, group: str, kind: str, key: Key) -> None:
+        loop = self._loops.get((group, kind))
+        if loop is not None:
+            loop.add(key)
+
+    def _wake_referrers(self, obj: Resource) -> None:
+        info = obj.RESOURCE
+        key = reference_key(info.api_version, info.kind, obj.namespace, obj.name)
+        for kind in self._kinds:
+            for referrer in kind.collection.informer.by_index(_REFERENCES, key):
+                self._wake(referrer.RESOURCE.group, referrer.RESOURCE.kind, referrer.key)
+
+    def _system_changed(self, old: Resource | None, new: Resource | None) -> None:
+        """Ingress and filter are in the conditions of Brokers, dispatchers in those of channels."""
+        obj = new if new is not None else old
+        assert obj is not None
+        if obj.name in (keys.INGRESS, keys.FILTER):
+            self._wake_kind(self._cluster.brokers)
+        elif obj.name == keys.IMC_DISPATCHER:
+            self._wake_kind(self._cluster.in_memory_channels)
+        elif obj.name == keys.JETSTREAM_DISPATCHER:
+            self._wake_kind(self._cluster.jetstream_channels)
+
+    def _policy_changed(self, old: EventPolicy | None, new: EventPolicy | None) -> None:
+        """It may hold for everything in its namespace."""
+        policy = new or old
+        assert policy is not None
+        for kind in self._kinds:
+            info = kind.collection.kind.RESOURCE
+            for obj in kind.collection.informer.list(policy.namespace):
+                self._wake(info.group, info.kind, obj.key)
+
+    def _wake_kind(self, collection: Collection[Any]) -> None:
+        info = collection.kind.RESOURCE
+        for obj in collection.informer.list():
+            self._wake(info.group, info.kind, obj.key)
+
+    def _wake_all(self) -> None:
+        for kind in self._kinds:
+            self._wake_kind(kind.collection)
+
+
+# To what objects refer.
+
+
+def _of_nothing(_obj: Resource) -> Iterator[str]:
+    """Children and their states are all that counts."""
+    return iter(())
+
+
+def _of_channel(channel: InMemoryChannel | NatsJetStreamChannel) -> Iterator[str]:
+    yield from _of_delivery(channel.spec.delivery, channel.namespace)
+
+
+def _of_broker(broker: Broker) -> Iterator[str]:
+    yield from _of_delivery(broker.spec.delivery, broker.namespace)
+    if broker.spec.config is not None:
+        yield _key(broker.spec.config, broker.namespace)
+
+
+def _of_trigger(trigger: Trigger) -> Iterator[str]:
+    yield reference_key(Broker.RESOURCE.api_version, "Broker", *trigger.broker_key)
+    yield from destination_keys(trigger.spec.subscriber, trigger.namespace)
+    yield from _of_delivery(trigger.spec.delivery, trigger.namespace)
+    dependency = dependency_of(trigger)
+    if dependency is not None:
+        yield _key(dependency, trigger.namespace)
+
+
+def _of_subscription(subscription: Subscription) -> Iterator[str]:
+    spec, namespace = subscription.spec, subscription.namespace
+    yield _key(spec.channel, namespace)
+    for destination in (spec.subscriber, spec.reply):
+        yield from destination_keys(destination, namespace)
+    yield from _of_delivery(spec.delivery, namespace)
+
+
+def _of_event_type(event_type: EventType) -> Iterator[str]:
+    if event_type.spec.reference is not None:
+        yield _key(event_type.spec.reference, event_type.namespace)
+
+
+def _of_event_policy(policy: EventPolicy) -> Iterator[str]:
+    for each in policy.spec.from_:
+        if each.ref is not None:
+            yield _key(each.ref, policy.namespace)
+
+
+def _of_delivery(delivery: DeliverySpec | None, namespace: str) -> Iterator[str]:
+    if delivery is not None:
+        yield from destination_keys(delivery.dead_letter_sink, namespace)
+
+
+def _key(ref: KReference, namespace: str) -> str:
+    return reference_key(ref.api_version, ref.kind, ref.namespace or namespace, ref.name)

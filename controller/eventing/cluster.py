@@ -1,0 +1,159 @@
+"""What the reconcilers of eventing see of the cluster: local copies, settings, references."""
+
+import asyncio
+import base64
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from controller.collection import Collection
+from controller.eventing import keys
+from controller.eventing.ducks import AddressableDuck, ChannelDuck, Ducks
+from controller.eventing.resolving import References
+from controller.eventing.settings import EventingSettings
+from kube.autoscaling.config import InvalidConfig
+from kube.client import Client
+from kube.events import EventRecorder
+from kube.models import core, eventing, flows, messaging
+from kube.models.apps import Deployment
+from kube.models.eventpolicy import EventPolicy
+from kube.models.meta import Resource
+from proxies.logs import Logger
+
+__all__ = ["EventingCluster"]
+
+
+class EventingCluster:
+    """Local copies of every kind involved, and the settings. `start` returns when all copies are complete."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        system_namespace: str = "knative-eventing",
+        cluster_domain: str = "cluster.local",
+        host: str = "",
+        log: Logger | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.client = client
+        self.system_namespace = system_namespace
+        self.cluster_domain = cluster_domain
+        self.log = log or Logger("eventing-controller")
+        self.now_s = clock
+        self.events = EventRecorder(client, component="eventing-controller", clock=clock, host=host, log=log)
+        self.brokers = Collection(client, eventing.Broker)
+        self.triggers = Collection(client, eventing.Trigger)
+        self.event_types = Collection(client, eventing.EventType)
+        self.event_policies = Collection(client, EventPolicy)
+        self.channels = Collection(client, messaging.Channel)
+        self.in_memory_channels = Collection(client, messaging.InMemoryChannel)
+        self.jetstream_channels = Collection(client, messaging.NatsJetStreamChannel)
+        self.subscriptions = Collection(client, messaging.Subscription)
+        self.sequences = Collection(client, flows.Sequence)
+        self.parallels = Collection(client, flows.Parallel)
+        self.services = Collection(client, core.Service)
+        self.dispatcher_endpoints = Collection(
+            client, core.Endpoints, field_selector=f"metadata.name={keys.IMC_DISPATCHER}"
+        )
+        """Of InMemoryChannels, which may have dispatchers in their own namespaces."""
+        self.endpoints = Collection(client, core.Endpoints, namespace=system_namespace)
+        self.deployments = Collection(client, Deployment, namespace=system_namespace)
+        self.secrets = Collection(client, core.Secret, namespace=system_namespace)
+        self.config_maps = Collection(client, core.ConfigMap)
+        self._settings: EventingSettings | None = None
+        self._on_settings: list[Callable[[], None]] = []
+        addressable: list[Collection[Any]] = [
+            self.brokers,
+            self.channels,
+            self.in_memory_channels,
+            self.jetstream_channels,
+            self.sequences,
+            self.parallels,
+        ]
+        self.addressables = Ducks(client, AddressableDuck, self.log, _by_kind(addressable))
+        self.channelables = Ducks(client, ChannelDuck, self.log, _by_kind(addressable[2:4]))
+        self.references = References(self.addressables, self.services, cluster_domain=cluster_domain)
+        self.config_maps.informer.on_change(self._config_map_changed)
+
+    @property
+    def settings(self) -> EventingSettings:
+        """What is in force. Only after `start`."""
+        assert self._settings is not None
+        return self._settings
+
+    def on_settings(self, callback: Callable[[], None]) -> None:
+        """Call when any setting changed."""
+        self._on_settings.append(callback)
+
+    async def start(self) -> None:
+        """Read everything. Raises `InvalidConfig` when a ConfigMap cannot be used."""
+        await self.config_maps.informer.start()
+        self._settings = EventingSettings.from_maps(self._config_data())
+        await asyncio.gather(*(collection.informer.start() for collection in self._collections()))
+        await self.events.start()
+
+    async def stop(self) -> None:
+        """End all watches."""
+        await self.events.stop()
+        await asyncio.gather(
+            self.addressables.stop(),
+            self.channelables.stop(),
+            self.config_maps.informer.stop(),
+            *(collection.informer.stop() for collection in self._collections()),
+        )
+
+    def host_of(self, service: str) -> str:
+        """The cluster name of a Service of the system namespace."""
+        return f"{service}.{self.system_namespace}.svc.{self.cluster_domain}"
+
+    def ca_of(self, secret: str) -> str | None:
+        """The certificate, as PEM, that signed a server's; from a Secret of the system namespace."""
+        found = self.secrets.get(self.system_namespace, secret)
+        text = found.data.get("ca.crt") if found is not None else None
+        return base64.b64decode(text).decode() if text else None
+
+    def _collections(self) -> list[Collection[Any]]:
+        return [
+            self.brokers,
+            self.triggers,
+            self.event_types,
+            self.event_policies,
+            self.channels,
+            self.in_memory_channels,
+            self.jetstream_channels,
+            self.subscriptions,
+            self.sequences,
+            self.parallels,
+            self.services,
+            self.dispatcher_endpoints,
+            self.endpoints,
+            self.deployments,
+            self.secrets,
+        ]
+
+    def _config_data(self) -> dict[str, Mapping[str, str]]:
+        return {found.name: found.data for found in self.config_maps.informer.list(self.system_namespace)}
+
+    def _config_map_changed(self, old: core.ConfigMap | None, new: core.ConfigMap | None) -> None:
+        found = new or old
+        if self._settings is None or found is None or found.namespace != self.system_namespace:
+            return
+        if found.name not in EventingSettings.names() or (old and new and old.data == new.data):
+            return
+        try:
+            # A map that cannot be read leaves what was in force before.
+            self._settings = EventingSettings.from_maps(self._config_data())
+        except InvalidConfig as error:
+            self.log.error("settings_refused", config_map=found.name, error=str(error))
+            return
+        self.log.info("settings_changed", config_map=found.name)
+        for callback in self._on_settings:
+            callback()
+
+
+def _by_kind(collections: Iterable[Collection[Any]]) -> dict[tuple[str, str], Collection[Any]]:
+    def info(kind: type[Resource]) -> tuple[str, str]:
+        return kind.RESOURCE.group, kind.RESOURCE.kind
+
+    return {info(collection.kind): collection for collection in collections}

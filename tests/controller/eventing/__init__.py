@@ -1,0 +1,1 @@
+"""The control plane of eventing against a real API server."""
