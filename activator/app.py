@@ -30,6 +30,7 @@ from kube.informer import Informer
 from kube.log_level import LogLevel
 from kube.models.core import ConfigMap
 from kube.resolve import Resolver
+from proxies.allocator import keep_heap_compact
 from proxies.dialling import DIAL_ATTEMPTS
 from proxies.environment import ConfigError
 from proxies.logs import Logger
@@ -138,6 +139,7 @@ class App:
             await self._server.listen(config.bind_address, TLS_PORT, tls=self._tls.context)
         gc.collect()
         gc.freeze()
+        keep_heap_compact()
         self._log.info("activator_started", ports=list(PORTS), revisions=len(self._revisions.by_key))
 
     async def drain(self) -> None:

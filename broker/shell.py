@@ -30,6 +30,7 @@ from kube.log_level import LogLevel
 from kube.models.core import ConfigMap, Secret
 from kube.resolve import Resolver
 from kube.telemetry import Exporter, MetricsExport, resource_attributes
+from proxies.allocator import keep_heap_compact
 from proxies.drain import Drain
 from proxies.environment import ConfigError
 from proxies.exchange import Exchange
@@ -124,6 +125,7 @@ class Shell:
             await self._opening
         gc.collect()
         gc.freeze()
+        keep_heap_compact()
         self._log.info("broker_started", process=config.process.name, port=port)
 
     async def drain(self) -> None:

@@ -5,6 +5,7 @@ import gc
 import time
 from typing import TYPE_CHECKING, Final
 
+from proxies.allocator import keep_heap_compact
 from proxies.breaker import Breaker
 from proxies.drain import Drain
 from proxies.exchange import Exchange
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["App"]
 
 _TICK_S: Final = 1.0
+_SETTLE_S: Final = 2.0
+"""A cold start comes first."""
 _TAKE_BACK_S: Final = 1.0
 """A drain that kubelet's hook began is taken back when no SIGTERM follows within this time: then only the user
 container is restarted, and the pod lives on (spec queue-proxy.md 14.1)."""
@@ -93,6 +96,7 @@ class App:
         self._profiling = self._profiling_if_on()
         self._tick: asyncio.TimerHandle | None = None
         self._take_back: asyncio.TimerHandle | None = None
+        self._settling: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Listen. Raises `OSError` when a port cannot be had, `ValueError` for a certificate that is none."""
@@ -109,6 +113,7 @@ class App:
         await self._observers.start()
         self._logger.info("listening", at=time.time(), port=self._config.queue_serving_port)
         self._tick = self._loop.call_later(_TICK_S, self._report, self._loop.time() + _TICK_S)
+        self._settling = self._loop.call_later(_SETTLE_S, keep_heap_compact)
         # What exists now lives as long as the process: no collection need ever look at it.
         gc.freeze()
         gc.enable()
@@ -132,7 +137,7 @@ class App:
         if self._profiling is not None:
             await self._profiling.stop()
         await self._observers.stop()
-        for handle in (self._tick, self._take_back):
+        for handle in (self._tick, self._take_back, self._settling):
             if handle is not None:
                 handle.cancel()
         if self._certificate is not None:
