@@ -12,7 +12,7 @@ __all__ = ["keep_heap_compact"]
 
 _MMAP_THRESHOLD_PARAMETER: Final = -3
 _MMAP_THRESHOLD_BYTES: Final = 256 * 1024
-"""Above what the loop reads at a time, 256,000 bytes: a mapping for each such piece halves the speed of large bodies."""
+"""Above what the loop reads at a time, 256,000 bytes: a mapping for each piece halves the speed of large bodies."""
 
 
 def keep_heap_compact() -> None:
