@@ -67,11 +67,15 @@ class WebhookConfig:
     """The Kubernetes API. `KUBECONFIG`, or the in-cluster files."""
     system_namespace: str
     """Where the ConfigMaps are. `SYSTEM_NAMESPACE`."""
-    certificate_directory: Path
-    """A mounted Secret with `tls.crt` and `tls.key` for the Service's name; read again when it changes.
-    `KNUV_WEBHOOK_TLS_DIRECTORY`."""
+    certificate_directory: Path | None
+    """A mounted Secret with `tls.crt` and `tls.key` for the Service's name; read again when it changes. None: one of
+    its own making. `KNUV_WEBHOOK_TLS_DIRECTORY`."""
     address: Address
     """Where it listens. `KNUV_WEBHOOK_ADDRESS`; default: port 8443 of all addresses, or of `WEBHOOK_PORT`."""
+    service: str = "webhook"
+    """The Service by which the API server reaches it; the certificate is for its name. `WEBHOOK_NAME`."""
+    secret: str = "webhook-certs"  # noqa: S105 - a name
+    """Where a certificate of its own is kept. `WEBHOOK_SECRET_NAME`."""
     cluster_domain: str = "cluster.local"
     """`CLUSTER_DOMAIN`."""
 
@@ -79,11 +83,14 @@ class WebhookConfig:
     def from_env(cls, environ: Mapping[str, str]) -> "WebhookConfig":
         """Read the environment. Raises `ConfigError` with everything that is wrong."""
         reading = Environment(environ)
+        directory = reading.text("KNUV_WEBHOOK_TLS_DIRECTORY", "")
         port = reading.parsed("WEBHOOK_PORT", lambda text: Address.parse_any(f":{text}"), _WEBHOOK, _WEBHOOK)
         config = cls(
             api=ApiConfig.read(reading, environ),
             system_namespace=reading.filled("SYSTEM_NAMESPACE"),
-            certificate_directory=Path(reading.filled("KNUV_WEBHOOK_TLS_DIRECTORY")),
+            certificate_directory=Path(directory) if directory else None,
+            service=reading.text("WEBHOOK_NAME", "") or "webhook",
+            secret=reading.text("WEBHOOK_SECRET_NAME", "") or "webhook-certs",
             address=reading.parsed("KNUV_WEBHOOK_ADDRESS", Address.parse_any, port, port),
             cluster_domain=reading.text("CLUSTER_DOMAIN", "cluster.local") or "cluster.local",
         )

@@ -4,7 +4,6 @@ The same `Admission` as in the local stack; here are only the wire (AdmissionRev
 Any number of replicas serve, none leads. Source: spec control-plane.md 2.4; Kubernetes `admission.k8s.io/v1`.
 """
 
-import asyncio
 import base64
 import copy
 import json
@@ -17,10 +16,10 @@ from aiohttp import web
 
 from controller.admission import Admission, Denied
 from controller.config import WebhookConfig
+from controller.webhook_tls import CertificateSource, MountedCertificate, OwnCertificate
 from kube.client import Client
 from kube.informer import Informer
 from kube.models.core import ConfigMap
-from proxies.environment import ConfigError
 from proxies.logs import Logger
 
 __all__ = ["ReviewRequest", "WebhookApp", "patch_between"]
@@ -29,7 +28,6 @@ JsonObject = dict[str, Any]
 
 _BODY_BYTES_MAX = 8 << 20
 """An object has at most 1.5 MiB in etcd; a review holds two of them, in other words."""
-_CERTIFICATE_CHECK_S = 10.0
 _DRAIN_S = 5.0
 
 
@@ -81,20 +79,15 @@ class WebhookApp:
         )
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._certificate_seen: object = None
-        self._checking: asyncio.TimerHandle | None = None
+        self._certificate = self._certificate_source()
         self._runner: web.AppRunner | None = None
         self.port = 0
         """Where it listens, once it does."""
 
     async def start(self) -> None:
         """Read the ConfigMaps, then listen."""
-        try:
-            self._certificate_seen = self._load_certificate()
-        except (OSError, ssl.SSLError) as error:
-            directory = self._config.certificate_directory
-            raise ConfigError([f"KNUV_WEBHOOK_TLS_DIRECTORY: {directory}: {error}"]) from error
         await self._client.open()
+        await self._certificate.start()
         await self._maps.start()
         app = web.Application(client_max_size=_BODY_BYTES_MAX)
         app.router.add_get("/", _healthy)
@@ -110,7 +103,6 @@ class WebhookApp:
         site = web.TCPSite(self._runner, address.host, address.port, ssl_context=self._tls, backlog=1024)
         await site.start()
         self.port = self._runner.addresses[0][1]
-        self._check_certificate()
         self._log.info("webhook_started", port=self.port)
 
     async def drain(self) -> None:
@@ -121,8 +113,7 @@ class WebhookApp:
 
     async def stop(self) -> None:
         """End everything, in any state."""
-        if self._checking is not None:
-            self._checking.cancel()
+        await self._certificate.stop()
         await self.drain()
         await self._maps.stop()
         await self._client.close()
@@ -130,6 +121,20 @@ class WebhookApp:
     def _data_of(self, name: str) -> Mapping[str, str] | None:
         found = self._maps.get(self._config.system_namespace, name)
         return found.data if found is not None else None
+
+    def _certificate_source(self) -> CertificateSource:
+        config = self._config
+        if config.certificate_directory is not None:
+            return MountedCertificate(self._tls, config.certificate_directory, self._log)
+        return OwnCertificate(
+            self._tls,
+            self._client,
+            self._log,
+            namespace=config.system_namespace,
+            secret=config.secret,
+            service=config.service,
+            cluster_domain=config.cluster_domain,
+        )
 
     # The questions.
 
@@ -143,25 +148,6 @@ class WebhookApp:
     def _validate(self, request: ReviewRequest) -> JsonObject:
         warnings = self._admission.validate(request)
         return {"warnings": warnings} if warnings else {}
-
-    # The certificate.
-
-    def _load_certificate(self) -> object:
-        """Take the key pair on disk for new connections; what the files look like, to notice a change."""
-        directory = self._config.certificate_directory
-        chain, key = directory / "tls.crt", directory / "tls.key"
-        looks = tuple((path.stat().st_mtime_ns, path.stat().st_size) for path in (chain, key))
-        if looks != self._certificate_seen:
-            self._tls.load_cert_chain(chain, key)
-        return looks
-
-    def _check_certificate(self) -> None:
-        """Secrets that are mounted change under the running server."""
-        try:
-            self._certificate_seen = self._load_certificate()
-        except (OSError, ssl.SSLError) as error:
-            self._log.warning("certificate_refused", error=str(error))
-        self._checking = asyncio.get_running_loop().call_later(_CERTIFICATE_CHECK_S, self._check_certificate)
 
 
 def patch_between(before: JsonObject, after: JsonObject) -> list[JsonObject]:

@@ -7,6 +7,7 @@ import json
 import os
 import ssl
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,18 +18,21 @@ import pytest
 
 from controller.admission import Admission
 from controller.config import WebhookConfig
+from controller.self_signed import issue
 from controller.webhook import WebhookApp, patch_between
+from controller.webhook_tls import OwnCertificate
 from kube.addresses import Address
 from kube.client import Client
 from kube.errors import Invalid
 from kube.models import serving
-from kube.models.core import ConfigMap, Namespace
+from kube.models.core import ConfigMap, Namespace, Secret
 from kube.models.meta import ObjectMeta
 from local_cluster.apiserver.certificates import CertificateAuthority
 from proxies.environment import ConfigError
 from proxies.logs import Logger
 from tests.controller.writes import Write, route, service
 from tests.support.api import running_api_server
+from tests.support.processes import eventually
 
 SYSTEM = "knative-serving"
 HOST = "webhook.knative-serving.svc"
@@ -107,8 +111,9 @@ def write_certificate(directory: Path, *names: str) -> None:
 
 
 @asynccontextmanager
-async def running_webhook(directory: Path) -> AsyncIterator[Server]:
-    write_certificate(directory, HOST)
+async def running_webhook(directory: Path | None) -> AsyncIterator[Server]:
+    if directory is not None and not (directory / "tls.crt").exists():
+        write_certificate(directory, HOST)
     async with running_api_server() as api, Client(api.config) as client, aiohttp.ClientSession() as session:
         await client.create(Namespace(metadata=ObjectMeta(name=SYSTEM)))
         await client.create(ConfigMap(metadata=ObjectMeta(name="config-defaults", namespace=SYSTEM)))
@@ -197,7 +202,7 @@ async def test_the_kubelet_is_answered_and_nobody_without_tls(server: Server) ->
 
 
 async def test_a_certificate_that_is_renewed_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controller.webhook._CERTIFICATE_CHECK_S", 0.01)
+    monkeypatch.setattr("controller.webhook_tls._LOOK_S", 0.01)
     async with running_webhook(tmp_path) as server:
         (tmp_path / "tls.key").write_bytes(b"half written")
         write_certificate(tmp_path, "another.name")
@@ -214,10 +219,9 @@ async def test_a_certificate_that_is_renewed_is_shown(tmp_path: Path, monkeypatc
 
 async def test_an_api_server_asks_it_about_every_write(tmp_path: Path) -> None:
     issued = AUTHORITY.issue_server([HOST], ["127.0.0.1"])
+    (tmp_path / "tls.crt").write_bytes(issued.certificate_pem)
+    (tmp_path / "tls.key").write_bytes(issued.key_pem)
     async with running_webhook(tmp_path) as server:
-        (tmp_path / "tls.crt").write_bytes(issued.certificate_pem)
-        (tmp_path / "tls.key").write_bytes(issued.key_pem)
-        server.app._check_certificate()
         rules = [{"apiGroups": ["serving.knative.dev"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}]
         for kind, name, path in (
             ("MutatingWebhookConfiguration", "webhook.serving.knative.dev", "/defaulting"),
@@ -278,7 +282,7 @@ def test_its_configuration_tells_everything_that_is_wrong() -> None:
     with pytest.raises(ConfigError) as caught:
         WebhookConfig.from_env({"WEBHOOK_PORT": "x", "KNUV_WEBHOOK_ADDRESS": "nowhere"})
     text = "\n".join(caught.value.problems)
-    for name in ("WEBHOOK_PORT", "KNUV_WEBHOOK_ADDRESS", "KNUV_WEBHOOK_TLS_DIRECTORY", "SYSTEM_NAMESPACE"):
+    for name in ("WEBHOOK_PORT", "KNUV_WEBHOOK_ADDRESS", "SYSTEM_NAMESPACE"):
         assert name in text
 
 
@@ -291,3 +295,141 @@ def test_a_patch_names_what_differs() -> None:
         {"op": "add", "path": "/metadata/annotations", "value": {"x": "2"}},
     ]
     assert patch_between(after, after) == []
+
+
+HOOK = {
+    "name": "webhook.serving.knative.dev",
+    "clientConfig": {"service": {"namespace": SYSTEM, "name": "webhook", "path": "/defaulting"}},
+    "admissionReviewVersions": ["v1"],
+    "sideEffects": "None",
+}
+MUTATING = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+OWN_NAME = f"webhook.{SYSTEM}.svc"
+
+
+class Own:
+    """A server's own certificate, with a clock of the test's."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.now_s = time.time()
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.said: list[bytes] = []
+
+    def another(self) -> OwnCertificate:
+        return OwnCertificate(
+            self.context,
+            self.client,
+            Logger("webhook", write=self.said.append),
+            namespace=SYSTEM,
+            secret="webhook-certs",
+            service="webhook",
+            cluster_domain="cluster.local",
+            clock=lambda: self.now_s,
+        )
+
+    async def known(self) -> bytes:
+        """What the API server believes."""
+        body = json.loads(await self.client.raw("GET", f"{MUTATING}/webhook.serving.knative.dev"))
+        return base64.b64decode(body["webhooks"][0]["clientConfig"].get("caBundle", ""))
+
+    async def held(self) -> dict[str, bytes]:
+        found = await self.client.get(Secret, "webhook-certs", SYSTEM)
+        return {name: base64.b64decode(text) for name, text in found.data.items()}
+
+    async def is_shown(self) -> None:
+        """Shake hands with a server that has the context, as the API server would. Raises `ssl.SSLError`."""
+        trusting = ssl.create_default_context(cadata=(await self.known()).decode())
+        server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0, ssl=self.context)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting, server_hostname=OWN_NAME)
+            writer.close()
+            await writer.wait_closed()
+
+
+@pytest.fixture
+async def own(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Own]:
+    monkeypatch.setattr("controller.webhook_tls._LOOK_S", 0.01)
+    monkeypatch.setattr("controller.webhook_tls._SETTLE_S", 0.01)
+    async with running_api_server() as api, Client(api.config) as client:
+        await client.create(Namespace(metadata=ObjectMeta(name=SYSTEM)))
+        body = {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingWebhookConfiguration",
+            "metadata": {"name": "webhook.serving.knative.dev"},
+            "webhooks": [HOOK],
+        }
+        await client.raw("POST", MUTATING, body=json.dumps(body).encode())
+        yield Own(client)
+
+
+async def test_replicas_share_a_certificate_that_the_first_makes_and_makes_known(own: Own) -> None:
+    replicas = [own.another() for _ in range(3)]
+    try:
+        await asyncio.gather(*(replica.start() for replica in replicas))
+        held = await own.held()
+        assert set(held) == {"server-key.pem", "server-cert.pem", "ca-cert.pem"}
+        assert await own.known() == held["ca-cert.pem"]
+        assert sum(b"certificate_made" in line for line in own.said) == 1
+        await own.is_shown()
+    finally:
+        for replica in replicas:
+            await replica.stop()
+
+
+async def test_a_certificate_is_renewed_a_day_before_its_end_and_the_former_one_stays_known(own: Own) -> None:
+    own.now_s -= 6 * 86_400
+    replica = own.another()
+    await replica.start()
+    try:
+        first = await own.held()
+        own.now_s += 5 * 86_400
+        for _ in range(3):
+            await asyncio.sleep(0.02)
+        assert await own.held() == first
+        own.now_s += 86_400 + 60
+
+        async def is_renewed() -> bool:
+            return (await own.held())["server-cert.pem"] != first["server-cert.pem"]
+
+        await eventually(is_renewed)
+        await eventually(lambda: sum(b"certificate_shown" in line for line in own.said) == 2)
+        known = await own.known()
+        assert first["ca-cert.pem"].strip() in known
+        assert known.count(b"BEGIN CERTIFICATE") == 2
+        await own.is_shown()
+    finally:
+        await replica.stop()
+
+
+async def test_what_is_no_certificate_for_our_name_is_replaced_and_a_lost_bundle_comes_back(own: Own) -> None:
+    foreign = issue(["another.name"], own.now_s, 7 * 86_400)
+    parts = {
+        "server-key.pem": foreign.key,
+        "server-cert.pem": foreign.certificate,
+        "ca-cert.pem": foreign.authority,
+    }
+    data = {name: base64.b64encode(value).decode() for name, value in parts.items()}
+    await own.client.create(Secret(metadata=ObjectMeta(name="webhook-certs", namespace=SYSTEM), data=data))
+    replica = own.another()
+    await replica.start()
+    try:
+        await own.is_shown()
+        patch = [{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]
+        path = f"{MUTATING}/webhook.serving.knative.dev"
+        await own.client.raw("PATCH", path, body=json.dumps(patch).encode(), content_type="application/json-patch+json")
+        await eventually(own.known)
+        await own.is_shown()
+    finally:
+        await replica.stop()
+
+
+async def test_without_a_directory_the_server_makes_its_own_certificate() -> None:
+    async with running_webhook(None) as server:
+        found = await server.client.get(Secret, "webhook-certs", SYSTEM)
+        trusting = ssl.create_default_context(cadata=base64.b64decode(found.data["ca-cert.pem"]).decode())
+        async with server.session.get(
+            f"https://127.0.0.1:{server.app.port}/", ssl=trusting, server_hostname=OWN_NAME
+        ) as response:
+            assert response.status == 200

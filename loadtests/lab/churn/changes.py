@@ -29,6 +29,8 @@ _PAUSE_S = 0.1
 """Between requests of one client: light traffic."""
 _VISIT_S = 2.0
 """How long a client asks one Service: pods of all 200 would not be a light load for two cores."""
+_EVENTS_KEPT_S = 60.0
+"""Events are kept for an hour, so memory would grow for an hour, and hide what grows for ever."""
 _STEPS = ("update", "update", "split", "whole", "delete")
 
 
@@ -79,6 +81,7 @@ class Changes:
         """Change one Service after the other, `rate` times a second, under traffic."""
         loop = asyncio.get_running_loop()
         clients = [loop.create_task(self._ask()) for _ in range(_CLIENTS)]
+        sweeping = loop.create_task(self._sweep_events())
         began_s = time.monotonic()
         count = 0
         while time.monotonic() - began_s < seconds:
@@ -86,12 +89,18 @@ class Changes:
             count += 1
             await asyncio.sleep(max(0.0, began_s + count / rate - time.monotonic()))
         self._is_over = True
+        sweeping.cancel()
         await asyncio.gather(*clients, *self._following)
 
     async def clear(self) -> None:
         """Delete every Service."""
         for found in (await self._client.list(serving.Service, NAMESPACE)).items:
             await self._client.delete(serving.Service, found.name, NAMESPACE)
+
+    async def _sweep_events(self) -> None:
+        while True:
+            await asyncio.sleep(_EVENTS_KEPT_S)
+            await self._client.raw("DELETE", f"/api/v1/namespaces/{NAMESPACE}/events")
 
     async def _change(self) -> None:
         """What was deleted comes again at once, so that there are always as many."""
