@@ -42,6 +42,8 @@ __all__ = ["Node", "NodeConfig"]
 _STOP_S = 5.0
 _RETRY_S = 1.0
 _DIAL_S = 5.0
+_NETWORK_SPARE_S = 0.05
+"""Between two pod networks that are made ahead of time: not while the pod that took one is starting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,12 @@ class Node:
         self._clock_start_s = time.time() - time.monotonic()
         self._events = EventRecorder(client, component="kubelet", host=config.name, clock=self._clock)
         builtin = tuple(ImageEntry(pattern, tuple(command)) for pattern, command in config.images.items())
-        self._warm = WarmProcesses(config.warm_command, guardian=guardian) if config.warm_command else None
-        self._sandboxes = Sandboxes(guardian=guardian) if may_isolate() else None
+        scratch = (config.state_dir / "scratch").absolute()
+        self._sandboxes = Sandboxes(scratch, guardian=guardian) if may_isolate() else None
+        self._warm: WarmProcesses | None = None
+        if config.warm_command:
+            roots = scratch if networks is not None else None
+            self._warm = WarmProcesses(config.warm_command, guardian=guardian, scratch=roots)
         self._services = NodeServices(
             config=config,
             client=client,
@@ -108,6 +114,7 @@ class Node:
         self._leaving: set[asyncio.Task[None]] = set()
         self._strays = Strays()
         self._emptied = asyncio.Event()
+        self._network_timer: asyncio.TimerHandle | None = None
         self._stopping = False
 
     async def start(self) -> None:
@@ -128,6 +135,7 @@ class Node:
         await self._dns.start(address)
         assert self._sandboxes is not None
         self._sandboxes.start()
+        self._prepare_networks()
 
     async def stop(self) -> None:
         """End every process. API objects stay as they are."""
@@ -152,6 +160,10 @@ class Node:
             self._dns.stop()
         if self._services_proxy is not None:
             await self._services_proxy.stop()
+        if self._network_timer is not None:
+            self._network_timer.cancel()
+        if self._networks is not None:
+            self._networks.close()
         for task in self._leaving:
             task.cancel()
         if self._leaving:
@@ -262,6 +274,7 @@ class Node:
         """An address, with a network if the pod gets its own. Raises `PoolExhausted` and `OSError`, taking nothing."""
         if self._networks is not None and not pod.spec.host_network:
             pod_ip = self._pod_addresses.take()
+            self._prepare_networks_later()
             try:
                 return _Place(pod_ip, PortRewrite(), self._networks.create(pod_ip))
             except OSError:
@@ -273,6 +286,22 @@ class Node:
         except PoolExhausted:
             self._addresses.release(pod_ip)
             raise
+
+    def _prepare_networks_later(self) -> None:
+        if self._network_timer is None and not self._stopping:
+            loop = asyncio.get_running_loop()
+            self._network_timer = loop.call_later(_NETWORK_SPARE_S, self._prepare_networks)
+
+    def _prepare_networks(self) -> None:
+        self._network_timer = None
+        assert self._networks is not None
+        try:
+            are_enough = self._networks.prepare()
+        except OSError as error:
+            self._log.warning("no_spare_network", error=str(error))  # a pod's start is slower, and says why it fails
+            return
+        if not are_enough:
+            self._prepare_networks_later()
 
     def _pod_closed(self, runner: PodRunner, place: _Place) -> None:
         self._runners.pop(runner.pod.metadata.uid, None)

@@ -224,9 +224,8 @@ class PodLauncher:
                 f"{spec.volume_mounts[0].get('mountPath')}); start the stack as root, or pass the data by env or "
                 f"envFrom",
             )
-        scratch = self._folder / "scratch" / spec.name
         try:
-            scratch.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(parents=True, exist_ok=True)
             self._folder.chmod(0o700)
             binds = [self._mount(mount, env, sources) for mount in spec.volume_mounts]
             binds += self._account(spec)
@@ -237,7 +236,6 @@ class PodLauncher:
             raise NotCreated("CreateContainerError", f"volumes: {error}") from error
         return SandboxPlan(
             hostname=(self._pod.spec.hostname or self._pod.name)[:63],
-            scratch=str(scratch),
             binds=tuple(binds),
             hidden=(str(self._services.config.state_dir.absolute()),),
             network=self._network,

@@ -4,14 +4,17 @@ Each raises `OSError` with the name of what was tried. Imports nothing but the s
 containers load it.
 """
 
+import contextlib
 import ctypes
 import os
 import struct
+from collections.abc import Iterator
 
 __all__ = [
     "CLONE_NEWIPC",
     "CLONE_NEWNET",
     "CLONE_NEWNS",
+    "CLONE_NEWPID",
     "CLONE_NEWUSER",
     "CLONE_NEWUTS",
     "MNT_DETACH",
@@ -23,10 +26,12 @@ __all__ = [
     "MS_RDONLY",
     "MS_REC",
     "MS_REMOUNT",
+    "MS_SLAVE",
     "attach_mount",
     "clone_mount",
     "keep_capabilities",
     "mount",
+    "new_process_ids",
     "pivot_root",
     "set_hostname",
     "setns",
@@ -38,10 +43,11 @@ CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
-MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x20, 0x1000, 0x4000, 0x40000
+MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 0x20, 0x1000, 0x4000, 0x40000, 0x80000
 MNT_DETACH = 2
 
 _OPEN_TREE, _MOVE_MOUNT = 428, 429
@@ -64,6 +70,24 @@ def unshare(flags: int) -> None:
 def setns(descriptor: int, kind: int) -> None:
     """Enter the namespace of kind `CLONE_NEW...` behind a descriptor."""
     _check(_libc.setns(descriptor, kind), "setns")
+
+
+@contextlib.contextmanager
+def new_process_ids() -> Iterator[None]:
+    """Whatever the calling thread starts meanwhile is the first process of a PID namespace. Start one, and no thread.
+
+    The first process gets no signal for which it has no handler, SIGKILL from outside excepted, and with it all others
+    of its namespace end.
+    """
+    own = os.open("/proc/thread-self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        unshare(CLONE_NEWPID)
+        try:
+            yield
+        finally:
+            setns(own, CLONE_NEWPID)
+    finally:
+        os.close(own)
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:

@@ -40,6 +40,10 @@ class Netlink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the kernel; what was made stays."""
         self._socket.close()
 
     def add_bridge(self, name: str) -> None:

@@ -10,10 +10,12 @@ that the node's own forwarding (`service_proxy.py`) answers there.
 
 import os
 import socket
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import NamedTuple
 
 from local_cluster.node import linux
 from local_cluster.node.netlink import Netlink
@@ -25,6 +27,7 @@ SERVICE_NETWORK = IPv4Network("10.96.0.0/16")
 """Kubernetes' habitual ones; they exist inside the stack's own network namespace only."""
 _BRIDGE = "knuv0"
 _LOOPBACK_INDEX, _FIRST_INDEX = 1, 1000
+_SPARES = 3
 _UNPRIVILEGED_PORTS = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 _OWN_NETWORK = "/proc/thread-self/ns/net"
 
@@ -51,10 +54,23 @@ class PodNamespace:
         return f"/proc/{os.getpid()}/fd/{self.descriptor}"
 
 
+class _Spare(NamedTuple):
+    """A namespace that is at the bridge and has no address yet."""
+
+    kernel: Netlink
+    descriptor: int
+    link: int
+    """Index of its end of the link."""
+
+
 class PodNetworks:
-    """The bridge of this node and what hangs on it. Blocks for about a millisecond a pod. Raises `OSError`."""
+    """The bridge of this node and what hangs on it. Raises `OSError`.
+
+    To make a namespace with its links takes the kernel milliseconds, so a few wait for pods to come: `prepare`.
+    """
 
     def __init__(self) -> None:
+        self._spares: deque[_Spare] = deque()
         self._kernel = Netlink()
         self._next = 0
         self.gateway = str(POD_NETWORK.network_address + 1)
@@ -65,21 +81,30 @@ class PodNetworks:
 
     def create(self, address: str) -> PodNamespace:
         """A namespace with `address` on the bridge."""
-        self._next += 1
-        link = f"pod{self._next}"
-        kernel, descriptor = _in_new_namespace(Netlink)
+        spare = self._spares.popleft() if self._spares else self._make()
         try:
-            with kernel:
-                kernel.set_up(_LOOPBACK_INDEX)
-                index = _FIRST_INDEX + self._next
-                self._kernel.add_veth(link, index, self._bridge, "eth0", descriptor)
-                kernel.add_address(index, address, POD_NETWORK.prefixlen)
-                kernel.set_up(index)
+            with spare.kernel as kernel:
+                kernel.add_address(spare.link, address, POD_NETWORK.prefixlen)
+                kernel.set_up(spare.link)
                 kernel.add_default_route(self.gateway)
         except OSError:
-            os.close(descriptor)
+            os.close(spare.descriptor)
             raise
-        return PodNamespace(descriptor)
+        return PodNamespace(spare.descriptor)
+
+    def prepare(self) -> bool:
+        """Make one namespace ahead of time; whether there are enough then."""
+        if len(self._spares) < _SPARES:
+            self._spares.append(self._make())
+        return len(self._spares) >= _SPARES
+
+    def close(self) -> None:
+        """Let go of those that wait, and of the kernel."""
+        while self._spares:
+            spare = self._spares.popleft()
+            spare.kernel.close()
+            os.close(spare.descriptor)
+        self._kernel.close()
 
     def make_socket(self, namespace: PodNamespace) -> socket.socket:
         """A TCP socket of the pod's network, as one of its own programs would make it. Raises `OSError`."""
@@ -92,6 +117,19 @@ class PodNetworks:
                 linux.setns(own, linux.CLONE_NEWNET)
         finally:
             os.close(own)
+
+    def _make(self) -> "_Spare":
+        self._next += 1
+        index = _FIRST_INDEX + self._next
+        kernel, descriptor = _in_new_namespace(Netlink)
+        try:
+            kernel.set_up(_LOOPBACK_INDEX)
+            self._kernel.add_veth(f"pod{self._next}", index, self._bridge, "eth0", descriptor)
+        except OSError:
+            kernel.close()
+            os.close(descriptor)
+            raise
+        return _Spare(kernel, descriptor, index)
 
     def remove(self, namespace: PodNamespace) -> None:
         """Let a pod's network go; its processes have ended. The kernel takes the links away, some time later."""

@@ -44,6 +44,8 @@ class Started(NamedTuple):
 
     popen: subprocess.Popen[bytes]
     output: io.FileIO
+    is_first: bool = False
+    """Whether it is the first process of a PID namespace of its own."""
 
 
 def open_output() -> tuple[io.FileIO, io.FileIO]:
@@ -108,6 +110,8 @@ class ContainerProcess:
         self._loop = asyncio.get_running_loop()
         self._popen = started.popen
         self._output = started.output
+        self._is_first = started.is_first
+        self._was_told_to_end = False
         self.pid = self._popen.pid
         if guardian is not None:
             guardian.add(self.pid)
@@ -121,8 +125,16 @@ class ContainerProcess:
         self._loop.add_reader(self._output, self._readable)
 
     def terminate(self) -> None:
-        """SIGTERM to the first process only, as in a container."""
-        if self._popen.returncode is None:
+        """SIGTERM to the first process only, as in a container.
+
+        The first one of a PID namespace gets no signal that it does not handle. SIGTERM means its end all the same.
+        """
+        if self._popen.returncode is not None:
+            return
+        if self._is_first and not _is_prepared_for(self.pid, signal.SIGTERM):
+            self._was_told_to_end = True
+            os.kill(self.pid, signal.SIGKILL)
+        else:
             os.kill(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
@@ -136,6 +148,8 @@ class ContainerProcess:
 
     def _leader_ended(self) -> None:
         code = self._reap()
+        if self._was_told_to_end and code == -signal.SIGKILL:
+            code = -signal.SIGTERM
         for _ in range(_LAST_READS):
             if self._output.closed or not self._take_output():
                 break
@@ -186,6 +200,14 @@ def find_executable(name: str, path: str, cwd: str) -> str:
         if file.is_file() and os.access(file, os.X_OK):
             return str(file)
     raise StartError(f'exec: "{name}": executable file not found in $PATH')
+
+
+def _is_prepared_for(pid: int, number: signal.Signals) -> bool:
+    """Whether a process handles, ignores or blocks a signal, as proc(5) tells of it."""
+    bit = 1 << (number - 1)
+    masks = ("SigBlk:", "SigIgn:", "SigCgt:")
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return any(int(line.split()[1], 16) & bit for line in lines if line.startswith(masks))
 
 
 def _reason(error: OSError | ValueError) -> str:

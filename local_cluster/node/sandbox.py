@@ -21,8 +21,6 @@ _CHILD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("sandbox_chil
 _CAP_SYS_ADMIN = 21
 _SPARES = 3
 _REFILL_S = 0.1
-_SCRATCH_BYTES = 1 << 30
-"""What a container may write outside its volumes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +39,6 @@ class SandboxPlan:
     """One container's surroundings."""
 
     hostname: str
-    scratch: str
-    """An empty folder for the tmpfs that holds the container's root."""
     binds: tuple[Bind, ...] = ()
     hidden: tuple[str, ...] = ()
     """Folders of the machine that the container sees empty, but for what `binds` puts there."""
@@ -57,8 +53,6 @@ class SandboxPlan:
         binds = sorted(self.binds, key=lambda bind: bind.target.count("/"))  # outer ones first
         return {
             "hostname": self.hostname,
-            "scratch": self.scratch,
-            "scratch_bytes": _SCRATCH_BYTES,
             "binds": [
                 {"source": b.source, "target": b.target, "read_only": b.read_only, "sub_path": b.sub_path}
                 for b in binds
@@ -71,10 +65,15 @@ class SandboxPlan:
 
 
 class Sandboxes:
-    """Starts containers. `start` begins to keep spares, `stop` ends those that wait."""
+    """Starts containers. `start` begins to keep spares, `stop` ends those that wait.
 
-    def __init__(self, *, guardian: Guardian | None, spares: int = _SPARES) -> None:
-        self._spares = Spares(_CHILD, guardian=guardian, count=spares, refill_s=_REFILL_S)
+    `scratch`: an empty folder; each container mounts the tmpfs that holds its root there, seen by nobody else.
+    """
+
+    def __init__(self, scratch: Path, *, guardian: Guardian | None, spares: int = _SPARES) -> None:
+        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        command = (*_CHILD, str(scratch))
+        self._spares = Spares(command, guardian=guardian, count=spares, refill_s=_REFILL_S, own_pids=True)
 
     def start(self) -> None:
         """Begin to keep spares."""

@@ -1,14 +1,14 @@
 """The inside of a container's start: namespaces, a root of its own, volumes, a user; then it becomes the program.
 
 One line of JSON on stdin says what to do (`sandbox.py` writes it); the end of stdin ends us. Until then we wait with
-everything imported, so that a container's start costs no interpreter's.
+everything imported and a root that is complete but for its volumes, so that a container's start costs neither.
 
 The root is the machine's, with whatever is written to it kept apart: an overlay whose upper layer is in a tmpfs that
 lives as long as the mount namespace, so that nothing has to be cleaned and nothing can be left. File systems that no
 overlay takes are read-only. /dev has the harmless devices only; /sys and what controls the kernel below /proc are
 read-only. Capabilities are those that container runtimes grant, less the ones that could undo this.
 
-Runs as `python -I -S sandbox_child.py`: nothing but the standard library.
+Runs as `python -I -S sandbox_child.py [SCRATCH]`: nothing but the standard library.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ if __name__ == "__main__":
 
 from local_cluster.node import linux
 
-__all__ = ["START_ERROR_CODE", "UserNamespace", "enter"]
+__all__ = ["START_ERROR_CODE", "Surroundings", "join"]
 
 START_ERROR_CODE = 128
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -36,17 +36,59 @@ _CAPABILITIES = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 29, 31})
 Left out of what runtimes grant: sys_chroot and mknod, which could reach beyond the root.
 """
 _NOSUID_NODEV = linux.MS_NOSUID | linux.MS_NODEV
+_SCRATCH_BYTES = 1 << 30
+"""What a container may write outside its volumes."""
 
 
-class UserNamespace:
+class Surroundings:
+    """Everything around a container to come that is the same for all of them, made ahead of time: namespaces, a root.
+
+    `scratch`: an empty folder for the tmpfs that holds the root. What fails is told by `enter`.
+    """
+
+    def __init__(self, scratch: str) -> None:
+        self._scratch = scratch
+        self._problem: OSError | None = None
+        self._user_namespace = _UserNamespace()
+        try:
+            linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
+            # What the machine mounts while we wait can be a volume; nothing of ours reaches the machine.
+            linux.mount("none", "/", flags=linux.MS_REC | linux.MS_SLAVE)
+            _make_root(scratch)
+        except OSError as error:
+            self._problem = error
+
+    def enter(self, plan: dict[str, Any]) -> None:
+        """Put ourselves into the container that `plan` describes. Raises `OSError`."""
+        if self._problem is not None:
+            raise self._problem
+        # Before the root changes: afterwards these paths lead elsewhere.
+        sources = [_open_source(bind["source"], bind["sub_path"]) for bind in plan["binds"]]
+        if plan["network"]:
+            _enter_namespace(plan["network"], linux.CLONE_NEWNET)
+        linux.set_hostname(plan["hostname"])
+        os.chdir(f"{self._scratch}/root")
+        linux.pivot_root()
+        for path in plan["hidden"]:
+            if os.path.isdir(path):
+                linux.mount("knuv", path, "tmpfs", _NOSUID_NODEV, "mode=0755,size=64k")
+        for bind, source in zip(plan["binds"], sources, strict=True):
+            _volume(source, bind)
+        self._user_namespace.enter()
+        _become_user(plan)
+        _change_folder(plan["cwd"])
+
+
+class _UserNamespace:
     """A user namespace to come, in which we are root of ourselves only: no other pod's processes can be looked into.
 
     Ids are those of the machine. The map has to be written from outside, so a child waits to do it; it is made here,
-    ahead of time, because a fork takes milliseconds. Call `enter` or `forget`.
+    ahead of time, because a fork takes milliseconds. It ends with us.
     """
 
     def __init__(self) -> None:
-        parent = os.getpid()
+        # Our id as the machine's /proc has it: in our own PID namespace we are somebody else.
+        parent = os.readlink("/proc/self")
         read_end, self._wake = os.pipe()
         self._child = os.fork()
         if self._child != 0:
@@ -67,36 +109,27 @@ class UserNamespace:
         """Move into it. Raises `OSError`."""
         linux.unshare(linux.CLONE_NEWUSER)
         os.write(self._wake, b"1")
-        if self.forget() != 0:
+        os.close(self._wake)
+        if os.waitpid(self._child, 0)[1] != 0:
             raise OSError("user namespace: its ids could not be mapped")
 
-    def forget(self) -> int:
-        """Let the child go; how it ended."""
-        os.close(self._wake)
-        return os.waitpid(self._child, 0)[1]
 
+def join(plan: dict[str, Any]) -> None:
+    """Go where the container of process `plan["join"]` is, None: nowhere, as its user. Raises `OSError`.
 
-def enter(plan: dict[str, Any], user_namespace: UserNamespace) -> None:
-    """Put ourselves into the container that `plan` describes. Raises `OSError`.
-
-    A plan with `join` makes nothing: it names a running container's process, or none for the machine itself.
+    What we start then is in its PID namespace; we are not.
     """
-    if "join" in plan:
-        user_namespace.forget()
-        if plan["join"] is not None:
-            _join(plan["join"])
-    else:
-        if plan.get("network"):
-            _enter_namespace(plan["network"], linux.CLONE_NEWNET)
-        linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC)
-        linux.set_hostname(plan["hostname"])
-        _make_root(plan)
-        user_namespace.enter()
+    if plan["join"] is not None:
+        _join(plan["join"])
     _become_user(plan)
+    _change_folder(plan["cwd"])
+
+
+def _change_folder(path: str) -> None:
     try:
-        os.chdir(plan["cwd"])
+        os.chdir(path)
     except OSError as error:
-        raise OSError(error.errno, f'chdir to cwd ("{plan["cwd"]}") failed: {error.strerror}') from error
+        raise OSError(error.errno, f'chdir to cwd ("{path}") failed: {error.strerror}') from error
 
 
 def _become_user(plan: dict[str, Any]) -> None:
@@ -118,6 +151,7 @@ def _join(pid: int) -> None:
         "uts": linux.CLONE_NEWUTS,
         "ipc": linux.CLONE_NEWIPC,
         "net": linux.CLONE_NEWNET,
+        "pid": linux.CLONE_NEWPID,
         "mnt": linux.CLONE_NEWNS,
         "user": linux.CLONE_NEWUSER,  # last: it takes the power over the others away
     }
@@ -141,13 +175,10 @@ def _enter_namespace(path: str, kind: int) -> None:
 # The root.
 
 
-def _make_root(plan: dict[str, Any]) -> None:
-    scratch = plan["scratch"]
-    linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
-    # Before the root changes: afterwards these paths lead elsewhere.
-    sources = [_open_source(bind["source"], bind["sub_path"]) for bind in plan["binds"]]
+def _make_root(scratch: str) -> None:
+    """The root of a container at `scratch`/root, complete but for its volumes."""
     systems = _file_systems()
-    linux.mount("knuv", scratch, "tmpfs", _NOSUID_NODEV, f"mode=0755,size={plan['scratch_bytes']}")
+    linux.mount("knuv", scratch, "tmpfs", _NOSUID_NODEV, f"mode=0755,size={_SCRATCH_BYTES}")
     root = f"{scratch}/root"
     os.mkdir(root)
     _overlay("/", root, f"{scratch}/0")
@@ -155,16 +186,9 @@ def _make_root(plan: dict[str, Any]) -> None:
         _lower(path, root + path, f"{scratch}/{index}")
     _make_proc(root)
     _make_dev(root + "/dev")
-    os.chdir(root)
-    linux.pivot_root()
     for path in _READ_ONLY:
-        if os.path.exists(path):
-            _bind(path, path, read_only=True)
-    for path in plan["hidden"]:
-        if os.path.isdir(path):
-            linux.mount("knuv", path, "tmpfs", _NOSUID_NODEV, "mode=0755,size=64k")
-    for bind, source in zip(plan["binds"], sources, strict=True):
-        _volume(source, bind)
+        if os.path.exists(root + path):
+            _bind(root + path, root + path, read_only=True)
 
 
 def _open_source(source: str, sub_path: str) -> int:
@@ -274,11 +298,10 @@ def _touch(path: str) -> None:
 
 
 def main() -> int:
-    """Wait, enter, become."""
-    user_namespace = UserNamespace()
+    """Wait, enter, become. With an argument, the scratch folder, a container; without, a visitor of one."""
+    surroundings = Surroundings(sys.argv[1]) if len(sys.argv) > 1 else None
     line = sys.stdin.buffer.readline()
     if not line:
-        user_namespace.forget()
         return 0
     told = json.loads(line)
     plan, env, command = told["sandbox"], told["env"], told["command"]
@@ -286,7 +309,13 @@ def main() -> int:
     os.dup2(null, 0)
     os.close(null)
     try:
-        enter(plan, user_namespace)
+        if surroundings is not None:
+            surroundings.enter(plan)
+        else:
+            join(plan)
+            if (child := os.fork()) != 0:  # only a child of ours is in the container's PID namespace
+                code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+                return 128 - code if code < 0 else code
     except OSError as error:
         sys.stderr.write(f"container: {error.strerror or error}\n")
         return START_ERROR_CODE

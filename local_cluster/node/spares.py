@@ -5,6 +5,7 @@ sidecars that are Python programs (`warm.py`) and for what puts a program into i
 """
 
 import asyncio
+import contextlib
 import json
 import subprocess
 from collections import deque
@@ -12,16 +13,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from local_cluster.guardian import Guardian
+from local_cluster.node import linux
 from local_cluster.node.process import Started, StartError, open_output
 
 __all__ = ["Spares"]
 
 
 class Spares:
-    """At most `count` waiting processes of one command. `take` gives one away, `start_one` makes one at once."""
+    """At most `count` waiting processes of one command. `take` gives one away, `start_one` makes one at once.
 
-    def __init__(self, command: Sequence[str], *, guardian: Guardian | None, count: int, refill_s: float) -> None:
+    `own_pids`: each is the first process of a PID namespace, which needs root.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        guardian: Guardian | None,
+        count: int,
+        refill_s: float,
+        own_pids: bool = False,
+    ) -> None:
         self._command = list(command)
+        self._own_pids = own_pids
         self._guardian = guardian
         self._count = count
         self._refill_s = refill_s
@@ -89,15 +103,16 @@ class Spares:
     def _start(self) -> Started:
         output, write_end = open_output()
         try:
-            popen = subprocess.Popen(
-                self._command,
-                env=self._guardian.environment if self._guardian is not None else {},
-                stdin=subprocess.PIPE,
-                stdout=write_end,
-                stderr=write_end,
-                start_new_session=True,
-                bufsize=0,
-            )
+            with linux.new_process_ids() if self._own_pids else contextlib.nullcontext():
+                popen = subprocess.Popen(
+                    self._command,
+                    env=self._guardian.environment if self._guardian is not None else {},
+                    stdin=subprocess.PIPE,
+                    stdout=write_end,
+                    stderr=write_end,
+                    start_new_session=True,
+                    bufsize=0,
+                )
         except OSError as error:
             output.close()
             raise StartError(str(error)) from error
@@ -105,7 +120,7 @@ class Spares:
             write_end.close()
         if self._guardian is not None:
             self._guardian.add(popen.pid)
-        return Started(popen, output)
+        return Started(popen, output, self._own_pids)
 
     def _discard(self, spare: Started) -> None:
         spare.popen.kill()

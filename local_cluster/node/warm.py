@@ -22,14 +22,25 @@ _REFILL_S = 0.4
 
 
 class WarmProcesses:
-    """Spares for one command, which must end with `-m MODULE`. `take` gives one away, at most `spares` exist."""
+    """Spares for one command, which must end with `-m MODULE`. `take` gives one away, at most `spares` exist.
 
-    def __init__(self, command: Sequence[str], *, guardian: Guardian | None, spares: int = _SPARES) -> None:
+    `scratch`: where they mount the roots of containers to come (`sandbox.py`); None: they enter no container.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        guardian: Guardian | None,
+        scratch: Path | None = None,
+        spares: int = _SPARES,
+    ) -> None:
         if len(command) < 3 or command[-2] != "-m":
             raise ValueError(f"expected a command that ends with -m MODULE, got {' '.join(command)}")
         self._command = list(command)
-        child = [*command[:-2], str(_CHILD), command[-1]]
-        self._spares = Spares(child, guardian=guardian, count=spares, refill_s=_REFILL_S)
+        self._has_roots = scratch is not None
+        child = [*command[:-2], str(_CHILD), command[-1], *([str(scratch)] if scratch is not None else [])]
+        self._spares = Spares(child, guardian=guardian, count=spares, refill_s=_REFILL_S, own_pids=self._has_roots)
 
     @property
     def spare_pids(self) -> list[int]:
@@ -51,6 +62,6 @@ class WarmProcesses:
 
         `sandbox`: a container's plan that it enters first (`sandbox.py`).
         """
-        if list(command) != self._command or not Path(cwd).is_dir():
+        if list(command) != self._command or (sandbox is None) == self._has_roots or not Path(cwd).is_dir():
             return None
         return self._spares.take({"env": dict(env), "cwd": cwd, "sandbox": sandbox})

@@ -1,6 +1,7 @@
-"""A program that has imported itself and waits to be told who it is: `warm_child.py MODULE`.
+"""A program that has imported itself and waits to be told who it is: `warm_child.py MODULE [SCRATCH]`.
 
-One line of JSON on stdin, {env, cwd, sandbox}, makes it the container; the end of stdin ends it. Started by `warm.py`.
+One line of JSON on stdin, {env, cwd, sandbox}, makes it the container; the end of stdin ends it. With SCRATCH it has
+made a root for itself as well, and `sandbox` says what else belongs to it. Started by `warm.py`.
 """
 
 import importlib
@@ -18,17 +19,14 @@ def main() -> int:
     """Import, wait, become."""
     module = sys.argv[1]
     program = importlib.import_module(f"{module}.__main__")
-    user_namespace = sandbox_child.UserNamespace()
+    surroundings = sandbox_child.Surroundings(sys.argv[2]) if len(sys.argv) > 2 else None
     line = sys.stdin.buffer.readline()
     if not line:
-        user_namespace.forget()
         return 0
     told = json.loads(line)
-    if told["sandbox"] is None:
-        user_namespace.forget()
-    else:
+    if surroundings is not None:
         try:
-            sandbox_child.enter(told["sandbox"], user_namespace)
+            surroundings.enter(told["sandbox"])
         except OSError as error:
             sys.stderr.write(f"container: {error.strerror or error}\n")
             return sandbox_child.START_ERROR_CODE

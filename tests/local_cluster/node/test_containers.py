@@ -5,7 +5,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,16 @@ def mount(name: str, path: str, **more: Any) -> dict[str, Any]:
 
 def exists(path: str) -> bool:
     return os.path.lexists(path)
+
+
+def command_lines() -> Iterator[bytes]:
+    """Of all processes of the machine."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                yield (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
 
 
 @pytest.fixture
@@ -236,8 +246,45 @@ async def test_no_pod_looks_into_another(cluster: Cluster) -> None:
     first = {"name": "i", "image": "x", **shell("echo mine > /knuv-e/own; chown 7 /knuv-e/own", volumeMounts=mounts)}
     await cluster.create_pod("p", shell(script, volumeMounts=mounts), initContainers=[first], **spec)
     *refusals, mine = (await ended(cluster, "p")).splitlines()
-    assert [line.rpartition(": ")[2] for line in refusals] == ["Permission denied", "Permission denied"]
+    assert [line.rpartition(": ")[2] for line in refusals] == ["No such file or directory"] * 2
     assert mine == "mine"
+
+
+@ROOT
+async def test_a_container_numbers_its_processes_itself_and_nothing_of_it_outlives_it(cluster: Cluster) -> None:
+    mounts = {"volumeMounts": [mount("e", "/knuv-e")]}
+    script = (
+        "echo $$$$; env -i setsid sleep 601 & sleep 0.05; ls /proc | grep -c '^[0-9]'; readlink /proc/1/exe; exit 0"
+    )
+    spec: dict[str, Any] = {"volumes": [{"name": "e", "emptyDir": {}}], "restartPolicy": "Never"}
+    await cluster.create_pod("p", {"command": ["sh", "-c", script], **mounts}, **spec)
+    own, count, program = (await ended(cluster, "p")).splitlines()
+    assert own == "1"
+    assert int(count) <= 5
+    assert "sh" in program
+    assert not any(b"sleep\x00601" in line for line in command_lines())
+
+
+@ROOT
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        ("touch /knuv-e/up; exec sleep 600", 143),
+        ("trap 'exit 7' TERM; touch /knuv-e/up; while :; do sleep 0.01; done", 7),
+    ],
+)
+async def test_the_first_process_ends_by_sigterm_whether_it_handles_it_or_not(
+    cluster: Cluster, script: str, code: int
+) -> None:
+    container = shell(script, volumeMounts=[mount("e", "/knuv-e")])
+    made = await cluster.create_pod(
+        "p", container, volumes=[{"name": "e", "emptyDir": {}}], terminationGracePeriodSeconds=600
+    )
+    volume = cluster.state_dir / "pods" / made["metadata"]["uid"] / "volumes" / "e"
+    await eventually(lambda: (volume / "up").exists())
+    await cluster.client.delete(Pod, "p", "default")
+    await cluster.until_gone(Pod, "p")
+    assert cluster.events("container_ended")[0]["exit_code"] == code
 
 
 @ROOT
