@@ -40,7 +40,10 @@ class Process:
     """Whose tokens it shows, in the system namespace; empty: those of others."""
     port_variable: str = ""
     """Names the plain port; with `_HTTPS` at its end the one of TLS. Empty: both are fixed."""
-    idle_connections_per_host_max: int = 1000
+    idle_connections_max: tuple[int, int] = (1000, 1000)
+    """That are kept: of all, and of one host."""
+    has_idle_variables: bool = False
+    """`MAX_IDLE_CONNS` and `MAX_IDLE_CONNS_PER_HOST` say so instead."""
     needs_namespace: bool = False
 
 
@@ -63,7 +66,7 @@ FILTER: Final = Process(
     read_s=10.0,
     service_account="",
     port_variable="FILTER_PORT",
-    idle_connections_per_host_max=100,
+    idle_connections_max=(1000, 100),
     needs_namespace=True,
 )
 DISPATCHER: Final = Process(
@@ -74,6 +77,7 @@ DISPATCHER: Final = Process(
     metrics_port=9090,
     read_s=900.0,
     service_account="",
+    has_idle_variables=True,
 )
 
 
@@ -111,6 +115,9 @@ class Config:
     """Of all events together that did not come in one piece with their head; beyond it 503. `KNUV_HELD_BYTES_MAX`."""
     drain_s: float = _DRAIN_S
     """After SIGTERM requests are served until none has come for so long. `KNUV_DRAIN_SECONDS`."""
+    idle_connections_max: tuple[int, int] = (1000, 1000)
+    """Connections that are kept for the next event: of all, and of one host. Of the dispatcher `MAX_IDLE_CONNS` and
+    `MAX_IDLE_CONNS_PER_HOST`."""
     bind_address: str | None = None
     """Address of all ports; None: all. `KNUV_BIND_ADDRESS`."""
     resolves_by_endpoints: bool = False
@@ -123,6 +130,12 @@ class Config:
         if process.needs_namespace:
             reading.filled("NAMESPACE")
         ports = process.port_variable
+        idle_max = process.idle_connections_max
+        if process.has_idle_variables:
+            idle_max = (
+                reading.parsed("MAX_IDLE_CONNS", _count, idle_max[0], 0),
+                reading.parsed("MAX_IDLE_CONNS_PER_HOST", _count, idle_max[1], 0),
+            )
         config = cls(
             process=process,
             api=ApiConfig.read(reading, environ),
@@ -138,6 +151,7 @@ class Config:
             tls=TlsSettings.read(reading, "TLS_"),
             event_bytes_max=reading.parsed("KNUV_EVENT_BYTES_MAX", _count, _EVENT_BYTES_MAX, 0),
             held_bytes_max=reading.parsed("KNUV_HELD_BYTES_MAX", _count, _HELD_BYTES_MAX, 0),
+            idle_connections_max=idle_max,
             drain_s=reading.parsed("KNUV_DRAIN_SECONDS", _seconds, _DRAIN_S, 0.0),
             bind_address=environ.get("KNUV_BIND_ADDRESS") or None,
             resolves_by_endpoints=reading.choice("KNUV_SERVICE_RESOLUTION", ("dns", "endpoints")) == "endpoints",
@@ -156,7 +170,7 @@ def _port(text: str) -> int:
 def _count(text: str) -> int:
     value = parse_int(text)
     if value < 1:
-        raise ValueError("expected a number of bytes, 1 or more")
+        raise ValueError("expected a number, 1 or more")
     return value
 
 

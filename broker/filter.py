@@ -22,6 +22,7 @@ from broker.paths import Leg, TriggerPath, trigger_of
 from broker.role import Context
 from broker.subscribing import Attempt, Outcome, Subscribing
 from broker.triggers import Recipient, Subscriber, Triggers
+from eventing.debugging import Debugging
 from eventing.event import EventError
 from eventing.message import Message, read_message
 from kube.informer import Informer
@@ -70,7 +71,8 @@ class FilterRole:
     name = "filter"
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        """It has no variables of its own."""
+        """Raises `ConfigError`."""
+        self._debugging = Debugging.from_env(environ, self.name)
         self._paths: dict[bytes, TriggerPath | Answer] = {}
         self._context: Context
         self._answers: Answers
@@ -94,16 +96,19 @@ class FilterRole:
             total_max=config.held_bytes_max,
             limit_s=config.process.read_s,
         )
-        self._subscribing = Subscribing(context)
+        self._subscribing = Subscribing(context, self._debugging.journal)
         self._triggers = Triggers(context.client, context.log)
         self._brokers = Brokers(context.client, context.log)
         self._subscriptions = Informer(context.client, Subscription, log=context.log)
         await self._triggers.start()
         await self._brokers.start()
         await self._subscriptions.start()
+        if port := await self._debugging.start():
+            context.log.info("debug_listening", port=port)
 
     async def stop(self) -> None:
         """Know of nothing any more."""
+        await self._debugging.stop()
         for each in (self._triggers, self._brokers, self._subscriptions):
             if each is not None:
                 await each.stop()

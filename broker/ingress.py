@@ -24,6 +24,7 @@ from broker.event_types import EventTypes
 from broker.paths import broker_of
 from broker.role import Context
 from broker.ttl import ARRIVAL_TIME, TTL, ArrivalTimes, next_ttl
+from eventing.debugging import Debugging
 from eventing.event import EventError, problems_of
 from eventing.filters.dialects import Attributes
 from eventing.message import Message, read_message
@@ -77,6 +78,8 @@ class IngressRole:
     def __init__(self, environ: Mapping[str, str]) -> None:
         """Raises `ConfigError`."""
         self._ttl_max = _ttl_max(environ)
+        self._debugging = Debugging.from_env(environ, self.name)
+        self._journal = self._debugging.journal
         self._times = ArrivalTimes()
         self._paths: dict[bytes, tuple[str, str] | Answer] = {}
         self._metrics: DispatchMetrics | None = None
@@ -107,9 +110,12 @@ class IngressRole:
         self._event_types = EventTypes(context.client, context.log)
         self._brokers = Brokers(context.client, context.log)
         await self._brokers.start()
+        if port := await self._debugging.start():
+            context.log.info("debug_listening", port=port)
 
     async def stop(self) -> None:
         """Know of no Brokers any more."""
+        await self._debugging.stop()
         if self._brokers is not None:
             await self._brokers.stop()
         if self._event_types is not None:
@@ -258,6 +264,9 @@ class IngressRole:
     def _finish(self, passage: _Passage, status: int, reason: str) -> None:
         passage.sending = None
         target, context = passage.target, self._context
+        if self._journal is not None:
+            step = "accepted" if 200 <= status < 300 else "not accepted"
+            self._journal.note(passage.attributes, step, broker=target.broker, status=status, reason=reason)
         if not 200 <= status < 300:
             said = f"answered {status}" if status else reason
             passage.exchange.answer(self._answers.refusal(500, f"{target.broker}: its channel: {said}"))

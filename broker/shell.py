@@ -99,7 +99,8 @@ class Shell:
             loop,
             resolver,
             authorities=self._authorities,
-            idle_per_host_max=config.process.idle_connections_per_host_max,
+            idle_max=config.idle_connections_max[0],
+            idle_per_host_max=config.idle_connections_max[1],
         )
         self._timers = Timers(loop)
         self._context = context = Context(

@@ -21,6 +21,8 @@ from broker.role import Context
 from broker.triggers import Recipient, Subscriber
 from broker.ttl import TTL, ttl_of
 from eventing.event import STRUCTURED, EventError
+from eventing.event_journal import EventJournal
+from eventing.filters.dialects import Attributes
 from eventing.message import Message, looks_like_event, passed_lines, read_message
 from eventing.sending import DestinationError
 from proxies.calls import Call
@@ -74,7 +76,7 @@ _NO_TTL: Final = Outcome(400, reason=f"expected an extension {TTL} that is an in
 class Attempt:
     """One event on its way to one subscriber."""
 
-    __slots__ = ("begun_s", "call", "done", "kind", "recipient", "scheme", "subscriber", "ttl")
+    __slots__ = ("attributes", "begun_s", "call", "done", "kind", "recipient", "scheme", "subscriber", "ttl")
 
     def __init__(self, subscriber: Subscriber, done: Callable[[Outcome], None], scheme: str) -> None:
         self.subscriber = subscriber
@@ -87,6 +89,8 @@ class Attempt:
         self.kind = ""
         """The event's type."""
         self.begun_s = 0.0
+        self.attributes: Attributes | None = None
+        """The event's, for the journal."""
 
     def cancel(self) -> None:
         """Nobody waits for it any more: `done` is not called."""
@@ -102,8 +106,10 @@ def _nobody(outcome: Outcome) -> None:
 class Subscribing:
     """Delivers for one process."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, journal: EventJournal | None = None) -> None:
+        """`journal` hears what is matched and filtered, and what subscribers answer."""
         self._context = context
+        self._journal = journal
         self._metrics = None
         if context.registry is not None:
             from broker.metrics import FILTER_SCOPE, DispatchMetrics
@@ -134,9 +140,14 @@ class Subscribing:
             return None
         message.remove(TTL)
         if subscriber.matches is not None and not subscriber.matches(message.attributes):
+            if self._journal is not None:
+                self._journal.note(message.attributes, "filtered", trigger=subscriber.trigger)
             done(_FILTERED)
             return None
         attempt = Attempt(subscriber, done, scheme)
+        if self._journal is not None:
+            attempt.attributes = message.attributes
+            self._journal.note(message.attributes, "matched", trigger=subscriber.trigger)
         attempt.ttl = str(ttl)
         attempt.kind = str(message.attributes.get("type", ""))
         lines = [b"Kn-Namespace: " + subscriber.namespace.encode(), _PREFER]
@@ -195,7 +206,18 @@ class Subscribing:
                 call.status,
                 self._context.clock() - attempt.begun_s,
             )
-        attempt.done(_outcome(call, attempt))
+        outcome = _outcome(call, attempt)
+        if self._journal is not None and attempt.attributes is not None:
+            self._journal.note(
+                attempt.attributes,
+                "answered" if call.status else "not answered",
+                trigger=attempt.subscriber.trigger,
+                destination=attempt.recipient.url,
+                status=call.status,
+                reason=outcome.reason or call.reason,
+                reply=str(outcome.reply.attributes.get("type", "")) if outcome.reply is not None else None,
+            )
+        attempt.done(outcome)
 
 
 def _outcome(call: Call, attempt: Attempt) -> Outcome:

@@ -44,7 +44,7 @@ RESERVED: Final = frozenset(["data", "datacontenttype", "data_base64"])
 """Names that no header may give: they are carried another way."""
 EXTENSION: Final = re.compile(r"[0-9A-Za-z]+")
 _TIME: Final = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.,][0-9]+)?(?:[Zz]|[+-]([0-9]{2}):([0-9]{2}))"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]+)?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
 _MEDIA_TYPE: Final = re.compile(
     r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?"
@@ -243,15 +243,14 @@ def _data_of(content: Mapping[str, msgspec.Raw], attributes: Mapping[str, Value]
 
 
 def _is_time(value: str) -> bool:
-    match = _TIME.fullmatch(value)
-    if match is None:
+    if _TIME.fullmatch(value) is None:
         return False
-    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
     try:
-        datetime(max(year, 1), month, day, hour, minute, second)  # noqa: DTZ001 - only whether there is such a time
+        # Whether there is such a time. The year 0, which Go knows and Python does not, is a leap year as 2000 is.
+        datetime.fromisoformat(value[:19] if value[:4] != "0000" else "2000" + value[4:19])
     except ValueError:
         return False
-    return int(match[7] or 0) < 24 and int(match[8] or 0) < 60
+    return True
 
 
 def _is_uri(value: str) -> bool:

@@ -33,7 +33,8 @@ __all__ = ["Message", "looks_like_event", "passed_lines", "read_message"]
 _LINES_MAX: Final = 4096
 _LINE_BYTES_MAX: Final = 256
 """Lines that are longer, or of which hardly two are equal, are not kept."""
-_UNIQUE: Final = frozenset([b"ce-id", b"ce-time", b"ce-knativearrivaltime", b"x-request-id", b"traceparent"])
+_UNIQUE: Final = frozenset([b"x-request-id", b"traceparent"])
+_UNIQUE_ATTRIBUTES: Final = {b"ce-id": "id", b"ce-time": "time", b"ce-knativearrivaltime": "knativearrivaltime"}
 
 _PASSED_NAMES: Final = frozenset([b"x-request-id", b"retry-after"])
 _PASSED_PREFIXES: Final = (b"knative-", b"x-b3-")
@@ -172,6 +173,9 @@ _parts: Final[dict[bytes, _Part]] = {}
 
 def _part(field: Field) -> _Part:
     """Return what a line is, and keep that for the next time."""
+    unique = _UNIQUE_ATTRIBUTES.get(field.name)
+    if unique is not None:
+        return _attribute(unique, field.value)
     part = _read_part(field.name, field.value)
     if len(field.line) <= _LINE_BYTES_MAX and field.name not in _UNIQUE:
         if len(_parts) >= _LINES_MAX:
@@ -185,15 +189,19 @@ def _read_part(name: bytes, value: bytes) -> _Part:
         attribute = name[3:].decode()
         if attribute in RESERVED or EXTENSION.fullmatch(attribute) is None:
             return _Part(_WRONG, "", f"expected a header ce- with a name of letters and digits, got {attribute[:64]!r}")
-        try:
-            return _Part(_ATTRIBUTE, attribute, checked(attribute, header_text(attribute, value)))
-        except EventError as error:
-            return _Part(_WRONG, attribute, str(error))
+        return _attribute(attribute, value)
     if name == b"content-type":
         return _Part(_CONTENT_TYPE, media_type_of(value))
     if _is_passed(name):
         return _Part(_PASSED)
     return _Part(_TRACED) if name in _TRACE_NAMES else _Part(_OTHER)
+
+
+def _attribute(name: str, value: bytes) -> _Part:
+    try:
+        return _Part(_ATTRIBUTE, name, checked(name, header_text(name, value)))
+    except EventError as error:
+        return _Part(_WRONG, name, str(error))
 
 
 def _is_passed(name: bytes) -> bool:
