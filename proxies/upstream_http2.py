@@ -247,8 +247,8 @@ class _UpstreamStream(Stream):
                 data = chunked(b"", is_done)
         if is_done:
             self._finish()
-        else:
-            exchange.response_body = self
+        if data or not is_done:
+            exchange.response_body = self  # an empty body in chunks has bytes, and none of its own
         exchange.response(head, data, is_done)
 
     def data_received(self, data: bytes, is_done: bool) -> None:

@@ -17,6 +17,7 @@ from proxies.messages import Answer
 from proxies.timeouts import TimeoutLimits
 from tests.proxies.test_http2_exchanges import OK, running_bench
 from tests.proxies.test_server import EDITS
+from tests.support.http import Client
 from tests.support.http2 import App, Peer
 from tests.support.processes import eventually
 
@@ -256,3 +257,25 @@ async def test_a_burst_for_an_app_that_takes_few_streams_is_shared_out_and_not_r
             app.head(stream_id, OK, done=True)
         for stream_id in range(1, 2 * count, 2):
             assert await client.response(stream_id) == (200, b"")
+
+
+@pytest.mark.parametrize("body", [b"", b"hello"])
+async def test_what_a_client_of_http1_is_told_of_an_http2_response_counts_without_its_chunks(body: bytes) -> None:
+    async with running_bench() as bench:
+        bench.policy.endpoint = bench.pool.endpoint("127.0.0.1", bench.app.port, version=2)
+        counted: list[int] = []
+
+        def ended(exchange: Exchange) -> None:
+            counted.append(exchange.response_bytes)
+
+        bench.policy.ended = ended  # type: ignore[method-assign]
+        client = await Client.open("127.0.0.1", bench.port)
+        await client.request()
+        app = await bench.app.accepted()
+        _, _, stream_id = await app.fields()
+        app.head(stream_id, OK, done=not body)
+        if body:
+            app.data(stream_id, body, done=True)
+        response = await client.response()
+        client.close()
+        assert (response.values("transfer-encoding"), response.body, counted) == (["chunked"], body, [len(body)])
