@@ -161,6 +161,9 @@ def _structured(body: bytes) -> Event:
     attributes: dict[str, Value] = {}
     for key, raw in content.items():
         name = key.lower()
+        if name != key and (name in content or name in _CONTEXT or name in RESERVED):
+            # One name in two spellings would be two things to two readers.
+            raise EventError(f"expected {name} in lower case, got {key[:64]!r}")
         if name in ("data", "data_base64") or raw == _NULL:
             continue
         attributes[name] = checked(name, _text(name, raw)) if name in _CONTEXT else _extension(name, raw)

@@ -43,6 +43,9 @@ def test_15_both_versions_are_read_and_kept(version: str) -> None:
         pytest.param({"ce_time": "yesterday"}, id="20"),
         pytest.param({"ce_time": "2026-13-01T00:00:00Z"}, id="20 month"),
         pytest.param({"ce_time": "2026-01-01T00:00:00"}, id="20 zone"),
+        pytest.param({"ce_time": "2026-02-29T00:00:00Z"}, id="20 day"),
+        pytest.param({"ce_time": "2026-01-01T00:00:60Z"}, id="20 second"),
+        pytest.param({"ce_time": "2026-01-01T00:00:00+24:00"}, id="20 offset"),
         pytest.param({"ce_foo_bar": "x"}, id="21"),
         pytest.param({"ce_": "x"}, id="4.2 no name"),
         pytest.param({"ce_datacontenttype": "text/plain"}, id="4.2 reserved"),
@@ -190,6 +193,15 @@ def test_json_bombs_are_refused(member: bytes) -> None:
     assert len(str(refused.value)) < 200
 
 
+@pytest.mark.parametrize(
+    "member", ['"SPECVERSION":"9"', '"Id":"2"', '"Foo":1,"foo":2', '"Data":1', '"dataContentType":"a/b"']
+)
+def test_a_name_in_two_spellings_is_refused(member: str) -> None:
+    with pytest.raises(EventError, match="in lower case"):
+        structured(json.dumps(JSON)[:-1].encode() + b"," + member.encode() + b"}")
+    assert structured(JSON | {"Foo": 1}).attributes["foo"] == 1
+
+
 def test_large_data_is_not_built() -> None:
     data = b"[" + b"{}," * 1_000_000 + b"{}]"
     body = json.dumps(JSON).encode()[:-1] + b',"data":' + data + b"}"
@@ -201,3 +213,10 @@ def test_large_data_is_not_built() -> None:
     finally:
         tracemalloc.stop()
     assert event.data == data
+
+
+@pytest.mark.parametrize(
+    "time", ["0000-02-29T00:00:00Z", "2026-01-01t00:00:00z", "2024-02-29T23:59:59.123456789-23:59"]
+)
+def test_times_that_are_some(time: str) -> None:
+    assert binary(ce_time=time).attributes["time"] == time

@@ -22,7 +22,7 @@ _DICTIONARY = Path(__file__).with_name("http.dict")
 _LENGTH_MAX = 2048
 _KEPT_LENGTH_MAX = 400
 """Longer inputs are not kept: a corpus is read by people, too."""
-_NAMES = ("request", "response", "chunks", "edits", "forwarded", "readiness", "client", "app")
+_NAMES = ("request", "response", "chunks", "edits", "forwarded", "readiness", "event", "client", "app")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -77,7 +77,7 @@ def _fuzz_here(name: str, libfuzzer_arguments: Sequence[str]) -> None:
     """Fuzz one target in this process; does not return."""
     import atheris  # type: ignore[import-not-found, import-untyped, unused-ignore] # there is no wheel of it for every platform
 
-    with atheris.instrument_imports(include=["proxies", "queue_proxy"]):
+    with atheris.instrument_imports(include=["eventing", "proxies", "queue_proxy"]):
         from tests.fuzz.targets import TARGETS
     atheris.Setup([sys.argv[0], *libfuzzer_arguments], TARGETS[name])
     atheris.Fuzz()

@@ -229,7 +229,7 @@ async def known_broker(world: World, trigger: Trigger) -> None:
     await eventually(is_known)
 
 
-async def test_the_dead_letter_sink_of_the_trigger_or_else_of_the_broker(world: World) -> None:
+async def test_statement_90_the_dead_letter_sink_of_the_trigger_or_else_of_the_broker(world: World) -> None:
     async with running_sink(200, b"x", *REPLY) as own, running_sink() as brokers:
         broker = await world.broker(None, deadLetterSinkUri=brokers.url)
         first = await world.trigger(None, spec={"broker": broker.name}, deadLetterSinkUri=own.url)
