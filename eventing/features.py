@@ -5,7 +5,7 @@ business. Source: knative/eventing `pkg/apis/feature`; spec eventing-broker.md 2
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ __all__ = ["CONFIG_MAP", "AuthorizationMode", "Features", "TransportEncryption"]
 
 CONFIG_MAP: Final = "config-features"
 DISCOVERY_BASE_URL: Final = "https://kubernetes.default.svc"
+_NODE_SELECTOR: Final = "apiserversources-nodeselector-"
 
 
 class TransportEncryption(Enum):
@@ -61,6 +62,10 @@ class Features:
     """`delivery-retryafter`."""
     has_cross_namespace_links: bool = False
     """`cross-namespace-event-links`."""
+    has_source_filters: bool = False
+    """`new-apiserversource-filters`."""
+    source_node_selector: Mapping[str, str] = field(default_factory=dict)
+    """`apiserversources-nodeselector-<label>`: of the nodes on which ApiServerSources run."""
     discovery_base_url: str = DISCOVERY_BASE_URL
     """`oidc-discovery-base-url`: below it is `.well-known/openid-configuration`."""
 
@@ -95,6 +100,12 @@ class Features:
             has_delivery_timeout=flag("delivery-timeout", default=True),
             has_delivery_retry_after=flag("delivery-retryafter"),
             has_cross_namespace_links=flag("cross-namespace-event-links"),
+            has_source_filters=flag("new-apiserversource-filters"),
+            source_node_selector={
+                name.removeprefix(_NODE_SELECTOR): value
+                for name, value in data.items()
+                if name.startswith(_NODE_SELECTOR)
+            },
             discovery_base_url=base_url.rstrip("/"),
         )
         if problems:

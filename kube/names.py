@@ -1,11 +1,11 @@
-"""Names of child objects, within the 63 characters that a DNS label has room for.
+"""Names of child objects, within the 63 characters that a DNS label has room for; and of resources.
 
 Source: `knative.dev/pkg/kmeta/names.go`; spec control-plane.md 2.3; golden set `subset`, list `child_name`.
 """
 
 import hashlib
 
-__all__ = ["child_name"]
+__all__ = ["child_name", "plural_of"]
 
 _LONGEST = 63
 _MD5_DIGITS = 32
@@ -26,6 +26,16 @@ def child_name(parent: str, suffix: str) -> str:
     if len(parent) < _PREFIX:
         name += suffix[: _LONGEST - len(name)]
     return _without_trailing_punctuation(name)
+
+
+def plural_of(kind: str) -> str:
+    """The resource that is guessed for a kind where nobody asks the API, as `meta.UnsafeGuessKindToResource` does."""
+    name = kind.lower()
+    if name.endswith("endpoints"):
+        return name
+    if name.endswith("s"):
+        return name + "es"
+    return name[:-1] + "ies" if name.endswith("y") else name + "s"
 
 
 def _md5(text: str) -> str:

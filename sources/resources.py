@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from eventing.event import Event
 from eventing.values import Value
+from kube.names import plural_of
 
-__all__ = ["event_of", "is_controlled_by", "plural_of", "resource_path"]
+__all__ = ["event_of", "is_controlled_by", "resource_path"]
 
 _VERBS: Final = {"ADDED": "add", "MODIFIED": "update", "DELETED": "delete"}
 _PREFIXES: Final = {"Reference": "dev.knative.apiserver.ref", "Resource": "dev.knative.apiserver.resource"}
@@ -53,16 +54,6 @@ def is_controlled_by(obj: Mapping[str, Any], api_version: str, kind: str) -> boo
         owner.get("controller") is True and owner.get("apiVersion") == api_version and owner.get("kind") == kind
         for owner in owners
     )
-
-
-def plural_of(kind: str) -> str:
-    """The plural that is guessed for a kind, in lower case, as `meta.UnsafeGuessKindToResource` does."""
-    name = kind.lower()
-    if name.endswith("endpoints"):
-        return name
-    if name.endswith("s"):
-        return name + "es"
-    return name[:-1] + "ies" if name.endswith("y") else name + "s"
 
 
 def resource_path(group: str, version: str, resource: str, namespace: str | None) -> str:

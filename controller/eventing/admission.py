@@ -14,6 +14,7 @@ from controller.admission import Denied, Request
 from controller.eventing import defaulting, validation
 from controller.eventing.field_checks import Context
 from controller.eventing.settings import EventingSettings, parse_section
+from controller.eventing.sources import admission as sources
 from controller.field_errors import FieldError, merged, render
 from kube.autoscaling.config import InvalidConfig
 from kube.models.eventing import Broker, EventType, Trigger
@@ -21,6 +22,7 @@ from kube.models.eventpolicy import EventPolicy
 from kube.models.flows import Parallel, Sequence
 from kube.models.messaging import Channel, InMemoryChannel, NatsJetStreamChannel, Subscription
 from kube.models.meta import Resource
+from kube.models.sources import ApiServerSource, ContainerSource, PingSource, SinkBinding
 
 __all__ = ["CONFIG_VALIDATION", "DEFAULTING", "VALIDATION", "EventingAdmission"]
 
@@ -52,6 +54,10 @@ ADMITTED: Final[Mapping[tuple[str, str], _Admitted]] = {
         _Admitted(Parallel, defaulting.flow, validation.check_parallel),
         _Admitted(EventType, defaulting.event_type, validation.check_event_type),
         _Admitted(EventPolicy, defaulting.event_policy, validation.check_event_policy),
+        _Admitted(PingSource, sources.default_ping_source, sources.check_ping_source),
+        _Admitted(ApiServerSource, sources.default_api_server_source, sources.check_api_server_source),
+        _Admitted(ContainerSource, sources.default_container_source, sources.check_container_source),
+        _Admitted(SinkBinding, sources.default_sink_binding, sources.check_sink_binding),
     )
 }
 

@@ -25,6 +25,11 @@ from controller.eventing.parallel import ParallelReconciler
 from controller.eventing.physical_channel import InMemoryChannelReconciler, JetStreamChannelReconciler
 from controller.eventing.resolving import destination_keys
 from controller.eventing.sequence import SequenceReconciler
+from controller.eventing.sources.api_server import ApiServerSourceReconciler
+from controller.eventing.sources.container import ContainerSourceReconciler
+from controller.eventing.sources.ping import ADAPTER as PING_ADAPTER
+from controller.eventing.sources.ping import PingSourceReconciler
+from controller.eventing.sources.sink_binding import SinkBindingReconciler
 from controller.eventing.subscribers import SubscriberLists
 from controller.eventing.subscription import SubscriptionReconciler
 from controller.eventing.trigger import TriggerReconciler, dependency_of
@@ -41,6 +46,7 @@ from kube.models.eventing import Broker, EventType, Trigger
 from kube.models.eventpolicy import EventPolicy
 from kube.models.messaging import InMemoryChannel, NatsJetStreamChannel, Subscription
 from kube.models.meta import Resource
+from kube.models.sources import ApiServerSource, PingSource, SinkBinding
 from kube.reconcile import Loop
 from proxies.environment import ConfigError
 from proxies.logs import Logger
@@ -71,6 +77,8 @@ class Kind:
 def kinds(cluster: EventingCluster, lists: SubscriberLists) -> list[Kind]:
     """All kinds, in the order in which one needs the other."""
 
+    sources = cluster.sources
+
     def is_ours(broker: Broker) -> bool:
         return broker.broker_class in keys.BROKER_CLASSES
 
@@ -87,6 +95,10 @@ def kinds(cluster: EventingCluster, lists: SubscriberLists) -> list[Kind]:
         Kind(cluster.subscriptions, SubscriptionReconciler(cluster, lists).reconciler(), _of_subscription),
         Kind(cluster.sequences, SequenceReconciler(cluster).reconciler(), _of_nothing),
         Kind(cluster.parallels, ParallelReconciler(cluster).reconciler(), _of_nothing),
+        Kind(sources.ping_sources, PingSourceReconciler(cluster, sources).reconciler(), _of_source),
+        Kind(sources.api_server_sources, ApiServerSourceReconciler(cluster, sources).reconciler(), _of_source),
+        Kind(sources.container_sources, ContainerSourceReconciler(cluster, sources).reconciler(), _of_nothing),
+        Kind(sources.sink_bindings, SinkBindingReconciler(cluster, sources).reconciler(), _of_sink_binding),
         Kind(cluster.event_types, EventTypeReconciler(cluster).reconciler(), _of_event_type),
         Kind(cluster.event_policies, EventPolicyReconciler(cluster).reconciler(), _of_event_policy),
     ]
@@ -217,6 +229,8 @@ class App:
         for kind in self._kinds:
             kind.collection.informer.on_change(self._changed)
         cluster.services.informer.on_change(self._changed)
+        cluster.sources.deployments.informer.on_change(self._changed)
+        cluster.sources.namespaces.informer.on_change(self._namespace_changed)
         cluster.addressables.on_change(self._changed)
         cluster.channelables.on_change(self._changed)
         cluster.config_maps.informer.on_change(self._changed)
@@ -259,6 +273,13 @@ class App:
             self._wake_kind(self._cluster.in_memory_channels)
         elif obj.name == keys.JETSTREAM_DISPATCHER:
             self._wake_kind(self._cluster.jetstream_channels)
+        elif obj.name == PING_ADAPTER:
+            self._wake_kind(self._cluster.sources.ping_sources)
+
+    def _namespace_changed(self, old: Resource | None, new: Resource | None) -> None:
+        """A source may watch all namespaces with some labels."""
+        if old is None or new is None or old.metadata.labels != new.metadata.labels:
+            self._wake_kind(self._cluster.sources.api_server_sources)
 
     def _policy_changed(self, old: EventPolicy | None, new: EventPolicy | None) -> None:
         """It may hold for everything in its namespace."""
@@ -312,6 +333,17 @@ def _of_subscription(subscription: Subscription) -> Iterator[str]:
     for destination in (spec.subscriber, spec.reply):
         yield from destination_keys(destination, namespace)
     yield from _of_delivery(spec.delivery, namespace)
+
+
+def _of_source(source: PingSource | ApiServerSource | SinkBinding) -> Iterator[str]:
+    yield from destination_keys(source.spec.sink, source.namespace)
+
+
+def _of_sink_binding(binding: SinkBinding) -> Iterator[str]:
+    yield from _of_source(binding)
+    subject = binding.spec.subject
+    if subject.name:
+        yield reference_key(subject.api_version, subject.kind, binding.namespace, subject.name)
 
 
 def _of_event_type(event_type: EventType) -> Iterator[str]:

@@ -11,6 +11,7 @@ from controller.eventing import keys
 from controller.eventing.ducks import AddressableDuck, ChannelDuck, Ducks
 from controller.eventing.resolving import References
 from controller.eventing.settings import EventingSettings
+from controller.eventing.sources.collections import SourceCollections
 from kube.autoscaling.config import InvalidConfig
 from kube.client import Client
 from kube.events import EventRecorder
@@ -52,6 +53,7 @@ class EventingCluster:
         self.subscriptions = Collection(client, messaging.Subscription)
         self.sequences = Collection(client, flows.Sequence)
         self.parallels = Collection(client, flows.Parallel)
+        self.sources = SourceCollections(client)
         self.services = Collection(client, core.Service)
         self.dispatcher_endpoints = Collection(
             client, core.Endpoints, field_selector=f"metadata.name={keys.IMC_DISPATCHER}"
@@ -125,6 +127,7 @@ class EventingCluster:
             self.subscriptions,
             self.sequences,
             self.parallels,
+            *self.sources.all(),
             self.services,
             self.dispatcher_endpoints,
             self.endpoints,

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from sources.resources import event_of, is_controlled_by, plural_of, resource_path
+from kube.names import plural_of
+from sources.resources import event_of, is_controlled_by, resource_path
 
 POD: dict[str, Any] = {
     "apiVersion": "v1",

@@ -1,0 +1,1 @@
+"""The control plane of sources: PingSource, ApiServerSource, ContainerSource, SinkBinding; their admission."""
