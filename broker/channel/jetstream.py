@@ -10,9 +10,7 @@ more is removed after a look at the API itself: what another replica has made a 
 Source: spec eventing-channels.md 9; conformance statements 15, 61 to 65.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -23,8 +21,8 @@ from broker.channel.deliveries import Deliveries
 from broker.channel.jetstream_names import CONSUMER_PREFIX, channel_subject
 from broker.channel.jetstream_process import JetStreamProcess
 from broker.channel.jetstream_settings import Place, consumer_config, place_of, stream_config
-from broker.channel.jetstream_status import STREAM_READY, told
-from broker.channel.jetstream_subscriber import Subscriber
+from broker.channel.jetstream_status import STREAM_READY, set_finalizer, told
+from broker.channel.jetstream_subscriber import Subscriber, end_all
 from broker.role import Context
 from eventing.debugging import Debugging
 from eventing.delivery import Subscription
@@ -48,7 +46,6 @@ _UNKNOWN: Final = Refusal(404, "no channel is served under this host")
 _NO_PATH: Final = Refusal(400, "expected the path /")
 _NO_HOST: Final = Refusal(400, "expected a host such as channel.namespace")
 _AGAIN_S: Final = 5.0
-_DRAIN_S: Final = 3.0
 
 
 class JetStreamChannel:
@@ -119,11 +116,7 @@ class JetStreamBackend:
         await self._subscriptions.stop()
         await self._loop.stop()
         subscribers = [each for channel in self._channels.values() for each in channel.subscribers.values()]
-        for subscriber in subscribers:
-            subscriber.stop()
-        await _settled(subscribers)
-        for subscriber in subscribers:
-            subscriber.give_back()
+        await end_all(subscribers)
         await self._process.stop()
 
     # What informers and the link call.
@@ -185,11 +178,11 @@ class JetStreamBackend:
             return None
         if channel.metadata.deletion_timestamp:
             return await self._remove(channel)
-        if FINALIZER not in channel.metadata.finalizers:
-            found = await self._set_finalizers(channel, [*channel.metadata.finalizers, FINALIZER])
-            if found is None:
-                return None
-            channel = found
+        found = await set_finalizer(self._context.client, channel, FINALIZER, present=True)
+        if found is None:
+            return None
+        channel = found
+        self._informer.apply_local(channel)
         problem, again_s = "", None
         states: list[SubscriberStatus] = []
         try:
@@ -320,33 +313,5 @@ class JetStreamBackend:
         except ValueError as error:
             # A channel that never had a stream must not stay for ever.
             self._log.warning("stream_not_removed", channel="/".join(channel.key), error=str(error))
-        await self._set_finalizers(channel, [each for each in channel.metadata.finalizers if each != FINALIZER])
+        await set_finalizer(self._context.client, channel, FINALIZER, present=False)
         return None
-
-    async def _set_finalizers(
-        self, channel: NatsJetStreamChannel, finalizers: list[str]
-    ) -> NatsJetStreamChannel | None:
-        """Write them unless the channel was changed meanwhile (`Conflict`); None when it is gone."""
-        patch = {"metadata": {"finalizers": finalizers, "resourceVersion": channel.metadata.resource_version}}
-        try:
-            changed = await self._context.client.patch(NatsJetStreamChannel, channel.name, channel.namespace, patch)
-        except NotFound:
-            return None
-        self._informer.apply_local(changed)
-        return changed
-
-
-async def _settled(subscribers: list[Subscriber]) -> None:
-    """Return when nothing is under way, or after a while."""
-    done = asyncio.Event()
-
-    def look() -> None:
-        if not any(each.under_way for each in subscribers):
-            done.set()
-
-    for subscriber in subscribers:
-        subscriber.all_settled = look
-    look()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_DRAIN_S):
-            await done.wait()

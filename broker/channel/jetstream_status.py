@@ -1,4 +1,4 @@
-"""What is written into the status of objects that others write, too: one condition, and a channel's subscribers.
+"""What is written into objects that others write, too: one condition, a channel's subscribers, a finalizer.
 
 Who looks after the object keeps what is not its own and counts it; a write that meets another one is made again.
 """
@@ -17,7 +17,7 @@ from kube.models.messaging import NatsJetStreamChannel
 from kube.models.meta import Condition
 from kube.timestamps import format_time
 
-__all__ = ["CONSUMER_READY", "STREAM_READY", "told"]
+__all__ = ["CONSUMER_READY", "STREAM_READY", "set_finalizer", "told"]
 
 STREAM_READY: Final = "StreamReady"
 CONSUMER_READY: Final = "ConsumerReady"
@@ -49,6 +49,18 @@ async def told(
     body = {"metadata": {"resourceVersion": obj.metadata.resource_version}, "status": patch}
     try:
         return await client.patch(type(obj), obj.name, obj.namespace, body, subresource="status")
+    except NotFound:
+        return None
+
+
+async def set_finalizer(client: Client, obj: R, finalizer: str, *, present: bool) -> R | None:
+    """Add it or take it away; return the object as it is now, None when it is gone. Raises `Conflict`."""
+    finalizers = [each for each in obj.metadata.finalizers if each != finalizer] + [finalizer] * present
+    if (finalizer in obj.metadata.finalizers) == present:
+        return obj
+    patch = {"metadata": {"finalizers": finalizers, "resourceVersion": obj.metadata.resource_version}}
+    try:
+        return await client.patch(type(obj), obj.name, obj.namespace, patch)
     except NotFound:
         return None
 

@@ -12,8 +12,10 @@ take it comes again until it does, and goes to the sink alone. What is not settl
 Source: spec eventing-channels.md 3, 9.4.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -27,17 +29,19 @@ from eventing.error_extensions import Failure, with_error_extensions
 from eventing.event import EventError
 from eventing.jetstream.link import Link
 from eventing.jetstream.pull import ByteBudget, Delivered, Pull
+from eventing.message import Message
 from eventing.retries import DeliverySettings, retry_after_s
 from proxies.logs import Logger
 
-__all__ = ["CREDIT_MAX", "Subscriber", "timed"]
+__all__ = ["Subscriber", "end_all", "timed"]
 
-CREDIT_MAX: Final = 256
+_CREDIT_MAX: Final = 256
 """Events of one subscription under way in one process, whatever its consumer allows."""
 _MARGIN_S: Final = 0.2
 """An attempt ends so long before the server would deliver the message again (spec 9.4)."""
 _OWED_AGAIN_S: Final = 30.0
 _OWED_MAX: Final = 1024
+_DRAIN_S: Final = 3.0
 
 Owed = tuple[int, str]
 
@@ -59,8 +63,12 @@ class Subscriber:
         missing: Callable[[], None],
         now_s: Callable[[], float],
         log: Logger,
+        addressed: Callable[[Subscription, Message], Subscription] | None = None,
     ) -> None:
-        """`namespace`, `name`: the channel's. `missing` hears that the server knows no such consumer."""
+        """`namespace`, `name`: the channel's. `missing` hears that the server knows no such consumer.
+
+        `addressed`: makes of the subscription that of one event, whose message it may use up.
+        """
         self._link = link
         self._deliveries = deliveries
         self._budget = budget
@@ -68,6 +76,7 @@ class Subscriber:
         self._name = name
         self._missing = missing
         self._now_s = now_s
+        self._addressed = addressed
         self._log = log
         self._stream = stream
         self.place = place
@@ -121,7 +130,7 @@ class Subscriber:
 
     @property
     def _credit(self) -> int:
-        return min(self.place.ack_pending_max, CREDIT_MAX)
+        return min(self.place.ack_pending_max, _CREDIT_MAX)
 
     # What the pull calls.
 
@@ -143,6 +152,8 @@ class Subscriber:
         if failure is not None:
             self._send_owed(message, parcel, failure)
             return
+        if self._addressed is not None:
+            subscription = self._addressed(subscription, event)
         judge = _Judge(subscription.settings, message.deliveries)
         flow = Flow(subscription, parcel, destination_retries=0, after_failure=judge)
         self._deliver(message, flow, parcel, judge)
@@ -218,3 +229,22 @@ def timed(subscription: Subscription, ack_wait_s: float) -> Subscription:
     """Return a subscription whose attempts end before the server delivers their message again."""
     settings = replace(subscription.settings, timeout_s=max(ack_wait_s - _MARGIN_S, 0.1))
     return replace(subscription, settings=settings)
+
+
+async def end_all(subscribers: list[Subscriber]) -> None:
+    """Take no more, wait a little for what is under way, and leave the rest to others."""
+    done = asyncio.Event()
+
+    def look() -> None:
+        if not any(each.under_way for each in subscribers):
+            done.set()
+
+    for subscriber in subscribers:
+        subscriber.stop()
+        subscriber.all_settled = look
+    look()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_S):
+            await done.wait()
+    for subscriber in subscribers:
+        subscriber.give_back()

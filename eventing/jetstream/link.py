@@ -9,25 +9,26 @@ What is to be sent is queued and handed to the library by one writer task, so th
 While there is no connection only what was sent with `keep` stays queued: an acknowledgement holds whenever it comes, a
 pull or a publish is made again by its owner.
 
-Answers come to one subscription, `<inbox>.<address>.<number>`; who opened the address gets them. A message of a stream
-that was pulled comes there, too, but under its own subject: it is known by the consumer in its reply subject.
+Answers come to inboxes, each a subscription of its own: when one is closed, the server knows that nobody waits for what
+was asked for, and keeps it for others.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import nats.errors
 from nats.aio.client import Client, RawCredentials
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
 from eventing.jetstream.settings import NatsSettings, NatsSettingsError
 from kube.errors import ApiError, ApiUnreachable
 from proxies.logs import Logger
 
-__all__ = ["Link", "NotConnected"]
+__all__ = ["Inbox", "Link", "NotConnected"]
 
 _CONNECT_TIMEOUT_S: Final = 5
 _PING_S: Final = 10
@@ -35,8 +36,9 @@ _PING_S: Final = 10
 _TICK_S: Final = 0.25
 _RETRY_MAX_S: Final = 5.0
 _CLOSE_S: Final = 2.0
-_ACK: Final = "$JS.ACK."
-_ACK_DOTS: Final = 8
+
+
+_Act: TypeAlias = Callable[[Client], Awaitable[None]]
 
 
 class NotConnected(Exception):
@@ -63,17 +65,17 @@ class Link:
         self._task: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._queue: deque[_Out] = deque()
+        self._queue: deque[_Out | _Act] = deque()
         self._wake = asyncio.Event()
         self._up = asyncio.Event()
-        self._handlers: dict[str, Callable[[str, Msg], None]] = {}
-        self._consumers: dict[tuple[str, str], Callable[[Msg], None]] = {}
-        self._addresses = 0
+        self._inboxes: dict[Inbox, None] = {}
+        self._count = 0
         self._on_up: list[Callable[[], None]] = []
         self._on_down: list[Callable[[], None]] = []
         self._on_tick: list[Callable[[float], None]] = []
         self._discovered: tuple[str, ...] = ()
-        self._inbox = ""
+        self.prefix = ""
+        """Of every inbox, as long as this connection holds."""
         self._problem = ""
 
     @property
@@ -121,28 +123,19 @@ class Link:
             if callback in listed:
                 listed.remove(callback)
 
-    def open_address(self, handler: Callable[[str, Msg], None]) -> str:
-        """Return an address of the inbox: what is sent to `reply_subject(address, n)` comes to `handler`, with `n`."""
-        self._addresses += 1
-        address = str(self._addresses)
-        self._handlers[address] = handler
-        return address
+    def open_inbox(self, handler: Callable[[Msg], None]) -> "Inbox":
+        """Return an inbox; `handler` gets what comes to it."""
+        self._count += 1
+        inbox = Inbox(self, self._count, handler)
+        self._inboxes[inbox] = None
+        if self.is_up:
+            self._do(inbox.subscribe)
+        return inbox
 
-    def close_address(self, address: str) -> None:
+    def close_inbox(self, inbox: "Inbox") -> None:
         """Nobody listens there any more."""
-        self._handlers.pop(address, None)
-
-    def open_consumer(self, stream: str, consumer: str, handler: Callable[[Msg], None]) -> None:
-        """Give `handler` every message of that consumer that was asked for over this link."""
-        self._consumers[stream, consumer] = handler
-
-    def close_consumer(self, stream: str, consumer: str) -> None:
-        """Nobody takes its messages any more; the server delivers them again, elsewhere."""
-        self._consumers.pop((stream, consumer), None)
-
-    def reply_subject(self, address: str, rest: int) -> str:
-        """Return where an answer is to be sent; it holds as long as this connection."""
-        return f"{self._inbox}.{address}.{rest}"
+        if self._inboxes.pop(inbox, inbox) is None and self.is_up:
+            self._do(inbox.unsubscribe)
 
     # Life.
 
@@ -196,6 +189,11 @@ class Link:
             self._queue.append(_Out(subject, payload, reply, headers, keep))
             self._wake.set()
 
+    def _do(self, act: "_Act") -> None:
+        """Queue something to be done with this connection, behind what was sent before."""
+        self._queue.append(act)
+        self._wake.set()
+
     async def _write(self) -> None:
         queue = self._queue
         while True:
@@ -208,14 +206,18 @@ class Link:
                 try:
                     await self._send(client, out)
                 except nats.errors.ConnectionClosedError:
-                    if out.keep:
+                    if isinstance(out, _Out) and out.keep:
                         queue.appendleft(out)
                     break
                 except (nats.errors.Error, ValueError) as error:
                     # One message that cannot be sent must not stop the others; its owner hears of it by its timeout.
-                    self._log.error("nats_message_refused", subject=out.subject, error=str(error))
+                    subject = out.subject if isinstance(out, _Out) else "inbox"
+                    self._log.error("nats_message_refused", subject=subject, error=str(error))
 
-    async def _send(self, client: Client, out: _Out) -> None:
+    async def _send(self, client: Client, out: "_Out | _Act") -> None:
+        if not isinstance(out, _Out):
+            await out(client)
+            return
         await client.publish(out.subject, out.payload, reply=out.reply, headers=out.headers)
 
     # The connection.
@@ -266,8 +268,9 @@ class Link:
                 password=settings.password or None,
                 user_credentials=RawCredentials(settings.credentials) if settings.credentials else None,
             )
-            self._inbox = client.new_inbox()
-            await client.subscribe(f"{self._inbox}.>", cb=self._take)
+            self.prefix = client.new_inbox()
+            for inbox in list(self._inboxes):
+                await inbox.subscribe(client)
             self._client = client
             self._context = client.jetstream()
             self._problem = ""
@@ -289,25 +292,11 @@ class Link:
     def _lost(self) -> None:
         self._up.clear()
         self._client = self._context = None
-        kept = [out for out in self._queue if out.keep]
+        kept = [out for out in self._queue if isinstance(out, _Out) and out.keep]
         self._queue.clear()
         self._queue.extend(kept)
         for callback in list(self._on_down):
             callback()
-
-    async def _take(self, message: Msg) -> None:
-        reply = message.reply
-        if reply.startswith(_ACK):
-            tokens = reply.split(".", 7)
-            first = 2 if reply.count(".") == _ACK_DOTS else 4  # behind a domain and an account there are two more
-            pulled = self._consumers.get((tokens[first], tokens[first + 1]))
-            if pulled is not None:
-                pulled(message)
-            return
-        _, address, number = message.subject.rsplit(".", 2)
-        handler = self._handlers.get(address)
-        if handler is not None:
-            handler(number, message)
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
@@ -315,6 +304,35 @@ class Link:
         now_s = loop.time()
         for callback in list(self._on_tick):
             callback(now_s)
+
+
+class Inbox:
+    """Where answers come to, over every connection."""
+
+    __slots__ = ("_handler", "_link", "_number", "_subscription")
+
+    def __init__(self, link: Link, number: int, handler: Callable[[Msg], None]) -> None:
+        self._link = link
+        self._number = number
+        self._handler = handler
+        self._subscription: Subscription | None = None
+
+    def subject(self, number: int) -> str:
+        """Return where an answer is to be sent; its last token is `number`. It holds as long as this connection."""
+        return f"{self._link.prefix}.{self._number}.{number}"
+
+    async def subscribe(self, client: Client) -> None:
+        """Listen over this connection."""
+        self._subscription = await client.subscribe(f"{self._link.prefix}.{self._number}.*", cb=self._take)
+
+    async def unsubscribe(self, client: Client) -> None:
+        """Listen no more."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            await subscription.unsubscribe()
+
+    async def _take(self, message: Msg) -> None:
+        self._handler(message)
 
 
 def _shown(client: Client) -> str:

@@ -84,7 +84,7 @@ class Publisher:
         self._pending: dict[int, _Pending] = {}  # in the order of their deadlines
         self._bytes = 0
         self._last = 0
-        self._address = link.open_address(self._answered)
+        self._inbox = link.open_inbox(self._answered)
         link.on_up(self._send_all)
         link.on_tick(self._expire)
 
@@ -97,7 +97,7 @@ class Publisher:
         """End what is under way as failed."""
         self._link.forget(self._send_all)
         self._link.forget(self._expire)
-        self._link.close_address(self._address)
+        self._link.close_inbox(self._inbox)
         for number in list(self._pending):
             self._finish(number, Published(Publishing.FAILED, "the process is ending"))
 
@@ -149,8 +149,8 @@ class Publisher:
             reason = self._link.problem or self._pending[number].problem or "JetStream did not acknowledge the event"
             self._finish(number, Published(Publishing.FAILED, f"{reason}, within {self._timeout_s:g} s"))
 
-    def _answered(self, rest: str, message: Msg) -> None:
-        number = int(rest)
+    def _answered(self, message: Msg) -> None:
+        number = int(message.subject.rpartition(".")[2])
         pending = self._pending.get(number)
         if pending is None:
             return
@@ -175,7 +175,7 @@ class Publisher:
 
     def _send(self, number: int, pending: _Pending) -> None:
         pending.is_waiting = False
-        reply = self._link.reply_subject(self._address, number)
+        reply = self._inbox.subject(number)
         self._link.send(pending.subject, pending.payload, reply=reply, headers=pending.headers)
 
     def _finish(self, number: int, published: Published) -> None:

@@ -144,9 +144,7 @@ class Pull:
         self._ack_wait_s = ack_wait_s
         self._budget = budget
         self._now_s = now_s
-        self._consumer = (stream, consumer)
-        self._address = link.open_address(self._told)
-        link.open_consumer(stream, consumer, self._came)
+        self._inbox = link.open_inbox(self._answered)
         self._round = 0
         self._asked = 0
         """Messages that were asked for and did not come yet."""
@@ -179,8 +177,7 @@ class Pull:
             self._budget.leave(self)
             self._link.forget(self._up)
             self._link.forget(self._down)
-            self._link.close_address(self._address)
-            self._link.close_consumer(*self._consumer)
+            self._link.close_inbox(self._inbox)
             if not self._under_way:
                 self._link.forget(self._tick)
 
@@ -199,7 +196,7 @@ class Pull:
             "idle_heartbeat": _HEARTBEAT_S * _NANOSECONDS,
             "max_bytes": max(_BYTES_PER_PULL, 2 * self._link.payload_bytes_max),
         }
-        reply = self._link.reply_subject(self._address, self._round)
+        reply = self._inbox.subject(self._round)
         self._link.send(self._subject, json.dumps(request).encode(), reply=reply)
 
     # What a message calls.
@@ -249,6 +246,13 @@ class Pull:
         elif self._asked and now_s - self._heard_s > _LOST_S:
             self._begin_anew()
             self.ask()
+
+    def _answered(self, message: Msg) -> None:
+        # What comes with somewhere to settle it is a message of the stream, under its own subject.
+        if message.reply:
+            self._came(message)
+        else:
+            self._told(message.subject.rpartition(".")[2], message)
 
     def _came(self, message: Msg) -> None:
         now_s = self._heard_s = self._now_s()

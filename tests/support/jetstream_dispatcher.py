@@ -9,6 +9,7 @@ from typing import Any
 import nats
 from nats.aio.client import Client as NatsClient
 
+from kube.client import Client
 from kube.models.core import ConfigMap, Secret
 from kube.models.duck import Addressable, ChannelableStatus, Destination, KReference, SubscriberSpec
 from kube.models.messaging import NatsJetStreamChannel, NatsJetStreamChannelSpec, Subscription, SubscriptionSpec
@@ -90,14 +91,14 @@ class JetStreamWorld:
         return info.state.messages
 
 
-async def config_nats(world: World, server: RunningNats) -> None:
+async def config_nats(client: Client, server: RunningNats) -> None:
     """Write where NATS is, and the password into a Secret."""
     text = f"url: {server.url}\nauth: {{basic: {{secret: {{name: nats-password}}}}}}\nconnOpts: {{reconnectWait: 50}}"
     data = {"username": USER, "password": PASSWORD}
     encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
-    await world.client.create(Secret(metadata=ObjectMeta(name="nats-password", namespace=SYSTEM), data=encoded))
+    await client.create(Secret(metadata=ObjectMeta(name="nats-password", namespace=SYSTEM), data=encoded))
     metadata = ObjectMeta(name="config-nats", namespace=SYSTEM)
-    await world.client.create(ConfigMap(metadata=metadata, data={"eventing-nats": text}))
+    await client.create(ConfigMap(metadata=metadata, data={"eventing-nats": text}))
 
 
 @asynccontextmanager
@@ -105,7 +106,7 @@ async def jetstream_surroundings(folder: Path, **environ: str) -> AsyncIterator[
     """A dispatcher that serves, with a NATS of its own."""
     with running_nats(folder) as server:
         async with surroundings(starts=False, KNUV_CHANNELS="jetstream", **environ) as world:
-            await config_nats(world, server)
+            await config_nats(world.client, server)
             await world.start()
             client = await nats.connect(server.url, user=USER, password=PASSWORD)
             try:
