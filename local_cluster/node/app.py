@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from kube.client import Client
-from kube.errors import AlreadyExists, ApiError, ApiUnreachable, Conflict, NotFound
+from kube.errors import ApiError, ApiUnreachable, Conflict, NotFound
 from kube.events import EventRecorder
 from kube.informer import Informer
-from kube.models.core import Node as NodeObject
-from kube.models.core import Pod
-from kube.models.meta import ObjectMeta
-from kube.timestamps import format_time
+from kube.models.core import ConfigMap, Pod, Secret
 from local_cluster.apiserver.errors import bad_request
 from local_cluster.guardian import Guardian
 from local_cluster.node.config import NodeConfig
@@ -31,6 +28,7 @@ from local_cluster.node.loopback import PortRewrite, rewrite_ports
 from local_cluster.node.network import AddressPool, PoolExhausted, PortPool
 from local_cluster.node.pod_networks import POD_NETWORK, PodNamespace, PodNetworks
 from local_cluster.node.pod_runner import PodRunner
+from local_cluster.node.registration import register
 from local_cluster.node.sandbox import Sandboxes, may_isolate
 from local_cluster.node.service_proxy import ServiceProxy
 from local_cluster.node.strays import Strays
@@ -105,6 +103,10 @@ class Node:
         )
         self._pods = Informer(client, Pod, field_selector=f"spec.nodeName={config.name}", log=self._log)
         self._pods.on_change(self._changed)
+        self._config_maps = Informer(client, ConfigMap, log=self._log)
+        self._secrets = Informer(client, Secret, log=self._log)
+        self._config_maps.on_change(self._source_changed)
+        self._secrets.on_change(self._source_changed)
         self._runners: dict[str, PodRunner] = {}
         self._places: dict[str, _Place] = {}
         self._waiting: set[str] = set()
@@ -119,11 +121,14 @@ class Node:
 
     async def start(self) -> None:
         """Register, then run what is assigned to this node."""
-        await self._register()
+        capacity = {"cpu": self._cpu, "memory": self._memory, "pods": str(self._config.pods_max)}
+        await register(self._client, self._config.name, self._host_ip, capacity, self._clock())
         await self._events.start()
         if self._networks is not None:
             await self._start_services(self._networks.gateway)
         await self._pods.start()
+        for sources in (self._config_maps, self._secrets):
+            await sources.start()
         if self._warm is not None:
             self._warm.start()
 
@@ -140,7 +145,8 @@ class Node:
     async def stop(self) -> None:
         """End every process. API objects stay as they are."""
         self._stopping = True
-        await self._pods.stop()
+        for informer in (self._pods, self._config_maps, self._secrets):
+            await informer.stop()
         await self._events.stop()
         if self._warm is not None:
             self._warm.stop()
@@ -335,6 +341,19 @@ class Node:
             else:
                 return
 
+    def _source_changed(self, old: ConfigMap | Secret | None, new: ConfigMap | Secret | None) -> None:
+        if new is None or self._stopping:  # what is mounted of something deleted stays
+            return
+        if (
+            old is not None
+            and old.data == new.data
+            and getattr(old, "binary_data", 0) == getattr(new, "binary_data", 0)
+        ):
+            return
+        for runner in self._runners.values():
+            if runner.pod.namespace == new.namespace:
+                runner.source_changed(new.RESOURCE.kind, new.name)
+
     # What the node is.
 
     def _clock(self) -> float:
@@ -342,44 +361,6 @@ class Node:
 
     def _facts(self, pod_ip: str) -> PodFacts:
         return PodFacts(pod_ip=pod_ip, host_ip=self._host_ip, cpu=self._cpu, memory=self._memory)
-
-    async def _register(self) -> None:
-        name = self._config.name
-        now = format_time(self._clock())
-        capacity = {"cpu": self._cpu, "memory": self._memory, "pods": str(self._config.pods_max)}
-        status = {
-            "capacity": capacity,
-            "allocatable": capacity,
-            "addresses": [
-                {"type": "InternalIP", "address": self._host_ip},
-                {"type": "Hostname", "address": name},
-            ],
-            "conditions": [
-                {
-                    "type": "Ready",
-                    "status": "True",
-                    "reason": "KubeletReady",
-                    "message": "pods run as processes of this machine",
-                    "lastHeartbeatTime": now,
-                    "lastTransitionTime": now,
-                }
-            ],
-            "nodeInfo": {
-                "kubeletVersion": "v1.34.0",
-                "operatingSystem": "linux",
-                "architecture": os.uname().machine,
-                "kernelVersion": os.uname().release,
-                "osImage": "loopback",
-                "containerRuntimeVersion": "process://1",
-            },
-        }
-        labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
-        node = NodeObject(metadata=ObjectMeta(name=name, labels=labels))
-        try:
-            node = await self._client.create(node)
-        except AlreadyExists:
-            node = await self._client.get(NodeObject, name)
-        await self._client.patch_status(node, status)
 
 
 async def _connect(made: socket.socket, target: tuple[str, int]) -> socket.socket:

@@ -6,7 +6,7 @@ any other is a plain process of the machine. What cannot be made is said with `N
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,6 +30,7 @@ from local_cluster.node.loopback import PortRewrite
 from local_cluster.node.process import Started, User, spawn
 from local_cluster.node.sandbox import Bind, Sandboxes, SandboxPlan, container_user, inside
 from local_cluster.node.strays import POD_VARIABLE
+from local_cluster.node.volume_files import copy_part, write
 from local_cluster.node.volumes import (
     SECRET_MODE,
     TokenSource,
@@ -37,7 +38,6 @@ from local_cluster.node.volumes import (
     VolumeFile,
     volume_files,
     volume_references,
-    write,
 )
 from local_cluster.node.warm import WarmProcesses
 from proxies.logs import Logger
@@ -178,6 +178,18 @@ class PodLauncher:
         sandbox = self._sandbox(spec, env, sources, user, cwd) if is_sandboxed else None
         return Launch(command=command, env=env, cwd=cwd, user=user, sandbox=sandbox)
 
+    async def refresh(self, specs: Iterable[Container], kind: str, name: str) -> None:
+        """Write anew the volumes of containers that run and mount ConfigMap or Secret `name`.
+
+        Raises `ApiError`, `ApiUnreachable`, `VolumeError` and `OSError`; what is mounted then stays as it was.
+        """
+        for spec in specs:
+            mounted = {str(mount.get("name")) for mount in spec.volume_mounts}
+            for volume in [self._volumes[each] for each in mounted if each in self._volumes]:
+                if any((found.kind, found.name) == (kind, name) for found in volume_references(volume)):
+                    sources = await self.fetch(spec)
+                    self._write(volume, self._folder / "volumes" / str(volume.get("name")), sources)
+
     def start(self, launch: Launch) -> Started:
         """Start it. Raises `StartError`."""
         services = self._services
@@ -227,7 +239,9 @@ class PodLauncher:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._folder.chmod(0o700)
-            binds = [self._mount(mount, env, sources) for mount in spec.volume_mounts]
+            parts = self._folder / "parts" / spec.name
+            mounts = enumerate(spec.volume_mounts)
+            binds = [self._mount(mount, env, sources, parts / str(index)) for index, mount in mounts]
             binds += self._account(spec)
             binds += self._resolver()
         except VolumeError as error:
@@ -243,7 +257,8 @@ class PodLauncher:
             cwd=cwd,
         )
 
-    def _mount(self, mount: Mapping[str, Any], env: Mapping[str, str], sources: SourceMap) -> Bind:
+    def _mount(self, mount: Mapping[str, Any], env: Mapping[str, str], sources: SourceMap, part: Path) -> Bind:
+        """`part`: where a part of a volume may be copied to."""
         name, target = str(mount.get("name")), str(mount.get("mountPath"))
         volume = self._volumes.get(name)
         if volume is None:
@@ -262,11 +277,19 @@ class PodLauncher:
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o777)
             return Bind(str(folder), target, read_only, sub_path)
+        self._write(volume, folder, sources)
+        if not sub_path:
+            return Bind(str(folder), target)
+        if not copy_part(folder, sub_path, part):  # it stays as it is, also when the volume changes
+            raise VolumeError(f'subPath {sub_path!r}: volume "{name}" has no such file')
+        return Bind(str(part), target)
+
+    def _write(self, volume: Mapping[str, Any], folder: Path, sources: SourceMap) -> bool:
+        """Write a volume's files; whether they changed. Raises `VolumeError` and `OSError`."""
         facts = self._services.facts(self._pod_ip)
-        token = self._token() if kind == "projected" else None
+        token = self._token() if "projected" in volume else None
         files = volume_files(volume, self._pod, facts, sources, token, secret_mode=self._secret_mode)
-        write(folder, files, owner=self._owner)
-        return Bind(str(folder), target, True, sub_path)
+        return write(folder, files, owner=self._owner)
 
     def _token(self) -> TokenSource | None:
         api = self._services.api

@@ -29,6 +29,7 @@ from local_cluster.node.probe_state import ProbeKind
 from local_cluster.node.probes import ProbeFailed, ProbeTarget, run_hook, run_probe
 from local_cluster.node.process import ContainerProcess, StartError
 from local_cluster.node.status_writer import StatusWriter
+from local_cluster.node.volumes import VolumeError
 
 __all__ = ["PodRunner"]
 
@@ -100,6 +101,18 @@ class PodRunner:
         if not self._is_vanished:
             self._is_vanished = True
             self._do(self._machine.delete(0, self._services.clock()))
+
+    def source_changed(self, kind: str, name: str) -> None:
+        """A ConfigMap or Secret of the pod's namespace changed: whoever has it mounted sees it soon."""
+        specs = list(self._specs.values())
+        if any((found.kind, found.name) == (kind, name) for s in specs for found in self._launcher.references(s)):
+            self._task(self._refresh(specs, kind, name))
+
+    async def _refresh(self, specs: list[Container], kind: str, name: str) -> None:
+        try:
+            await self._launcher.refresh(specs, kind, name)
+        except (ApiError, ApiUnreachable, VolumeError, OSError) as error:
+            self._services.events.report(self.pod, "Warning", "FailedMount", f"{kind} {name}: {error}")
 
     def logs(self, container: str, *, previous: bool = False) -> ContainerLog:
         """The log of a container's current or previous incarnation. Raises `LogsUnavailable`."""

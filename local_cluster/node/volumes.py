@@ -1,18 +1,15 @@
-"""Volumes: what is in the files that a pod's ConfigMaps, Secrets and own fields become, and writing them.
+"""Volumes: what is in the files that a pod's ConfigMaps, Secrets and own fields become.
 
-Pure but for `write`: objects come in as plain mappings, as for a container's environment. Modes are those that the
+Pure: objects come in as plain mappings, as for a container's environment. Modes are those that the
 volume names. Kubernetes' default is 0644; for files of Secrets it counts as not asked for, and they get `secret_mode`,
-0600 and the pod's user as owner where its containers share one. What a ConfigMap holds is read at each start of a
-container that mounts it, not while it runs.
+0600 and the pod's user as owner where its containers share one. `volume_files.py` writes them.
 """
 
 import base64
 import binascii
-import os
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from kube.models.core import Pod
@@ -25,7 +22,7 @@ from local_cluster.node.environment import (
     resource_text,
 )
 
-__all__ = ["SECRET_MODE", "TokenSource", "VolumeError", "VolumeFile", "volume_files", "volume_references", "write"]
+__all__ = ["SECRET_MODE", "TokenSource", "VolumeError", "VolumeFile", "volume_files", "volume_references"]
 
 _MODE = 0o644
 SECRET_MODE = 0o600
@@ -92,34 +89,6 @@ def volume_files(
     except (VariableError, VolumeError) as error:
         raise VolumeError(f'volume "{name}": {error}') from error
     return list(files.values())
-
-
-def write(folder: Path, files: Iterable[VolumeFile], *, owner: tuple[int, int] | None, mode: int = 0o755) -> None:
-    """Make `folder` hold exactly `files`; `owner` (uid, gid) gets them. Raises `OSError`."""
-    wanted = {file.path: file for file in files}
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(mode)
-    tops = {PurePosixPath(path).parts[0] for path in wanted}
-    for entry in folder.iterdir():
-        if entry.name not in tops:
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    for file in wanted.values():
-        path = folder / file.path
-        if _holds(path, file):
-            continue  # another container of the pod may just be mounting it
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.new")
-        descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(file.data)
-            os.fchmod(descriptor, file.mode)
-            if owner is not None:
-                os.fchown(descriptor, *owner)
-        draft.replace(path)
-
-
-def _holds(path: Path, file: VolumeFile) -> bool:
-    return path.is_file() and path.read_bytes() == file.data and path.stat().st_mode & 0o7777 == file.mode
 
 
 def _sources_of(volume: JsonObject) -> list[JsonObject]:

@@ -22,7 +22,7 @@ LOOK = """
 import json, os, socket, sys
 def look(path):
     if os.path.isdir(path):
-        return {name: look(path + "/" + name) for name in sorted(os.listdir(path))}
+        return {name: look(path + "/" + name) for name in sorted(os.listdir(path)) if name[:2] != ".."}
     with open(path) as file:
         return [file.read(), oct(os.stat(path).st_mode & 0o7777), os.stat(path).st_uid]
 seen = {path: look(path) for path in sys.argv[1:]}
@@ -168,6 +168,33 @@ async def test_every_kind_of_volume_is_at_the_asked_path(cluster: Cluster) -> No
     }
     assert not exists("/etc/knuv-test")
     assert not exists("/knuv-one")
+
+
+@ROOT
+async def test_mounted_config_maps_and_secrets_follow_at_once_and_as_a_whole(cluster: Cluster) -> None:
+    await cluster.create(ConfigMap, "m", data={"a": "1", "b": "1", "gone": "x"})
+    await cluster.create(Secret, "s", data={"word": base64.b64encode(b"old").decode()})
+    # Both files of one moment, again and again: a reader through one link never meets a mixture.
+    script = """
+cd /knuv-m; while test $(cat /knuv-s/word) != new; do
+  d=$(readlink ..data); test "$(cat $d/a 2>&1)" = "$(cat $d/b 2>&1)" || test ! -e $d || echo mixture; done
+while test $(cat a) != 300; do sleep 0.01; done; ls; cat a b extra; echo $PART; cat /knuv-part
+"""
+    container = shell(
+        script,
+        env=[{"name": "PART", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "a"}}}],
+        volumeMounts=[mount("m", "/knuv-m"), mount("s", "/knuv-s"), mount("m", "/knuv-part", subPath="a")],
+    )
+    volumes = [{"name": "m", "configMap": {"name": "m"}}, {"name": "s", "secret": {"secretName": "s"}}]
+    await cluster.create_pod("p", container, volumes=volumes, restartPolicy="Never")
+    await cluster.until(Pod, "p", Pod.is_ready)
+    for number in range(2, 40):
+        await cluster.client.patch(ConfigMap, "m", "default", {"data": {"a": f"{number}", "b": f"{number}"}})
+    word = base64.b64encode(b"new").decode()
+    await cluster.client.patch(Secret, "s", "default", {"data": {"word": word}})
+    final = {"data": {"a": "300", "b": "300", "extra": "3", "gone": None}}
+    await cluster.client.patch(ConfigMap, "m", "default", final)
+    assert await ended(cluster, "p") == "a\nb\nextra\n30030031\n1\n"
 
 
 @ROOT

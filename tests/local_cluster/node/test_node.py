@@ -446,8 +446,8 @@ async def test_many_pods_start_and_end_without_a_trace(cluster: Cluster) -> None
     assert not any(is_running(pid) for pid in pids)
     assert not _zombies()
     # Connections to the API may be kept; pidfds (but the reaper's), pipes and logs may not.
-    left = [link for fd, link in _descriptors().items() if fd not in before]
-    assert all(link.startswith("socket:") for link in left), left
+    # A look at /proc for daemons may still be under way.
+    await eventually(lambda: all(link.startswith("socket:") or fd in before for fd, link in _descriptors().items()))
 
 
 async def _logged(cluster: Cluster, pod: str, text: str, container: str = "c") -> str:
