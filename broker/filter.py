@@ -18,6 +18,7 @@ from typing import Final
 
 from broker.answers import Answers
 from broker.brokers import Brokers
+from broker.direct import DirectTriggers
 from broker.paths import Leg, TriggerPath, trigger_of
 from broker.role import Context
 from broker.subscribing import Attempt, Outcome, Subscribing
@@ -81,6 +82,8 @@ class FilterRole:
         self._triggers: Triggers | None = None
         self._brokers: Brokers | None = None
         self._subscriptions: Informer[Subscription] | None = None
+        self._environ = environ
+        self._direct: DirectTriggers | None = None
 
     async def start(self, context: Context) -> None:
         """Learn of Triggers, Brokers and Subscriptions."""
@@ -103,12 +106,16 @@ class FilterRole:
         await self._triggers.start()
         await self._brokers.start()
         await self._subscriptions.start()
+        self._direct = DirectTriggers(context, self._environ, self._subscribing, self._triggers, self._debugging)
+        await self._direct.start()
         if port := await self._debugging.start():
             context.log.info("debug_listening", port=port)
 
     async def stop(self) -> None:
         """Know of nothing any more."""
         await self._debugging.stop()
+        if self._direct is not None:
+            await self._direct.stop()
         for each in (self._triggers, self._brokers, self._subscriptions):
             if each is not None:
                 await each.stop()

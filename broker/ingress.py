@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from broker.answers import Answers
 from broker.brokers import Brokers, Target
+from broker.direct import DirectBrokers
 from broker.event_types import EventTypes
 from broker.paths import broker_of
 from broker.role import Context
@@ -44,6 +45,7 @@ _ALLOW: Final = b"POST, OPTIONS"
 _TTL_MAX: Final = 255
 _TARGETS_MAX: Final = 4096
 _PREFER: Final = b"Prefer: reply"
+_ACCEPTED: Final = 202
 
 _HEALTHY: Final = Answer(200)
 
@@ -87,6 +89,8 @@ class IngressRole:
         self._context: Context
         self._answers: Answers
         self._brokers: Brokers | None = None
+        self._environ = environ
+        self._direct: DirectBrokers | None = None
         self._gatherer: Gatherer
 
     async def start(self, context: Context) -> None:
@@ -110,12 +114,16 @@ class IngressRole:
         self._event_types = EventTypes(context.client, context.log)
         self._brokers = Brokers(context.client, context.log)
         await self._brokers.start()
+        self._direct = DirectBrokers(context, self._environ)
+        await self._direct.start()
         if port := await self._debugging.start():
             context.log.info("debug_listening", port=port)
 
     async def stop(self) -> None:
         """Know of no Brokers any more."""
         await self._debugging.stop()
+        if self._direct is not None:
+            await self._direct.stop()
         if self._brokers is not None:
             await self._brokers.stop()
         if self._event_types is not None:
@@ -219,15 +227,29 @@ class IngressRole:
             return
         message.set(ARRIVAL_TIME, self._times.at(time.time_ns()))
         message.set(TTL, str(ttl))
-        if not target.channel_url:
-            exchange.answer(self._answers.refusal(500, f"{target.broker} has no channel"))
-            return
         passage.attributes = attributes
         passage.begun_s = self._context.clock()
+        if not target.channel_url:
+            self._publish(passage, message)
+            return
         if target.channel_audience:
             self._send_with_token(passage, message)
         else:
             self._send(passage, message, _PREFER)
+
+    def _publish(self, passage: _Passage, message: Message) -> None:
+        """There is no channel: the Broker may be of the class that has a stream instead."""
+        exchange, target = passage.exchange, passage.target
+        channel = self._direct.find(target.namespace, target.name) if self._direct is not None else None
+        if channel is None:
+            exchange.answer(self._answers.refusal(500, f"{target.broker} has no channel"))
+            return
+
+        def published(status: int, reason: str) -> None:
+            if exchange.is_held:
+                self._finish(passage, status if status == _ACCEPTED else 0, reason)
+
+        channel.accept(message, published)
 
     def _send_with_token(self, passage: _Passage, message: Message) -> None:
         exchange, config = passage.exchange, self._context.config
