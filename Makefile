@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # (xdist_group) would say the same, but pytest-xdist 3.8 does not find them with pytest 9.2.
 SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test fuzz faults system images lint fmt lock bench bench-queue-proxy-h2 bench-coldstart soak-coldstart soak-queue-proxy soak-queue-proxy-h2 soak-autoscaler bench-autoscaler bench-activator bench-gateway soak-churn soak-activator soak-transitions clean
+.PHONY: help setup demo test fuzz faults system images lint fmt lock bench bench-queue-proxy-h2 bench-coldstart soak-coldstart soak-queue-proxy soak-queue-proxy-h2 soak-autoscaler bench-autoscaler bench-activator bench-gateway bench-broker soak-eventing soak-churn soak-activator soak-transitions clean
 
 help: ## list these words
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -30,7 +30,7 @@ demo: $(READY) ## take examples/hello.yaml from zero pods to many and back, and 
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest $(SPREAD)
 
-faults: $(READY) ## run the tests of what queue-proxy and activator survive
+faults: $(READY) ## run the tests of what queue-proxy, activator and broker survive
 	$(BIN)/python -m pytest $(SPREAD) tests/faults
 
 DURATION ?= 60
@@ -92,6 +92,12 @@ bench-activator: $(READY) ## every budget of the activator, against nginx
 
 bench-apiserver: $(READY) ## every budget of the local API server
 	$(BIN)/python -m loadtests.lab apiserver
+
+bench-broker: $(READY) ## every budget of the broker and its channels, with nginx as the measure
+	$(BIN)/python -m loadtests.lab broker
+
+soak-eventing: $(READY) ## kill ingress, filter and dispatcher in turn for 5 minutes at 500 events/s: all that was accepted is delivered
+	$(BIN)/python -m pytest tests/faults/eventing -k killed_in_turn --kill-seconds 300 --kill-every 5 --events 500 --timeout 900
 
 soak-activator: $(READY) ## 200 clients a second that give up after 1 s, for 15 minutes: memory flat
 	$(BIN)/python -m pytest tests/faults/activator -k give_up --soak-seconds 900

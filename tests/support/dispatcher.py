@@ -224,13 +224,14 @@ class World:
 
     async def service(self, name: str, namespace: str, sink: Sink) -> str:
         """A Service on port 80 that leads to a sink; its URL."""
+        return await self.service_at(name, namespace, "127.0.0.1", int(sink.url.rstrip("/").rpartition(":")[2]))
+
+    async def service_at(self, name: str, namespace: str, ip: str, port: int) -> str:
+        """A Service on port 80 that leads to an address; its URL."""
         metadata = ObjectMeta(name=name, namespace=namespace)
         ports = [ServicePort(name="http", port=80)]
         await self.client.create(Service(metadata=metadata, spec=ServiceSpec(ports=ports)))
-        port = int(sink.url.rstrip("/").rpartition(":")[2])
-        subset = EndpointSubset(
-            addresses=[EndpointAddress(ip="127.0.0.1")], ports=[EndpointPort(name="http", port=port)]
-        )
+        subset = EndpointSubset(addresses=[EndpointAddress(ip=ip)], ports=[EndpointPort(name="http", port=port)])
         await self.client.create(Endpoints(metadata=metadata, subsets=[subset]))
         return f"http://{name}.{namespace}.svc.cluster.local/"
 
