@@ -1,4 +1,7 @@
-"""`python -m controller` reconciles; `python -m controller webhook` defaults and checks what is written."""
+"""`python -m controller` reconciles; `python -m controller webhook` defaults and checks what is written.
+
+`KNUV_CONTROLLERS` says what is reconciled: serving (default), eventing, or both (`controller.together`).
+"""
 
 import argparse
 import os
@@ -17,10 +20,9 @@ def main() -> int:
 
 
 def _controller(environ: Mapping[str, str]) -> Service:
-    from controller.app import App
-    from controller.config import Config
+    from controller.together import make_controllers
 
-    return App(Config.from_env(environ))
+    return make_controllers(environ)
 
 
 def _webhook(environ: Mapping[str, str]) -> Service:

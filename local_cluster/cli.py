@@ -53,6 +53,14 @@ class Network(StrEnum):
     NETNS = "netns"
 
 
+class Channels(StrEnum):
+    """What keeps events until they are delivered (`local_cluster.eventing.CHANNELS`)."""
+
+    JOURNAL = "journal"
+    MEMORY = "memory"
+    NONE = "none"
+
+
 class Failure(Exception):
     """A command cannot be carried out; the text is for the person who typed it."""
 
@@ -85,6 +93,12 @@ def up(
             "queue-proxy, activator, autoscaler, controller, gateway, broker-ingress or broker-filter.",
         ),
     ] = None,
+    eventing: Annotated[
+        Channels,
+        typer.Option(
+            help="Where events of Knative Eventing wait: journal (a file), memory (nowhere); none: no eventing."
+        ),
+    ] = Channels.JOURNAL,
     file: Annotated[
         list[Path] | None, typer.Option("--file", "-f", help="Manifests to apply once the stack is up.")
     ] = None,
@@ -94,7 +108,7 @@ def up(
 
     config = StackConfig(
         network=network.value,
-        components=read_components(without or [], replace or []),
+        components=read_components(without or [], replace or [], eventing.value),
         http_port=http_port,
         api_port=api_port,
         state_dir=state_dir or default_state_dir(),
@@ -191,8 +205,18 @@ def get(
             accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
             table = json.loads(await client.raw("GET", info.path(where, name), accept=accept))
             _print_table(*table_rows(table, with_namespace=all_namespaces and info.namespaced))
+            if info.kind == "Broker":
+                _print_brokers_url(state_dir)
 
     _with_client(state_dir, work)
+
+
+def _print_brokers_url(state_dir: Path | None) -> None:
+    """Addresses of Brokers are for programs inside; say where others send events to."""
+    stack = StackInfo.load(state_dir or default_state_dir())
+    if stack is not None and stack.brokers_host:
+        url = f"http://{stack.brokers_host}:{stack.http_port}/NAMESPACE/BROKER"
+        err.print(f"from outside of the stack: {url}", markup=False)
 
 
 @app.command()

@@ -10,7 +10,7 @@ from local_cluster.system import COMPONENTS, Components
 __all__ = ["read_components"]
 
 
-def read_components(without: list[str], replace: list[str]) -> Components:
+def read_components(without: list[str], replace: list[str], eventing: str = "none") -> Components:
     """From the command line's texts. Raises `typer.BadParameter`."""
     left_out = [name.strip() for text in without for name in text.split(",") if name.strip()]
     for name in left_out:
@@ -31,4 +31,4 @@ def read_components(without: list[str], replace: list[str]) -> Components:
         if name in left_out:
             raise typer.BadParameter(f"{name} is left out by --without, too", param_hint="--replace")
         replaced[name] = tuple(words)
-    return Components(frozenset(left_out), replaced)
+    return Components(frozenset(left_out), replaced, eventing)

@@ -27,6 +27,7 @@ _PLURALS = {
     "CustomResourceDefinition": "customresourcedefinitions",
     "Deployment": "deployments",
     "Endpoints": "endpoints",
+    "Ingress": "ingresses",
     "MutatingWebhookConfiguration": "mutatingwebhookconfigurations",
     "Namespace": "namespaces",
     "Secret": "secrets",

@@ -22,6 +22,8 @@ class StackInfo:
     autoscaler_debug: str
     subnet: str = ""
     """The stack's part of the loopback network."""
+    brokers_host: str = ""
+    """The name under which the gateway leads to the Brokers' ingress; empty: there is no eventing."""
 
     @property
     def api_port(self) -> int:

@@ -32,6 +32,7 @@ from local_cluster.apiserver.journal import JournalError
 from local_cluster.apiserver.server import ApiServer, ApiServerConfig, Identity
 from local_cluster.credentials import Credentials
 from local_cluster.direct_client import DirectClient
+from local_cluster.eventing import Eventing, base_manifests, brokers_host
 from local_cluster.guardian import Guardian
 from local_cluster.host_ports import HostPort
 from local_cluster.manifests import Kinds, ManifestError, apply, load
@@ -117,6 +118,7 @@ class Stack:
         self._clients: list[Client] = []
         self._workloads: Workloads | None = None
         self._node: Node | None = None
+        self._eventing: Eventing | None = None
         self._ca_pem = b""
         self._tokens: dict[str, str] = {}
         self._system_pods: list[Informer[Pod]] = []
@@ -146,8 +148,23 @@ class Stack:
         components = config.components
         if config.keeps_state:
             await revive(admin)
-        for manifest in [*system.namespaces(components), *system.config_maps(layout.domain, components)]:
+        for manifest in [
+            *system.namespaces(components),
+            *system.config_maps(layout.domain, components),
+            *base_manifests(components),
+        ]:
             await create(admin, manifest)
+        self._eventing = Eventing(
+            self._api,
+            admin,
+            layout,
+            components,
+            self._ca_pem,
+            keeps_state=config.keeps_state,
+            say=self._say,
+            log=self._log,
+        )
+        self._eventing.watch()
         node_client = await self._client("node")
         self._workloads = Workloads(await self._client("workloads"), log=self._log)
         await self._workloads.start()
@@ -192,12 +209,15 @@ class Stack:
             api_url=api_url,
             autoscaler_debug=debug,
             subnet=str(layout.subnet),
+            brokers_host=brokers_host(layout) if components.eventing != "none" else "",
         ).save(layout.state_dir)
         self._say(f"up after {time.monotonic() - began:.1f} s; Ctrl-C stops everything")
 
     async def stop(self) -> None:
         """End every pod and every server. Safe at any point of `start`."""
         self._stopping = True
+        if self._eventing is not None:
+            await self._eventing.stop()
         for pods in self._system_pods:
             await pods.stop()
         if self._workloads is not None:

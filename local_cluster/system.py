@@ -112,11 +112,15 @@ class Components:
     """Left out."""
     replaced: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Name (of `originals.REPLACEABLE`) -> command that runs instead."""
+    eventing: str = "none"
+    """Where events wait (`local_cluster.eventing.CHANNELS`); `none`: Knative Eventing is left out."""
 
     @property
     def has_eventing(self) -> bool:
-        """Whether a program of Knative Eventing runs."""
-        return any(namespace_of(name) == originals.EVENTING_NAMESPACE for name in self.replaced)
+        """Whether a program of Knative Eventing runs, or may have to."""
+        return self.eventing != "none" or any(
+            namespace_of(name) == originals.EVENTING_NAMESPACE for name in self.replaced
+        )
 
     @property
     def namespaces(self) -> list[str]:
@@ -173,7 +177,7 @@ def config_maps(domain: str, components: Components | None = None) -> list[JsonO
     }
     labels = {"app.kubernetes.io/name": SYSTEM_NAMESPACE}
     found = [_object("v1", "ConfigMap", name, SYSTEM_NAMESPACE, labels) | {"data": text} for name, text in data.items()]
-    if components is not None and components.has_eventing:
+    if components is not None and components.has_eventing and components.eventing == "none":
         namespace = originals.EVENTING_NAMESPACE
         found += [_object("v1", "ConfigMap", name, namespace) | {"data": {}} for name in originals.EVENTING_CONFIG_MAPS]
     return found

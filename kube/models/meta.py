@@ -69,7 +69,8 @@ class Condition(Model):
     """One observation in a status. `severity` is Knative's: empty means error, `Info` does not count against Ready."""
 
     type: str
-    status: str = "Unknown"
+    # From a factory, which `omit_defaults` knows nothing of: the API wants a status, also one that is not known.
+    status: str = msgspec.field(default_factory=lambda: "Unknown")
     severity: str = ""
     reason: str = ""
     message: str = ""

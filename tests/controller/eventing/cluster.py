@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
 import msgspec
+import pytest
 
 from controller.eventing.app import App
 from controller.eventing.config import EventingConfig
@@ -79,21 +80,17 @@ class Eventing:
 
     async def refusal(self, kind: type[Resource], name: str, spec: dict[str, Any], **metadata: Any) -> str:
         """Create an object that is refused; the message. Fails when it is accepted."""
-        try:
+        with pytest.raises(ApiError) as refused:
             await self.create(kind, name, spec, **metadata)
-        except ApiError as error:
-            assert error.code == 400, error
-            return error.message
-        raise AssertionError(f"{kind.RESOURCE.kind} {spec} was accepted")
+        assert refused.value.code == 400
+        return refused.value.message
 
     async def refused_change(self, kind: type[Resource], name: str, patch: dict[str, Any]) -> str:
         """Patch an object in a way that is refused; the message."""
-        try:
+        with pytest.raises(ApiError) as refused:
             await self.patch(kind, name, patch)
-        except ApiError as error:
-            assert error.code == 400, error
-            return error.message
-        raise AssertionError(f"{kind.RESOURCE.kind} {patch} was accepted")
+        assert refused.value.code == 400
+        return refused.value.message
 
     async def patch(self, kind: type[R], name: str, patch: dict[str, Any], namespace: str = NAMESPACE) -> R:
         """A merge patch."""

@@ -1,0 +1,57 @@
+"""Which controllers one process runs: serving's, eventing's, or both, side by side.
+
+`KNUV_CONTROLLERS` names them by commas; without it serving's runs. Each has its own Lease and its own namespace. Only
+the service account `eventing-controller` may write subscribers into channels, so eventing's is a process of its own
+wherever that is checked.
+"""
+
+from collections.abc import Mapping
+
+from kube.service import Service
+from proxies.environment import ConfigError
+
+__all__ = ["make_controllers"]
+
+_NAMES = ("serving", "eventing")
+
+
+def make_controllers(environ: Mapping[str, str]) -> Service:
+    """The service that runs what is wanted. Raises `ConfigError` with everything that is wrong."""
+    text = environ.get("KNUV_CONTROLLERS", "serving")
+    wanted = {name.strip() for name in text.split(",") if name.strip()}
+    if not wanted or not wanted <= set(_NAMES):
+        raise ConfigError([f"KNUV_CONTROLLERS={text!r}: expected {', '.join(_NAMES)}, or one of them"])
+    parts: list[Service] = []
+    if "serving" in wanted:
+        from controller.app import App
+        from controller.config import Config
+
+        parts.append(App(Config.from_env(environ)))
+    if "eventing" in wanted:
+        from controller.eventing.app import App as EventingApp
+        from controller.eventing.config import EventingConfig
+
+        parts.append(EventingApp(EventingConfig.from_env(environ, is_alone=wanted == {"eventing"})))
+    return parts[0] if len(parts) == 1 else _Together(parts)
+
+
+class _Together:
+    """Several services as one."""
+
+    def __init__(self, parts: list[Service]) -> None:
+        self._parts = parts
+
+    async def start(self) -> None:
+        """Start them one after the other; the first that cannot ends it."""
+        for part in self._parts:
+            await part.start()
+
+    async def drain(self) -> None:
+        """Stop acting."""
+        for part in self._parts:
+            await part.drain()
+
+    async def stop(self) -> None:
+        """End everything, in any state."""
+        for part in self._parts:
+            await part.stop()
