@@ -8,10 +8,11 @@ rest. Everything that is kept is bounded, by number and by size.
 import re
 from typing import Final
 
-from proxies.fields import FRAMING, HOST, VOLATILE, VOLATILE_NAMES, Field
+from proxies.fields import FRAMING, HOST, LENGTH, VOLATILE, VOLATILE_EVENT_NAMES, VOLATILE_NAMES, Field
 from proxies.http1 import (
     FIELDS_MAX,
     HOST_VALUE,
+    LENGTH_VALUE,
     REQUEST_LINE,
     RequestError,
     ResponseError,
@@ -94,19 +95,25 @@ def _is_worth_remembering(head: bytes) -> bool:
     return len(head) <= _HEAD_MEMO_BYTES_MAX and _sample.takes() and head.count(b"\n") <= _HEAD_MEMO_LINES_MAX
 
 
-# As Envoy and as Go write them; what is written otherwise is merely slower.
-_VOLATILE_STARTS: Final = tuple((b"\r\n%s: " % name, b"\r\n%s: " % name.title()) for name in VOLATILE_NAMES)
-_VOLATILE_LINE: Final = re.compile(rb"[A-Za-z\-]+: [0-9A-Za-z\-]{1,128}")
+def _spellings(names: tuple[bytes, ...]) -> tuple[tuple[bytes, bytes], ...]:
+    """Return how lines begin as Envoy and as Go write them; what is written otherwise is merely slower."""
+    return tuple((b"\r\n%s: " % name, b"\r\n%s: " % name.title()) for name in names)
+
+
+_VOLATILE_STARTS: Final = _spellings(VOLATILE_NAMES)
+_VOLATILE_STARTS_OF_EVENTS: Final = _spellings(VOLATILE_NAMES + VOLATILE_EVENT_NAMES)
+_VOLATILE_LINE: Final = re.compile(rb"[A-Za-z\-]+: [!-~]{1,128}")
 
 
 def without_volatile_lines(head: bytes) -> tuple[bytes, tuple[bytes, ...]]:
-    """Return a head without its request id and trace context, and these lines.
+    """Return a head without its request id, trace context and what only this event has, and these lines.
 
     The memo then knows the rest. Such a line that is odd, or the second of its name, stays in the head.
     """
     added: tuple[bytes, ...] = ()
     core = head
-    for spellings in _VOLATILE_STARTS:
+    is_event = b"\r\nCe-" in head or b"\r\nce-" in head
+    for spellings in _VOLATILE_STARTS_OF_EVENTS if is_event else _VOLATILE_STARTS:
         for start in spellings:
             begin = core.find(start)
             if begin < 0:
@@ -138,7 +145,7 @@ def response_head(head: bytes) -> ResponseHead:
 
 
 def _parse(head: bytes) -> RequestHead:
-    """`parse_request` for the common case, by marks and memos: HTTP/1.1, an origin-form target, one host, no framing.
+    """`parse_request` for the common case, by marks and memos: HTTP/1.1, an origin-form target, one host, a length.
 
     `python -m loadtests.lab queue-proxy --only get-unique` measures what is left to do for heads that differ.
     """
@@ -148,7 +155,7 @@ def _parse(head: bytes) -> RequestHead:
         return parse_request(head, _field)
     memo = _lines
     fields: list[Field] = []
-    marks = 0
+    marks = length = 0
     del lines[0]
     for line in lines:
         field = memo.get(line)
@@ -158,13 +165,19 @@ def _parse(head: bytes) -> RequestHead:
                 return parse_request(head, _field)
         mark = field.marks
         if mark:
-            if mark & FRAMING or marks & mark & HOST:
+            if mark & FRAMING:
+                if mark != LENGTH or marks & LENGTH or LENGTH_VALUE.fullmatch(field.value) is None:
+                    return parse_request(head, _field)
+                length = int(field.value)
+            elif marks & mark & HOST:
                 return parse_request(head, _field)
             marks |= mark
         fields.append(field)
     if not marks & HOST:
         return parse_request(head, _field)
-    return RequestHead(start[0], start[1], fields, marks)
+    request = RequestHead(start[0], start[1], fields, marks)
+    request.content_length = length
+    return request
 
 
 def _field(line: bytes) -> Field | None:

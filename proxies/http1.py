@@ -64,7 +64,7 @@ _PROTOCOL: Final = re.compile(TOKEN + rb"(?:/" + TOKEN + rb")?")
 _ORIGINAL_HOST: Final = b"k-original-host"
 """Becomes `Host` on its way to the user container, so it has to be one (spec queue-proxy.md 7)."""
 # 18 digits fit any counter; more is an attempt to overflow one.
-_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+LENGTH_VALUE: Final = re.compile(rb"[0-9]{1,18}")
 
 
 def parse_request(head: bytes, field_of: Callable[[bytes], Field | None] | None = None) -> RequestHead:
@@ -132,7 +132,7 @@ def parse_response(head: bytes, field_of: Callable[[bytes], Field | None] | None
             raise ResponseError(f"conflicting framing: Transfer-Encoding {framing.transfer_encodings!r}")
         response.is_chunked = True
     if framing.lengths:
-        if len(framing.lengths) > 1 or _LENGTH.fullmatch(framing.lengths[0]) is None:
+        if len(framing.lengths) > 1 or LENGTH_VALUE.fullmatch(framing.lengths[0]) is None:
             raise ResponseError(f"expected one Content-Length, got {framing.lengths!r}")
         response.content_length = int(framing.lengths[0])
     if not framing.connection.isdisjoint(_NOT_CONNECTION_OPTIONS):
@@ -251,7 +251,7 @@ def _request_framing(framing: _Framing, *, is_1_0: bool) -> tuple[int, bool]:
         return -1, True
     if not lengths:
         return 0, False
-    if len(lengths) > 1 or _LENGTH.fullmatch(lengths[0]) is None:
+    if len(lengths) > 1 or LENGTH_VALUE.fullmatch(lengths[0]) is None:
         raise RequestError(400, f"expected one Content-Length, got {lengths!r}")
     return int(lengths[0]), False
 

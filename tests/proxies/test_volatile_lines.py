@@ -8,19 +8,37 @@ from proxies.heads import request_head
 from proxies.http1 import HttpError, RequestError, parse_request
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-IDS = st.sampled_from(["x-request-id", "X-Request-Id", "X-Request-ID", "traceparent", "Traceparent", "x-request-ids"])
+IDS = st.sampled_from(
+    [
+        "x-request-id",
+        "X-Request-Id",
+        "X-Request-ID",
+        "traceparent",
+        "Traceparent",
+        "x-request-ids",
+        "ce-id",
+        "Ce-Id",
+        "CE-ID",
+        "Ce-Time",
+        "ce-knativearrivaltime",
+    ]
+)
 LINES = st.one_of(
     st.tuples(
         IDS,
         st.sampled_from([": ", ":", ":  ", " : "]),
-        st.one_of(st.uuids().map(str), st.just(TRACE), st.sampled_from(["", "a b", "\x00", "a\rb", "x" * 200, "a, b"])),
+        st.one_of(
+            st.uuids().map(str),
+            st.just(TRACE),
+            st.sampled_from(["", "a b", "\x00", "a\rb", "x" * 200, "a, b", "a/b#c?", "é"]),
+        ),
     ),
     st.tuples(
         st.sampled_from(
             ["Accept", "Connection", "Content-Length", "Transfer-Encoding", "K-Original-Host", "Forwarded"]
         ),
         st.just(": "),
-        st.sampled_from(["*/*", "x-request-id", "close", "3", "chunked", "app.example"]),
+        st.sampled_from(["*/*", "x-request-id", "ce-id", "close", "3", "03", "+3", "3, 3", "chunked", "app.example"]),
     ),
 )
 EDITS = (
