@@ -49,16 +49,9 @@ class DispatcherRole:
 
     async def start(self, context: Context) -> None:
         """Learn of the channels."""
-        config = context.config
         self._backend = backend = self._make_backend(context)
-        self._receiver = Receiver(
-            context.timers,
-            backend,
-            event_bytes_max=config.event_bytes_max,
-            total_bytes_max=config.held_bytes_max,
-            body_limit_s=config.process.read_s,
-            accepted=self._accepted if self._debugging.journal is not None else None,
-        )
+        is_noted = self._debugging.journal is not None
+        self._receiver = Receiver(context, backend, self._accepted if is_noted else None)
         await backend.start()
         port = await self._debugging.start()
         if port:

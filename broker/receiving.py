@@ -1,65 +1,50 @@
 """The dispatcher's side towards those who send: one request, one event, one answer.
 
-    receive --> channel? --> method? --> body --> event? --> may it be sent? --> Channel.accept --> 202, or why not
-                404/500      200/405     413/503   400         401/403              202/500/503
+    receive     a channel? which method?      404, 500, 400; 200, 405      by the head alone
+    gather      the body                      413, 500, 503
+    _gathered   an event? valid?              400
+    _check      who sends it, and may they?   401, 403, 500                only while OIDC is on
+    _accept     Channel.accept                202, or why not
 
-Source: spec eventing-channels.md 5, 6.1.
+Source: spec eventing-channels.md 5, 6.1; eventing-broker.md 9.
 """
 
 from collections.abc import Callable
 from typing import Final
 
+from broker.answers import Answers
 from broker.channel.backend import Accepting, Backend, Channel, Refusal
+from broker.role import Context
 from eventing.event import EventError, problems_of
 from eventing.message import Message, read_message
 from proxies.exchange import Exchange
-from proxies.intake import Gatherer, Unread
-from proxies.messages import Answer
-from proxies.timers import Timers
+from proxies.intake import Gatherer
 
 __all__ = ["Receiver"]
 
-Accepted = Callable[[Channel, Message], None]
-
-_ALLOW: Final = (b"Allow", b"POST, OPTIONS")
-_ACCEPTED: Final = Answer(202, fields=[_ALLOW])
-_OPTIONS: Final = Answer(200, fields=[_ALLOW, (b"WebHook-Allowed-Origin", b"*"), (b"WebHook-Allowed-Rate", b"*")])
-_NOT_ALLOWED: Final = Answer(405, fields=[_ALLOW])
-_UNREAD: Final = {Unread.TOO_LARGE: 413, Unread.NO_ROOM: 503, Unread.TOO_SLOW: 408}
-
-
-def _refusal(status: int, reason: str) -> Answer:
-    """Return an answer that says why."""
-    fields = [_ALLOW, (b"Content-Type", b"text/plain; charset=utf-8")]
-    return Answer(status, reason.encode("utf-8", "replace") + b"\n" if reason else b"", fields=fields)
+_ALLOW: Final = b"POST, OPTIONS"
 
 
 class Receiver:
     """Receives for one backend. It is the part of `exchange.Policy` behind probes and gates."""
 
     def __init__(
-        self,
-        timers: Timers,
-        backend: Backend,
-        *,
-        event_bytes_max: int,
-        total_bytes_max: int,
-        body_limit_s: float,
-        accepted: Accepted | None = None,
+        self, context: Context, backend: Backend, accepted: Callable[[Channel, Message], None] | None = None
     ) -> None:
-        """`event_bytes_max`, `total_bytes_max`, `body_limit_s`: as `intake.Gatherer` has them.
-
-        `accepted` is told of every event before its channel has it.
-        """
+        """`accepted` is told of every event before its channel has it."""
+        config = context.config
+        self._context = context
         self._backend = backend
         self._accepted = accepted
+        self._answers = answers = Answers(_ALLOW, config.event_bytes_max)
+        self._options = answers.empty(200, (b"WebHook-Allowed-Origin", b"*"), (b"WebHook-Allowed-Rate", b"*"))
         self._gatherer = Gatherer(
-            timers,
+            context.timers,
             self._gathered,
-            self._unread,
-            bytes_max=event_bytes_max,
-            total_max=total_bytes_max,
-            limit_s=body_limit_s,
+            answers.unread,
+            bytes_max=config.event_bytes_max,
+            total_max=config.held_bytes_max,
+            limit_s=config.process.read_s,
         )
 
     def receive(self, exchange: Exchange) -> None:
@@ -67,12 +52,12 @@ class Receiver:
         request = exchange.request
         channel = self._backend.find(request.host, request.target.partition(b"?")[0])
         if isinstance(channel, Refusal):
-            exchange.answer(_refusal(channel.status, channel.reason))
+            exchange.answer(self._answers.refusal(channel.status, channel.reason))
         elif request.method == b"POST":
-            exchange.context = _Receiving(exchange, channel)
+            exchange.context = _Receiving(exchange, channel, self._answers)
             self._gatherer.gather(exchange)
         else:
-            exchange.answer(_OPTIONS if request.method == b"OPTIONS" else _NOT_ALLOWED)
+            exchange.answer(self._options if request.method == b"OPTIONS" else self._answers.empty(405))
 
     def cancelled(self, exchange: Exchange) -> None:
         """The client has left: so do the deliveries that it waited for."""
@@ -89,31 +74,56 @@ class Receiver:
         try:
             message = read_message(exchange.request.fields, body)
         except EventError as error:
-            exchange.answer(_refusal(400, str(error)))
+            exchange.answer(self._answers.refusal(400, f"not a CloudEvent: {error}"))
             return
         problems = problems_of(message.attributes)
         if problems:
-            exchange.answer(_refusal(400, "; ".join(problems)))
+            exchange.answer(self._answers.refusal(400, f"not a valid CloudEvent: {'; '.join(problems)}"))
             return
         receiving = exchange.context
         assert isinstance(receiving, _Receiving)
+        if self._context.features.is_oidc_on:
+            self._check(receiving, message)
+        else:
+            self._accept(receiving, message)
+
+    def _check(self, receiving: "_Receiving", message: Message) -> None:
+        """OIDC is on: who sends it, and may they?"""
+        exchange, channel = receiving.exchange, receiving.channel
+        access = self._context.access
+
+        def identified(subject: str | int) -> None:
+            if not exchange.is_held:
+                return
+            status = (
+                subject
+                if isinstance(subject, int)
+                else access.verdict(subject, self._backend.policies(channel), channel.namespace, message.attributes)
+            )
+            if status:
+                exchange.answer(self._answers.empty(status))
+            else:
+                self._accept(receiving, message)
+
+        audience = f"messaging.knative.dev/{self._backend.resource}/{channel.namespace}/{channel.name}".lower()
+        access.identify(exchange.request, audience, identified)
+
+    def _accept(self, receiving: "_Receiving", message: Message) -> None:
         channel = receiving.channel
         if self._accepted is not None:
             self._accepted(channel, message)
         accepting = channel.accept(message, receiving.done)
-        if exchange.is_held:
+        if receiving.exchange.is_held:
             receiving.accepting = accepting
-
-    def _unread(self, exchange: Exchange, why: Unread) -> None:
-        exchange.answer(_refusal(_UNREAD[why], f"the event's body was not read: {why.value}"))
 
 
 class _Receiving:
     """One event whose sender waits."""
 
-    __slots__ = ("accepting", "channel", "exchange")
+    __slots__ = ("_answers", "accepting", "channel", "exchange")
 
-    def __init__(self, exchange: Exchange, channel: Channel) -> None:
+    def __init__(self, exchange: Exchange, channel: Channel, answers: Answers) -> None:
+        self._answers = answers
         self.exchange = exchange
         self.channel = channel
         self.accepting: Accepting | None = None
@@ -122,4 +132,5 @@ class _Receiving:
         """The channel has it, or says why not."""
         exchange = self.exchange
         if exchange.is_held:
-            exchange.answer(_ACCEPTED if status == 202 else _refusal(status, reason))
+            answers = self._answers
+            exchange.answer(answers.refusal(status, reason) if reason else answers.empty(status))

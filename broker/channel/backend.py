@@ -4,10 +4,11 @@ The dispatcher speaks HTTP (spec eventing-channels.md 5) and knows nothing of ho
 nothing of HTTP. `KNUV_CHANNELS` of `python -m broker dispatcher` says which one a process has.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from eventing.message import Message
+from kube.models.duck import AppliedPolicy
 
 __all__ = ["Accepting", "Backend", "Channel", "Refusal"]
 
@@ -47,11 +48,17 @@ class Channel(Protocol):
 class Backend(Protocol):
     """All channels of one kind that this process serves."""
 
+    resource: str
+    """The kind of its objects in lower case, as audiences have it."""
+
     async def start(self) -> None:
         """Learn of the channels; they can be found when this returns."""
 
     def find(self, host: bytes, path: bytes) -> Channel | Refusal:
         """Return the channel of a request by its `Host`, as it came, and its path without the query."""
+
+    def policies(self, channel: Channel) -> Sequence[AppliedPolicy]:
+        """Return the EventPolicies that say who may send to a channel; asked while OIDC is on."""
 
     def is_ready(self) -> bool | None:
         """Whether every channel that should be is served; None when that cannot be known."""

@@ -4,15 +4,16 @@ Source: spec eventing-channels.md 4, 6.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from broker.channel.backend import Channel, Refusal
 from broker.channel.deliveries import Deliveries
 from broker.channel.fanout import Fanout, Rounds
-from broker.channel.in_memory_channels import InMemoryChannels
+from broker.channel.in_memory_channels import RESOURCE, InMemoryChannels
 from broker.role import Context
 from eventing.debugging import Debugging
+from kube.models.duck import AppliedPolicy
 
 __all__ = ["MemoryBackend"]
 
@@ -22,6 +23,8 @@ _LOOK_S: Final = 15.0
 
 class MemoryBackend:
     """The InMemoryChannels as the original has them."""
+
+    resource = RESOURCE
 
     def __init__(self, context: Context, environ: Mapping[str, str], debugging: Debugging) -> None:
         self._loop = context.loop
@@ -38,6 +41,10 @@ class MemoryBackend:
     def find(self, host: bytes, path: bytes) -> Channel | Refusal:
         """Return the channel of a request."""
         return self._channels.find(host, path)
+
+    def policies(self, channel: Channel) -> Sequence[AppliedPolicy]:
+        """Return the EventPolicies of a channel."""
+        return self._channels.policies(channel)
 
     def is_ready(self) -> bool | None:
         """Whether all ready channels are served."""

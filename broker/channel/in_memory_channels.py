@@ -7,7 +7,7 @@ in a loop of reconciles.
 Source: spec eventing-channels.md 6.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -18,14 +18,15 @@ from eventing.subscribers import subscription_of
 from kube.client import Client
 from kube.errors import NotFound
 from kube.informer import Informer
-from kube.models.duck import SubscriberStatus
+from kube.models.duck import AppliedPolicy, SubscriberStatus
 from kube.models.messaging import ASYNC_ANNOTATION, SCOPE_ANNOTATION, InMemoryChannel
 from kube.reconcile import Loop
 from proxies.gotext import parse_bool
 from proxies.logs import Logger
 
-__all__ = ["FINALIZER", "InMemoryChannels", "Programmed", "path_key"]
+__all__ = ["FINALIZER", "RESOURCE", "InMemoryChannels", "Programmed", "path_key"]
 
+RESOURCE: Final = "inmemorychannel"
 FINALIZER: Final = "imc-dispatcher"
 
 Key = tuple[str, str]
@@ -101,6 +102,11 @@ class InMemoryChannels:
         if key is None:
             return _MALFORMED
         return self._channels.get(key, _UNKNOWN)
+
+    def policies(self, channel: Channel) -> Sequence[AppliedPolicy]:
+        """Return the EventPolicies of a channel."""
+        found = self._informer.get(channel.namespace, channel.name)
+        return found.status.policies if found is not None else ()
 
     def is_ready(self) -> bool | None:
         """Whether all ready channels are programmed."""

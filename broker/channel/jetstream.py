@@ -10,7 +10,7 @@ more is removed after a look at the API itself: what another replica has made a 
 Source: spec eventing-channels.md 9; conformance statements 15, 61 to 65.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -31,7 +31,7 @@ from eventing.message import Message
 from eventing.subscribers import subscription_of
 from kube.errors import NotFound
 from kube.informer import Informer
-from kube.models.duck import SubscriberStatus
+from kube.models.duck import AppliedPolicy, SubscriberStatus
 from kube.models.messaging import NatsJetStreamChannel
 from kube.models.messaging import Subscription as SubscriptionResource
 from kube.reconcile import Loop
@@ -69,6 +69,8 @@ class JetStreamChannel:
 class JetStreamBackend:
     """All of them."""
 
+    resource = "natsjetstreamchannel"
+
     def __init__(self, context: Context, environ: Mapping[str, str], debugging: Debugging) -> None:
         """Raises `ConfigError`."""
         config = context.config
@@ -103,6 +105,11 @@ class JetStreamBackend:
         if b"." not in name:
             return _NO_HOST
         return self._hosts.get(name, _UNKNOWN)
+
+    def policies(self, channel: Channel) -> Sequence[AppliedPolicy]:
+        """Return the EventPolicies of a channel."""
+        found = self._informer.get(channel.namespace, channel.name)
+        return found.status.policies if found is not None else ()
 
     def is_ready(self) -> bool | None:
         """Whether all that are ready for others have their stream and consumers here, and NATS answers."""

@@ -4,19 +4,20 @@ The objects are InMemoryChannels, so that nothing else has to be told: Brokers, 
 status see the kind they know. What differs is what 202 means.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from broker.channel.backend import Channel, Refusal
 from broker.channel.deliveries import Deliveries
-from broker.channel.in_memory_channels import InMemoryChannels
+from broker.channel.in_memory_channels import RESOURCE, InMemoryChannels
 from broker.channel.journal.channel import Journal, JournalChannel
 from broker.channel.journal.store import JournalLimits, JournalStore
 from broker.role import Context
 from eventing.debugging import Debugging
 from eventing.delivery import Leg, Outcome
 from eventing.dispatching import Delivery
+from kube.models.duck import AppliedPolicy
 from proxies.environment import Environment
 from proxies.gotext import parse_int
 
@@ -25,6 +26,8 @@ __all__ = ["JournalBackend"]
 
 class JournalBackend:
     """InMemoryChannels whose events are in a journal of this process."""
+
+    resource = RESOURCE
 
     def __init__(self, context: Context, environ: Mapping[str, str], debugging: Debugging) -> None:
         """Raises `ConfigError`."""
@@ -60,6 +63,10 @@ class JournalBackend:
     def find(self, host: bytes, path: bytes) -> Channel | Refusal:
         """Return the channel of a request."""
         return self._channels.find(host, path)
+
+    def policies(self, channel: Channel) -> Sequence[AppliedPolicy]:
+        """Return the EventPolicies of a channel."""
+        return self._channels.policies(channel)
 
     def is_ready(self) -> bool | None:
         """Whether all ready channels are served."""
