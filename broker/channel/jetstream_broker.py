@@ -147,4 +147,4 @@ def _number(annotations: Mapping[str, str], name: str) -> int | None:
         return None
     if not (text.isascii() and text.isdigit() and int(text[:15]) > 0):
         raise ValueError(f"{PREFIX}{name}: expected a number above 0, got {text[:32]!r}")
-    return int(text[:15])
+    return int(text)

@@ -11,7 +11,8 @@ Source: spec eventing-channels.md 9.3, 9.4.
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Final
 
@@ -24,6 +25,7 @@ __all__ = ["Deduplication", "message_id", "pack", "unpack"]
 
 PASSED: Final = "Knuv-Passed"
 TRACED: Final = "Knuv-Traced"
+_CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _TRACE: Final = ("traceparent", "tracestate")
 _CONTENT_TYPE: Final = Field(b"content-type", STRUCTURED.encode(), b"Content-Type: " + STRUCTURED.encode())
 
@@ -72,18 +74,28 @@ def pack(message: Message) -> tuple[bytes, dict[str, str]]:
 
 def unpack(payload: bytes, headers: Mapping[str, str]) -> Message:
     """Return the event of a message. Raises `EventError`."""
-    message = read_message([_CONTENT_TYPE], payload)
     passed = headers.get(PASSED)
     if passed is not None:
-        try:
-            message.passed = [line for line in base64.b64decode(passed, validate=True).split(b"\r\n") if line]
-        except (binascii.Error, ValueError) as error:
-            raise EventError(f"{PASSED}: expected base64: {error}") from error
+        message = read_message([_CONTENT_TYPE, *_fields(passed)], payload)
         for name in headers.get(TRACED, "").split(","):
             message.remove(name)
         return message
-    for name in _TRACE:
-        value = str(message.attributes.get(name, ""))
-        if value:
-            message.passed.append(f"{name}: {value}".encode())
-    return message
+    message = read_message([_CONTENT_TYPE], payload)
+    traced = [(name, str(message.attributes.get(name, ""))) for name in _TRACE]
+    lines = [Field(name.encode(), text.encode(), f"{name}: {text}".encode()) for name, text in traced if text]
+    # Read once more only for the few that came from elsewhere: what is wrong in a trace does not go on.
+    return read_message([_CONTENT_TYPE, *lines], payload) if lines else message
+
+
+def _fields(encoded: str) -> Iterator[Field]:
+    """Yield the header lines. Whoever may publish could have written them: only what a head can hold is taken."""
+    try:
+        lines = base64.b64decode(encoded, validate=True).split(b"\r\n")
+    except (binascii.Error, ValueError) as error:
+        raise EventError(f"{PASSED}: expected base64: {error}") from error
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        key = name.lower()
+        if not colon or key == b"content-type" or key.startswith(b"ce-") or _CONTROLS.search(line):
+            raise EventError(f"{PASSED}: expected header lines that go on with an event, got {line[:64]!r}")
+        yield Field(key, value.strip(b" \t"), line)

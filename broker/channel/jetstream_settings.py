@@ -120,7 +120,7 @@ def place_of(
     ack_wait_s = _duration_s(where + "ackWait", template.get("ackWait")) or _ACK_WAIT_S
     if _MAX_ACK_PENDING in annotations:
         text = annotations[_MAX_ACK_PENDING]
-        if not (text.isascii() and text.isdigit() and 0 < int(text[:7]) <= 1_000_000):
+        if not (text.isascii() and text.isdigit() and len(text) <= 7 and 0 < int(text) <= 1_000_000):
             raise ValueError(f"{_MAX_ACK_PENDING}: expected a number from 1 to 1000000, got {text[:32]!r}")
         pending = int(text)
     if _ORDERED in annotations and _boolean(_ORDERED, annotations[_ORDERED]):
