@@ -13,9 +13,10 @@ from gateway.listeners import listener
 from gateway.prober import Prober
 from gateway.programmer import Programmer
 from gateway.reconciler import IngressReconciler, RoutesState
+from gateway.services import Authorization, Tracing
 from gateway.settings import CONFIG_MAP, GatewaySettings, InvalidSettings
 from gateway.trust import BUNDLE_LABEL, CA_SECRET, NETWORK_MAP, InvalidTrust, Trust, authorities, is_on
-from gateway.xds import LISTENER, ROUTES, Resources, XdsServer
+from gateway.xds import CLUSTER, LISTENER, ROUTES, Resources, XdsServer
 from kube.client import Client
 from kube.election.elector import Elector
 from kube.election.settings import ElectionSettings, InvalidElectionSettings
@@ -202,8 +203,13 @@ class App:
         return GatewaySettings.from_data(found.data if found is not None else {})
 
     def _put_faces(self, settings: GatewaySettings) -> bool:
-        """Offer the listeners; whether one changed."""
-        changed = self._certificates.set_settings(settings)
+        """Offer the listeners, and the services that they ask; whether anything changed."""
+        changed = False
+        for service, name in ((settings.authorization, Authorization.CLUSTER), (settings.tracing, Tracing.CLUSTER)):
+            if service is not None:  # one that is asked no longer stays: listeners change after clusters
+                changed |= self._resources.put(CLUSTER, name, service.cluster())
+        self._programmer.is_authorized = settings.authorization is not None
+        changed |= self._certificates.set_settings(settings)
         for name, address in ((EXTERNAL, self._config.external), (INTERNAL, self._config.internal)):
             face = listener(name, address.host, address.port, self._config.access_log or None, settings)
             changed |= self._resources.put(LISTENER, name, face)
@@ -213,6 +219,7 @@ class App:
         try:
             if self._put_faces(self._settings()):
                 self._xds.push()
+                self._reconciler.consider_all()
                 self._log.info("settings_changed", config_map=CONFIG_MAP)
         except InvalidSettings as error:
             # What was in force stays.

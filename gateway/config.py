@@ -69,8 +69,8 @@ class Config:
         return {
             EXTERNAL: self.external_probe,
             INTERNAL: self.internal_probe,
-            EXTERNAL_TLS: self.external_tls.dialled,
-            INTERNAL_TLS: self.internal_tls.dialled,
+            EXTERNAL_TLS: _beside(self.external_probe, self.external_tls),
+            INTERNAL_TLS: _beside(self.internal_probe, self.internal_tls),
         }
 
     @property
@@ -113,3 +113,8 @@ class Config:
 
 def _secured(plain: Address) -> Address:
     return Address(plain.host, min(plain.port + _TLS_ABOVE, 65535))
+
+
+def _beside(probe: Address, secured: Address) -> Address:
+    """Where a TLS face is met: on the machine of the plain one, unless it is somewhere itself."""
+    return Address(probe.host, secured.port) if secured.is_everywhere else secured

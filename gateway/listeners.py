@@ -80,8 +80,12 @@ def tls_listener(
 
 def _listener(name: str, address: Address, settings: GatewaySettings) -> Listener:
     message = Listener(name=name, enable_reuse_port={"value": False})
-    message.address.socket_address.address = address.host
+    first, *others = settings.listen_hosts if address.is_everywhere and settings.listen_hosts else (address.host,)
+    message.address.socket_address.address = first
     message.address.socket_address.port_value = address.port
+    for host in others:
+        socket = message.additional_addresses.add().address.socket_address
+        socket.address, socket.port_value = host, address.port
     if settings.expects_proxy_protocol and name in _BEHIND_LOAD_BALANCERS:
         # Probes come past the load balancer, so what comes without the line is taken for what it is.
         protocol = ProxyProtocol(allow_requests_without_proxy_protocol=True)
@@ -105,11 +109,18 @@ def _add_manager(chain: FilterChain, name: str, access_log: str | None, settings
     manager.rds.config_source.ads.SetInParent()
     manager.rds.config_source.resource_api_version = 2
     manager.upgrade_configs.add(upgrade_type="websocket")
+    if settings.authorization is not None:
+        settings.authorization.add_filter(manager)
+    if settings.tracing is not None:
+        settings.tracing.add_to(manager)
     filter_ = manager.http_filters.add(name="envoy.filters.http.router")
     filter_.typed_config.Pack(Router())
     if access_log is not None and settings.writes_access_log:
         log = FileAccessLog(path=access_log)
-        log.log_format.json_format.CopyFrom(_log_fields())
+        if settings.access_log_template:
+            log.log_format.text_format_source.inline_string = settings.access_log_template
+        else:
+            log.log_format.json_format.CopyFrom(_log_fields())
         entry = manager.access_log.add(name="envoy.access_loggers.file")
         entry.typed_config.Pack(log)
     network_filter = chain.filters.add(name="envoy.filters.network.http_connection_manager")

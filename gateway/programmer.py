@@ -52,6 +52,8 @@ class _Applied(NamedTuple):
     generation: int
     is_http1: bool
     trust: Trust | None
+    labels: Mapping[str, str] | None
+    """What whoever decides about requests is told; None when nobody does."""
 
 
 class Programmer:
@@ -79,6 +81,8 @@ class Programmer:
         self._own_faces = faces or {}
         self._certificates = certificates
         self._trust = trust
+        self.is_authorized = False
+        """Whether somebody decides about requests; whoever changes it applies every Ingress again."""
         self._trusted: Trust | None = None
         """Whom backends are believed by as of the last time that this could be told."""
         self._translations: dict[Key, Translation] = {}
@@ -104,14 +108,18 @@ class Programmer:
         `InvalidTrust`, and then it is served as it was before.
         """
         trust = self._trusted = self._trust()
-        state = _Applied(ingress.metadata.uid, ingress.metadata.generation, speaks_http1_only(ingress), trust)
+        meta = ingress.metadata
+        labels = dict(meta.labels) if self.is_authorized else None
+        state = _Applied(meta.uid, meta.generation, speaks_http1_only(ingress), trust, labels)
         # A generation says that the spec is the same only where the API counts it.
         if state.generation and self._applied.get(ingress.key) == state:
             return False
         spec = defaulted(ingress.spec)
         check(spec)
         version = version_hash(spec, ingress.namespace, ingress.name)
-        translation = translate(ingress, with_probes(spec, version), is_secure=trust is not None)
+        translation = translate(
+            ingress, with_probes(spec, version), is_secure=trust is not None, is_authorized=self.is_authorized
+        )
         for domain in sorted(translation.domains):
             owner = self._owners.get(domain, ingress.key)
             if owner != ingress.key:

@@ -1,7 +1,7 @@
 """The ConfigMap `config-kourier`: how Envoy's faces behave, in the names that Kourier's operators know.
 
-Keys that nobody reads here are passed over, but for external authorization: requests must not go on unchecked because a
-gateway does not know of it. Source: net-kourier `pkg/reconciler/ingress/config`; spec ingress.md 5.8.
+Keys that nobody reads here are passed over, but for those whose effect somebody would rely on. Source: net-kourier
+`pkg/reconciler/ingress/config`; spec ingress.md 5.8.
 """
 
 import ipaddress
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from gateway.services import Authorization, Tracing
+from kube.addresses import Address
 from proxies import gotext
 
 __all__ = ["CONFIG_MAP", "GatewaySettings", "InvalidSettings"]
@@ -19,7 +21,10 @@ T = TypeVar("T")
 
 CONFIG_MAP = "config-kourier"
 _CIPHER = re.compile(r"[A-Z0-9][A-Za-z0-9_-]*\Z")
-_EXTAUTHZ_PROTOCOLS = ("grpc", "http", "https")
+_AUTHORIZATION_PROTOCOLS = ("grpc", "http", "https")
+_TRACING_PROTOCOLS = ("grpc", "http/protobuf")
+_REFUSED = ("cluster-cert-secret", "certs-secret-name")
+"""Certificates for names without one of their own are not shown here, and nobody should wait for them."""
 
 
 class InvalidSettings(ValueError):
@@ -46,11 +51,21 @@ class GatewaySettings:
     """Of TLS 1.2; none: Envoy's. `cipher-suites`."""
     passes_server_header: bool = False
     """Whether `Server` is the app's own. `disable-envoy-server-header`."""
+    access_log_template: str = ""
+    """Lines of the access log as Envoy's format says, instead of JSON. `service-access-log-template`."""
+    listen_hosts: tuple[str, ...] = ()
+    """Addresses of faces that are told to be on all of them. `listen-ip-addresses`."""
+    authorization: Authorization | None = None
+    """Who decides about each request. `extauthz-*`."""
+    tracing: Tracing | None = None
+    """Who is told of each request. `tracing-*`."""
 
     @classmethod
     def from_data(cls, data: Mapping[str, str]) -> "GatewaySettings":
         """Read the map. Raises `InvalidSettings`."""
-        _check_unsupported(data)
+        for key in _REFUSED:
+            if data.get(key):
+                raise InvalidSettings(f"{key}: there is no certificate but those of Ingresses; take the key out")
         idle_s = _parsed(data, "stream-idle-timeout", gotext.parse_duration_s, 0.0, "a duration such as 30s")
         hops = _parsed(data, "trusted-hops-count", lambda text: gotext.parse_int(text, bits=32), 0, "a number")
         if idle_s < 0 or hops < 0:
@@ -68,31 +83,86 @@ class GatewaySettings:
             uses_remote_address=has_proxy_protocol or _flag(data, "use-remote-address", True),
             cipher_suites=ciphers,
             passes_server_header=_flag(data, "disable-envoy-server-header", False),
+            access_log_template=data.get("service-access-log-template", ""),
+            listen_hosts=_listen_hosts(data),
+            authorization=_authorization(data),
+            tracing=_tracing(data),
         )
 
 
-def _check_unsupported(data: Mapping[str, str]) -> None:
-    """What is malformed is told even where it would have no effect; what must not be without effect is refused."""
-    if data.get("extauthz-host"):
-        protocol = data.get("extauthz-protocol", "")
-        if protocol not in _EXTAUTHZ_PROTOCOLS:
-            raise InvalidSettings(
-                f"extauthz-protocol: expected one of {', '.join(_EXTAUTHZ_PROTOCOLS)}, got {protocol!r}"
-            )
-        raise InvalidSettings("extauthz-host: external authorization is not there yet; take the key out to go without")
-    for text in filter(None, map(str.strip, data.get("listen-ip-addresses", "").split(","))):
+def _authorization(data: Mapping[str, str]) -> Authorization | None:
+    text = data.get("extauthz-host", "")
+    if not text:
+        return None
+    try:
+        address = Address.parse(text)
+    except ValueError as error:
+        raise InvalidSettings(f"extauthz-host: expected host:port, got {text!r}") from error
+    protocol = data.get("extauthz-protocol", "")
+    if protocol not in _AUTHORIZATION_PROTOCOLS:
+        raise InvalidSettings(
+            f"extauthz-protocol: expected one of {', '.join(_AUTHORIZATION_PROTOCOLS)}, got {protocol!r}"
+        )
+    body_bytes = _parsed(data, "extauthz-max-request-body-bytes", _natural, 8192, "a number of bytes above zero")
+    timeout_ms = _parsed(data, "extauthz-timeout", _natural, 2000, "milliseconds above zero")
+    packs = _flag(data, "extauthz-pack-as-bytes", False)
+    if packs and protocol != "grpc":
+        raise InvalidSettings(f"extauthz-pack-as-bytes: only with extauthz-protocol grpc, not {protocol}")
+    return Authorization(
+        host=address.host,
+        port=address.port,
+        protocol=protocol,
+        lets_pass_when_away=_flag(data, "extauthz-failure-mode-allow", False),
+        body_bytes_max=body_bytes,
+        timeout_s=timeout_ms / 1000,
+        path_prefix=data.get("extauthz-path-prefix", ""),
+        packs_as_bytes=packs,
+    )
+
+
+def _tracing(data: Mapping[str, str]) -> Tracing | None:
+    endpoint = data.get("tracing-endpoint", "")
+    if not endpoint:
+        return None
+    # Where there is no scheme, what is before the colon is the host and not one.
+    parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if port is None or not parts.hostname:
+        raise InvalidSettings(f"tracing-endpoint: expected a URL with a port, got {endpoint!r}")
+    protocol = data.get("tracing-protocol", "") or "grpc"
+    if protocol not in _TRACING_PROTOCOLS:
+        raise InvalidSettings(f"tracing-protocol: expected one of {', '.join(_TRACING_PROTOCOLS)}, got {protocol!r}")
+    ratio = _parsed(data, "tracing-sampling-rate", float, 1.0, "a number from 0 to 1")
+    if not 0 <= ratio <= 1:
+        raise InvalidSettings(f"tracing-sampling-rate: expected a number from 0 to 1, got {ratio:g}")
+    return Tracing(
+        host=parts.hostname,
+        port=port,
+        protocol=protocol,
+        url=endpoint,
+        sampling_ratio=ratio,
+        service_name=data.get("tracing-service-name", "") or "kourier-knative",
+    )
+
+
+def _listen_hosts(data: Mapping[str, str]) -> tuple[str, ...]:
+    found = tuple(filter(None, map(str.strip, data.get("listen-ip-addresses", "").split(","))))
+    for text in found:
         try:
             ipaddress.ip_address(text)
         except ValueError as error:
             raise InvalidSettings(f"listen-ip-addresses: expected IP addresses, got {text!r}") from error
-    endpoint = data.get("tracing-endpoint", "")
-    if endpoint:
-        try:
-            port = urlsplit(endpoint).port
-        except ValueError:
-            port = None
-        if port is None:
-            raise InvalidSettings(f"tracing-endpoint: expected a URL with a port, got {endpoint!r}")
+    return found
+
+
+def _natural(text: str) -> int:
+    number: int = gotext.parse_int(text, bits=32)
+    if number <= 0:
+        raise ValueError(text)
+    return number
 
 
 def _flag(data: Mapping[str, str], key: str, default: bool) -> bool:

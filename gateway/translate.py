@@ -16,9 +16,11 @@ import msgspec
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from envoy.config.route.v3.route_components_pb2 import Route, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from google.protobuf.any_pb2 import Any as Packed
 
 from gateway.clusters import Backend
 from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS
+from gateway.services import AUTHORIZATION_FILTER, authorized_as, not_authorized
 from kube.models.networking import Ingress, IngressHTTP, IngressPath, IngressSpec, IngressTLS
 
 __all__ = [
@@ -111,14 +113,18 @@ def speaks_http1_only(ingress: Ingress) -> bool:
     return ingress.metadata.annotations.get(DISABLE_HTTP2, "").lower() == "true"
 
 
-def translate(ingress: Ingress, spec: IngressSpec, *, is_secure: bool = False) -> Translation:
+def translate(
+    ingress: Ingress, spec: IngressSpec, *, is_secure: bool = False, is_authorized: bool = False
+) -> Translation:
     """Virtual hosts and backends of `ingress`, whose `spec` is defaulted and has its probe paths.
 
     `is_secure`: TLS is spoken to backends, but for paths that lead on to another Ingress of this gateway.
+    `is_authorized`: somebody decides about requests, and is told what they are for.
     """
+    contexts: dict[str, Packed] = {}
     gathered: dict[str, dict[str, list[tuple[int, bytes]]]] = {}
     backends: set[Backend] = set()
-    made = _Routes(is_http1=speaks_http1_only(ingress), is_secure=is_secure)
+    made = _Routes(is_http1=speaks_http1_only(ingress), is_secure=is_secure, is_authorized=is_authorized)
     for rule in spec.rules:
         if rule.http is None:
             continue
@@ -130,12 +136,14 @@ def translate(ingress: Ingress, spec: IngressSpec, *, is_secure: bool = False) -
             secured = made.of(rule.http, redirect=False)
             served.append((EXTERNAL_TLS if is_public else INTERNAL_TLS, secured))
         for host in rule.hosts or ["*"]:
+            if is_authorized:
+                contexts.setdefault(host.lower(), authorized_as(rule.visibility, ingress.metadata.labels))
             for face, routes in served:
                 gathered.setdefault(face, {}).setdefault(host.lower(), []).extend(routes)
     owner = f"{ingress.namespace}/{ingress.name}"
     return Translation(
         faces={
-            face: {host: _virtual_host(owner, host, routes) for host, routes in hosts.items()}
+            face: {host: _virtual_host(owner, host, routes, contexts.get(host)) for host, routes in hosts.items()}
             for face, hosts in gathered.items()
         },
         backends=frozenset(backends),
@@ -164,7 +172,7 @@ def health_host() -> bytes:
     route.route.cluster = HEALTH_CLUSTER
     route.route.timeout.FromTimedelta(timedelta(seconds=1))
     content = route.SerializeToString(deterministic=True)
-    return _virtual_host("gateway", HEALTH_HOST, [(len("/ready"), content)])
+    return _virtual_host("gateway", HEALTH_HOST, [(len("/ready"), content)], not_authorized())
 
 
 def tls_entries(spec: IngressSpec, visibility: str) -> list[IngressTLS]:
@@ -212,9 +220,10 @@ def _probe_of(path: IngressPath, version: str) -> IngressPath:
 class _Routes:
     """Makes the routes of one Ingress. Rules that lead to the same, as a Route's two faces do, share theirs."""
 
-    def __init__(self, *, is_http1: bool, is_secure: bool) -> None:
+    def __init__(self, *, is_http1: bool, is_secure: bool, is_authorized: bool) -> None:
         self._is_http1 = is_http1
         self._is_secure = is_secure
+        self._is_authorized = is_authorized
         self._made: list[tuple[IngressHTTP, bool, list[tuple[int, bytes]]]] = []
 
     def of(self, http: IngressHTTP, *, redirect: bool) -> list[tuple[int, bytes]]:
@@ -249,6 +258,8 @@ class _Routes:
         if redirect:
             route.redirect.https_redirect = True
             return route
+        if self._is_authorized and path.path.startswith(_CHALLENGE):
+            route.typed_per_filter_config[AUTHORIZATION_FILTER].CopyFrom(not_authorized())
         action = route.route
         for split, backend in zip(path.splits, self.backends_of(IngressHTTP(paths=[path])), strict=True):
             weighted = action.weighted_clusters.clusters.add(name=backend.cluster_name, weight={"value": split.percent})
@@ -264,9 +275,12 @@ class _Routes:
         return route
 
 
-def _virtual_host(owner: str, host: str, routes: list[tuple[int, bytes]]) -> bytes:
+def _virtual_host(owner: str, host: str, routes: list[tuple[int, bytes]], context: Packed | None) -> bytes:
     domains = ["*"] if host == "*" else [host, f"{host}:*"]
-    parts = [VirtualHost(name=f"({owner}).Domain[{host}]", domains=domains).SerializeToString(deterministic=True)]
+    head = VirtualHost(name=f"({owner}).Domain[{host}]", domains=domains)
+    if context is not None:
+        head.typed_per_filter_config[AUTHORIZATION_FILTER].CopyFrom(context)
+    parts = [head.SerializeToString(deterministic=True)]
     # Longest prefix first; the sort is stable, so probe paths stay ahead of tag paths and those ahead of the default.
     for _, content in sorted(routes, key=lambda route: -route[0]):
         parts.append(_field(_ROUTES_FIELD, len(content)))

@@ -32,6 +32,11 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
+    def is_everywhere(self) -> bool:
+        """Whether it means all addresses of a machine."""
+        return self.host == "0.0.0.0"  # noqa: S104 - what it is compared with
+
+    @property
     def dialled(self) -> "Address":
         """Where a program on the same machine reaches it."""
-        return Address("127.0.0.1", self.port) if self.host == "0.0.0.0" else self  # noqa: S104
+        return Address("127.0.0.1", self.port) if self.is_everywhere else self

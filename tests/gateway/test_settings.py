@@ -1,7 +1,11 @@
 """`config-kourier`: what it says, and what Envoy is told of it (statements 42, 46, 47)."""
 
 import pytest
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.trace.v3.opentelemetry_pb2 import OpenTelemetryConfig
+from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
+from envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import ExtAuthz
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
@@ -23,7 +27,7 @@ def manager_of(face: Listener) -> HttpConnectionManager:
 
 def plain(name: str = EXTERNAL, **data: str) -> Listener:
     settings = GatewaySettings.from_data({key.replace("_", "-"): value for key, value in data.items()})
-    return listener(name, "127.0.0.1", 8080, "/dev/stdout", settings)
+    return listener(name, "0.0.0.0", 8080, "/dev/stdout", settings)
 
 
 def secured(name: str, **data: str) -> Listener:
@@ -35,7 +39,19 @@ def secured(name: str, **data: str) -> Listener:
     ("data", "text"),
     [
         ({"extauthz-host": "a:1"}, "extauthz-protocol: expected one of grpc, http, https, got ''"),
-        ({"extauthz-host": "a:1", "extauthz-protocol": "grpc"}, "extauthz-host: external authorization is not there"),
+        ({"extauthz-host": "a", "extauthz-protocol": "grpc"}, "extauthz-host: expected host:port, got 'a'"),
+        (
+            {"extauthz-host": "a:1", "extauthz-protocol": "grpc", "extauthz-timeout": "0"},
+            "extauthz-timeout: expected milliseconds above zero, got '0'",
+        ),
+        (
+            {"extauthz-host": "a:1", "extauthz-protocol": "http", "extauthz-pack-as-bytes": "true"},
+            "extauthz-pack-as-bytes: only with extauthz-protocol grpc",
+        ),
+        ({"cluster-cert-secret": "s"}, "cluster-cert-secret: there is no certificate but those of Ingresses"),
+        ({"certs-secret-name": "s"}, "certs-secret-name: there is no certificate but those of Ingresses"),
+        ({"tracing-endpoint": "http://c:1", "tracing-protocol": "x"}, "tracing-protocol: expected one of grpc"),
+        ({"tracing-endpoint": "http://c:1", "tracing-sampling-rate": "2"}, "tracing-sampling-rate: expected a number"),
         ({"listen-ip-addresses": "foo"}, "listen-ip-addresses: expected IP addresses, got 'foo'"),
         ({"tracing-endpoint": "http://collector"}, "tracing-endpoint: expected a URL with a port"),
         ({"tracing-endpoint": "http://collector:x"}, "tracing-endpoint: expected a URL with a port"),
@@ -53,7 +69,7 @@ def test_46_47_what_cannot_be_is_refused_with_its_key(data: dict[str, str], text
 
 
 def test_unknown_keys_and_examples_are_passed_over() -> None:
-    data = {"_example": "x", "tracing-endpoint": "http://collector:4317", "listen-ip-addresses": "::, 10.0.0.1"}
+    data = {"_example": "x", "enable-cryptomb": "true"}
     assert GatewaySettings.from_data(data) == GatewaySettings()
 
 
@@ -93,3 +109,49 @@ def test_suites_are_those_that_are_asked_for() -> None:
     face = secured(EXTERNAL_TLS, cipher_suites="ECDHE-ECDSA-AES128-GCM-SHA256, ECDHE-RSA-AES128-GCM-SHA256")
     assert face.filter_chains[0].transport_socket.typed_config.Unpack(context)
     assert len(context.common_tls_context.tls_params.cipher_suites) == 2
+
+
+def test_a_face_on_all_addresses_is_on_those_that_are_listed() -> None:
+    face = plain(listen_ip_addresses="::1, 10.0.0.1")
+    assert face.address.socket_address.address == "::1"
+    (other,) = face.additional_addresses
+    assert (other.address.socket_address.address, other.address.socket_address.port_value) == ("10.0.0.1", 8080)
+    pinned = secured(EXTERNAL_TLS, listen_ip_addresses="::1, 10.0.0.1")
+    assert (pinned.address.socket_address.address, len(pinned.additional_addresses)) == ("127.0.0.1", 0)
+
+
+def test_a_template_of_the_access_log_is_kept_as_it_is() -> None:
+    log = FileAccessLog()
+    assert manager_of(plain(service_access_log_template="%METHOD%\n")).access_log[0].typed_config.Unpack(log)
+    assert log.log_format.text_format_source.inline_string == "%METHOD%\n"
+
+
+def test_who_decides_over_grpc_is_asked_before_the_request_is_routed() -> None:
+    asked = {"extauthz_host": "authz.ns:9000", "extauthz_protocol": "grpc", "extauthz_pack_as_bytes": "true"}
+    first, last = manager_of(plain(**asked, extauthz_failure_mode_allow="true")).http_filters
+    assert (first.name, last.name) == ("envoy.filters.http.ext_authz", "envoy.filters.http.router")
+    message = ExtAuthz()
+    assert first.typed_config.Unpack(message)
+    assert message.failure_mode_allow
+    assert message.grpc_service.envoy_grpc.cluster_name == "extAuthz"
+    assert message.grpc_service.timeout.ToTimedelta().total_seconds() == 2
+    assert [(pair.key, pair.value) for pair in message.grpc_service.initial_metadata] == [("client", "kourier")]
+    body = message.with_request_body
+    assert (body.max_request_bytes, body.allow_partial_message, body.pack_as_bytes) == (8192, True, True)
+    settings = GatewaySettings.from_data({key.replace("_", "-"): value for key, value in asked.items()})
+    assert settings.authorization is not None
+    made = settings.authorization.cluster()
+    address = made.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address
+    assert (made.type, address.address, address.port_value) == (Cluster.STRICT_DNS, "authz.ns", 9000)
+
+
+@pytest.mark.parametrize("endpoint", ["http://collector:4317/v1/traces", "collector:4317"])
+def test_a_collector_over_grpc_is_told_of_every_request_by_default(endpoint: str) -> None:
+    manager = manager_of(plain(tracing_endpoint=endpoint))
+    assert manager.tracing.random_sampling.value == 100
+    message = OpenTelemetryConfig()
+    assert manager.tracing.provider.typed_config.Unpack(message)
+    assert (message.service_name, message.grpc_service.envoy_grpc.cluster_name) == (
+        "kourier-knative",
+        "tracing-collector",
+    )

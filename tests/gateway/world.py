@@ -162,11 +162,22 @@ class World:
     async def run(self, name: str, address: str = "", *, tls: ssl.SSLContext | None = None) -> Backend:
         """A backend that listens, without a Service."""
         backend = Backend(name)
-        runner = web.ServerRunner(web.Server(backend.answer))
+        await self.serve(backend.answer, address or self.new_address(), 8012, tls=tls)
+        return backend
+
+    async def serve(
+        self,
+        answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        address: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """An HTTP server until the end."""
+        runner = web.ServerRunner(web.Server(answer))
         await runner.setup()
         self._exits.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, address or self.new_address(), 8012, ssl_context=tls).start()
-        return backend
+        await web.TCPSite(runner, address, port, ssl_context=tls).start()
 
     async def deploy(self, name: str, *, port: ServicePort | None = None, tls: ssl.SSLContext | None = None) -> Backend:
         """A backend with its Service and its slice."""

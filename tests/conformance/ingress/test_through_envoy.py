@@ -9,6 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 import pytest_asyncio
+from aiohttp import web
 
 from kube.models.core import ConfigMap, Secret, ServicePort
 from kube.models.meta import ObjectMeta
@@ -160,6 +161,51 @@ class TestSettings:
             ConfigMap, "config-kourier", "knative-serving", {"data": {"enable-proxy-protocol": "false"}}
         )
         await world.ingress("plainly", rule("plainly.com", to="seen"))
+
+
+async def test_a_service_decides_about_requests_and_a_collector_hears_of_them(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        asked: list[web.BaseRequest] = []
+        spans: list[bytes] = []
+
+        async def decide(request: web.BaseRequest) -> web.StreamResponse:
+            asked.append(request)
+            return web.Response(status=200 if "allow" in request.path else 403)
+
+        async def collect(request: web.BaseRequest) -> web.StreamResponse:
+            spans.append(await request.read())
+            return web.Response()
+
+        authority, collector = world.new_address(), world.new_address()
+        await world.serve(decide, authority, 9000)
+        await world.serve(collect, collector, 4318)
+        data = {
+            "extauthz-host": f"{authority}:9000",
+            "extauthz-protocol": "http",
+            "extauthz-path-prefix": "/check",
+            "tracing-endpoint": f"http://{collector}:4318/v1/traces",
+            "tracing-protocol": "http/protobuf",
+        }
+        meta = ObjectMeta(name="config-kourier", namespace="knative-serving")
+        await world.client.create(ConfigMap(metadata=meta, data=data))
+        await world.start_gateway()
+        await world.start_envoy()
+        web_ = await world.deploy("web")
+        challenge = path(split("web"))
+        challenge.path = "/.well-known/acme-challenge/x"
+        await world.ingress("web", rule("web.com", to=[challenge, path(split("web"))]))
+        assert (await world.get("web.com", "/allow"))[0] == 200
+        assert (await world.get("web.com", "/deny"))[0] == 403
+        assert (await world.get("web.com", "/.well-known/acme-challenge/x"))[0] == 200
+        assert (await world.get("internalkourier", "/ready", local=True))[0] == 200
+        assert [request.path for request in web_.requests] == ["/allow", "/.well-known/acme-challenge/x"]
+        paths = [request.path for request in asked if "healthz" not in request.path]
+        assert paths == ["/check/allow", "/check/deny"]
+        assert {request.headers["client"] for request in asked} == {"kourier"}
+        await eventually(lambda: any(b"kourier-knative" in each for each in spans))
+        # It is over as soon as the map says so.
+        await world.client.patch(ConfigMap, "config-kourier", "knative-serving", {"data": dict.fromkeys(data)})
+        await world.until_status("web.com", 200)
 
 
 class TestHealth:
