@@ -58,6 +58,7 @@ class Channels(StrEnum):
 
     JOURNAL = "journal"
     MEMORY = "memory"
+    JETSTREAM = "jetstream"
     NONE = "none"
 
 
@@ -96,7 +97,8 @@ def up(
     eventing: Annotated[
         Channels,
         typer.Option(
-            help="Where events of Knative Eventing wait: journal (a file), memory (nowhere); none: no eventing."
+            help="Where events of Knative Eventing wait: journal (a file), memory (nowhere), jetstream (NATS); "
+            "none: no eventing."
         ),
     ] = Channels.JOURNAL,
     file: Annotated[

@@ -4,8 +4,9 @@ Namespace, service accounts and ConfigMaps are there from the start, since what 
 (controller, ingress, filter, dispatcher) come with the first object of eventing: whoever has none pays for none.
 `Eventing.watch` listens to the API server's store for that.
 
-Where events wait is the stack's choice: `memory` (nowhere, as Knative's own default) or `journal` (a file of the state
-directory, synced before 202). Producers outside of the stack come in by the gateway.
+Where events wait is the stack's choice: `memory` (nowhere, as Knative's own default), `journal` (a file of the state
+directory, synced before 202) or `jetstream` (streams of a NATS of the stack's own, `local_cluster.nats`). Producers
+outside of the stack come in by the gateway.
 """
 
 import asyncio
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from kube.client import Client
+from kube.models.core import ConfigMap, Secret
+from local_cluster import nats
 from local_cluster.apiserver.certificates import write_kubeconfig, write_private
 from local_cluster.apiserver.server import ApiServer
 from local_cluster.apiserver.store import Change
@@ -30,13 +33,14 @@ __all__ = ["CHANNELS", "Eventing", "base_manifests", "brokers_host", "pod_manife
 
 JsonObject = dict[str, Any]
 
-CHANNELS: Final = ("journal", "memory", "none")
+CHANNELS: Final = ("journal", "memory", "jetstream", "none")
 """Where events wait; the first is the default, the last leaves eventing out."""
 
 _GROUPS: Final = frozenset(
     ["eventing.knative.dev", "messaging.knative.dev", "flows.knative.dev", "sources.knative.dev"]
 )
 _CHANNEL_TEMPLATE: Final = {"apiVersion": "messaging.knative.dev/v1", "kind": "InMemoryChannel"}
+_JETSTREAM_TEMPLATE: Final = {"apiVersion": "messaging.knative.dev/v1alpha1", "kind": "NatsJetStreamChannel"}
 _DEBUG_PORT: Final = 8018
 _DEBUG_FILE: Final = "eventing-debug.json"
 _ACCOUNTS: Final = {
@@ -44,6 +48,7 @@ _ACCOUNTS: Final = {
     "broker-ingress": "mt-broker-ingress",
     "broker-filter": "mt-broker-filter",
     "imc-dispatcher": "imc-dispatcher",
+    "jetstream-ch-dispatcher": "jetstream-ch-dispatcher",
     "pingsource-mt-adapter": "pingsource-mt-adapter",
 }
 """Component -> its service account, named as the originals': `eventing-controller` alone may write subscribers."""
@@ -104,6 +109,8 @@ class Eventing:
     async def _bring_up(self) -> None:
         try:
             token = self._write_credentials()
+            if self._components.eventing == "jetstream":
+                await self._provide_nats()
             for manifest in pod_manifests(self._layout, self._components, token):
                 await create(self._client, manifest)
         except Exception as error:  # noqa: BLE001 - the stack is of use without eventing; people are told
@@ -113,6 +120,16 @@ class Eventing:
         url = f"http://{brokers_host(self._layout)}:{self._layout.http_port}/NAMESPACE/BROKER"
         self._say(f"eventing    {self._components.eventing}; producers outside: {url}")
 
+    async def _provide_nats(self) -> None:
+        """Write down where NATS is and how to get in: it may be elsewhere than for a stack before this one."""
+        password = nats.prepare(self._layout, keeps_state=self._keeps_state)
+        for manifest in nats.base_manifests(self._layout, password):
+            await create(self._client, manifest)
+            kind = Secret if manifest["kind"] == "Secret" else ConfigMap
+            await self._client.patch(kind, manifest["metadata"]["name"], EVENTING_NAMESPACE, {"data": manifest["data"]})
+        for manifest in nats.pod_manifests(self._layout):
+            await create(self._client, manifest)
+
     def _write_credentials(self) -> str:
         """Give each component its identity; the token with which people may ask what became of an event."""
         for component, account in _ACCOUNTS.items():
@@ -120,12 +137,13 @@ class Eventing:
             write_kubeconfig(self._layout.kubeconfig(component), self._api.url, self._ca_pem, token)
         token = secrets.token_urlsafe(32)
         if not self._layout.pods_have_networks:
-            told = {"token": token, "components": {name: _debug_address(self._layout, name) for name in _DEBUGGED}}
+            names = _DEBUGGED if self._components.eventing == "jetstream" else _DEBUGGED[:-1]
+            told = {"token": token, "components": {name: _debug_address(self._layout, name) for name in names}}
             write_private(self._layout.state_dir / _DEBUG_FILE, json.dumps(told).encode())
         return token
 
 
-_DEBUGGED: Final = ("ingress", "filter", "dispatcher")
+_DEBUGGED: Final = ("ingress", "filter", "dispatcher", "jetstream")
 
 
 def brokers_host(layout: SystemLayout) -> str:
@@ -137,7 +155,7 @@ def base_manifests(components: Components) -> list[JsonObject]:
     """What admission and people need from the start: service accounts and ConfigMaps, with the originals' defaults."""
     if components.eventing == "none":
         return []
-    template = json.dumps(_CHANNEL_TEMPLATE)
+    template = _JETSTREAM_TEMPLATE if components.eventing == "jetstream" else _CHANNEL_TEMPLATE
     delivery = {"retry": 10, "backoffPolicy": "exponential", "backoffDelay": "PT0.2S"}
     broker = {
         "brokerClass": "MTChannelBasedBroker",
@@ -149,11 +167,11 @@ def base_manifests(components: Components) -> list[JsonObject]:
     }
     data: dict[str, dict[str, str]] = {
         **{name: {} for name in EVENTING_CONFIG_MAPS},
-        "config-br-default-channel": {"channel-template-spec": template},
+        "config-br-default-channel": {"channel-template-spec": json.dumps(template)},
         "config-br-defaults": {"default-br-config": json.dumps({"clusterDefault": broker})},
         "config-leader-election": {},
         "config-ping-defaults": {},
-        "default-ch-webhook": {"default-ch-config": json.dumps({"clusterDefault": _CHANNEL_TEMPLATE})},
+        "default-ch-webhook": {"default-ch-config": json.dumps({"clusterDefault": template})},
     }
     accounts = [_object("v1", "ServiceAccount", name) for name in sorted(set(_ACCOUNTS.values()))]
     return [*accounts, *(_object("v1", "ConfigMap", name) | {"data": text} for name, text in data.items())]
@@ -162,7 +180,7 @@ def base_manifests(components: Components) -> list[JsonObject]:
 def pod_manifests(layout: SystemLayout, components: Components, token: str) -> list[JsonObject]:
     """Services, Deployments, and the way in from outside. What `--replace` names is made with the stack, not here."""
     dispatcher_env = {
-        "KNUV_CHANNELS": components.eventing,
+        "KNUV_CHANNELS": "memory" if components.eventing == "jetstream" else components.eventing,
         "MAX_IDLE_CONNS": "1000",
         "MAX_IDLE_CONNS_PER_HOST": "1000",
     }
@@ -182,6 +200,7 @@ def pod_manifests(layout: SystemLayout, components: Components, token: str) -> l
             readiness="/",
             folder=folder,
         ),
+        *(_jetstream_dispatcher(layout, drain, token) if components.eventing == "jetstream" else ()),
         _deployment(layout, "pingsource-mt-adapter", ["sources", "ping"], {}, replicas=0),
     ]
     for role in ("ingress", "filter"):
@@ -190,6 +209,12 @@ def pod_manifests(layout: SystemLayout, components: Components, token: str) -> l
             env = drain | _debugging(layout, role, token)
             found += [_service(name), _deployment(layout, name, ["broker", role], env, readiness="/healthz")]
     return found
+
+
+def _jetstream_dispatcher(layout: SystemLayout, drain: dict[str, str], token: str) -> list[JsonObject]:
+    name = "jetstream-ch-dispatcher"
+    env = {"KNUV_CHANNELS": "jetstream"} | drain | _debugging(layout, "jetstream", token)
+    return [_service(name), _deployment(layout, name, ["broker", "dispatcher"], env, readiness="/")]
 
 
 def _debugging(layout: SystemLayout, role: str, token: str) -> dict[str, str]:

@@ -34,7 +34,7 @@ _STORE_BYTES_MAX: Final = 1 << 30
 _MEMORY_BYTES_MAX: Final = 64 << 20
 _PAYLOAD_BYTES_MAX: Final = 8 << 20
 """Largest event, about; the server's own default is 1 MiB, and beyond this it advises against."""
-_ADDRESS: Final = 11
+_ADDRESS: Final = 7
 """Of the stack's own addresses."""
 
 

@@ -25,7 +25,7 @@ from kube.client import Client
 from kube.errors import ApiError
 from kube.informer import Informer
 from kube.models.core import Endpoints, Pod
-from local_cluster import system
+from local_cluster import nats, system
 from local_cluster.admission import install as install_admission
 from local_cluster.apiserver.certificates import write_kubeconfig
 from local_cluster.apiserver.journal import JournalError
@@ -131,6 +131,8 @@ class Stack:
         before = info_of_before(config)
         self._lock_file, self._log_file = prepare_state_dir(config.state_dir)
         envoy = require_programs()
+        if config.components.eventing == "jetstream":
+            nats.binary()
         self._subnet = claim_subnet(before.subnet)
         networks = PodNetworks() if host is not None else None
         layout = SystemLayout(
