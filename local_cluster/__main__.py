@@ -12,8 +12,10 @@ def main() -> None:
     """Entry point of `knuv`."""
     try:
         from local_cluster.cli import app
+        from local_cluster.cli_events import events
     except ModuleNotFoundError as error:
         _missing(error)
+    app.add_typer(events)
     try:
         app()
     except ModuleNotFoundError as error:  # `up` imports more than the other commands

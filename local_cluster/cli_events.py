@@ -1,0 +1,372 @@
+"""`knuv events`: send events, see them pass, ask what became of one, and deliver again what could not be."""
+
+import asyncio
+import json
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import aiohttp
+import typer
+
+from eventing.destinations import DestinationError
+from eventing.event import Event, EventError, event_from
+from eventing.sending import Sender
+from eventing.values import Value
+from kube.client import Client
+from kube.errors import NotFound
+from kube.informer import Informer
+from kube.models.eventing import Broker, Trigger
+from kube.models.messaging import Channel, Subscription
+from kube.models.meta import Resource
+from kube.resolve import Resolver
+from local_cluster.cli import Failure, Namespace, StateDir, err, out
+from local_cluster.cli import _with_client as with_client
+from local_cluster.event_listener import listening
+from local_cluster.event_posting import Posted, post_all
+from local_cluster.event_views import event_json, event_lines, journey_lines, printable
+from local_cluster.settings import default_state_dir
+
+__all__ = ["events"]
+
+events = typer.Typer(
+    name="events", help="Send events, see them pass, and ask what became of them.", no_args_is_help=True
+)
+
+_TRIGGER_LABEL = "eventing.knative.dev/trigger"
+_DEBUG_FILE = "eventing-debug.json"
+_READY_S = 30.0
+_STDIN = "-"
+_FILE_BYTES_MAX = 64 << 20
+_KINDS: dict[str, type[Resource]] = {"broker": Broker, "channel": Channel}
+
+
+@events.command()
+def send(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="broker/NAME, channel/NAME, or an http(s) URL.")
+    ] = "broker/default",
+    *,
+    type_: Annotated[str, typer.Option("--type", help="What happened.")] = "dev.knuv.event",
+    source: Annotated[str, typer.Option(help="Where.")] = "/knuv/cli",
+    id_: Annotated[str, typer.Option("--id", help="Of several events the beginning. Default: random.")] = "",
+    subject: Annotated[str, typer.Option(help="To what.")] = "",
+    extension: Annotated[list[str] | None, typer.Option("--extension", "-e", metavar="NAME=VALUE")] = None,
+    data: Annotated[str, typer.Option("--data", "-d", help="The data as text.")] = "",
+    file: Annotated[str, typer.Option("--file", "-f", help="The data from a file; - is stdin.")] = "",
+    event: Annotated[
+        str,
+        typer.Option("--event", help="A whole event as JSON, from a file; - is stdin. Options replace parts."),
+    ] = "",
+    content_type: Annotated[str, typer.Option(help="Of the data.")] = "application/json",
+    structured: Annotated[bool, typer.Option("--structured", help="As JSON in one piece, not as headers.")] = False,
+    count: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many copies.")] = 1,
+    rate: Annotated[float, typer.Option(min=0, help="Copies a second; 0: as fast as they are taken.")] = 0,
+    namespace: Namespace = "default",
+    state_dir: StateDir = None,
+) -> None:
+    """Send an event, once or many times, and say how it was answered."""
+    if sum(map(bool, (data, file))) > 1 or (event and (data or file)):
+        raise typer.BadParameter("expected one of --data, --file and --event")
+    try:
+        made = _read_event(event) if event else Event({}, None)
+        given: dict[str, Value] = {"type": type_, "source": source} if not event else {}
+        given |= {name: value for name, value in (("id", id_), ("subject", subject)) if value}
+        given |= _extensions(extension or [])
+        content = data.encode() if data else _read_bytes(file) if file else made.data
+        if content is not None and not event:
+            given["datacontenttype"] = content_type
+        made = Event({"specversion": "1.0", **made.attributes, **given}, content)
+    except EventError as error:
+        raise typer.BadParameter(str(error)) from error
+
+    async def work(client: Client) -> None:
+        async with _sender(client) as sender:
+            url = await _url_of(client, target, namespace)
+            try:
+                posted = await post_all(sender, url, made, is_structured=structured, count=count, rate=rate)
+            except* (EventError, DestinationError) as group:
+                raise Failure(str(group.exceptions[0])) from None
+        _report(posted, url, count)
+
+    with_client(state_dir, work)
+
+
+@events.command()
+def tail(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="broker/NAME or channel/NAME.")] = "broker/default",
+    *,
+    type_: Annotated[str, typer.Option("--type", help="Only events of this type.")] = "",
+    source: Annotated[str, typer.Option(help="Only events from here.")] = "",
+    cesql: Annotated[str, typer.Option(help="Only events for which this expression is true.")] = "",
+    count: Annotated[int, typer.Option(min=0, help="End after so many events; 0: when it is interrupted.")] = 0,
+    json_: Annotated[bool, typer.Option("--json", help="A line of JSON for each event.")] = False,
+    listen: Annotated[str, typer.Option(help="Address of this machine that the stack can reach.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any.")] = 0,
+    only_listen: Annotated[
+        bool, typer.Option("--only-listen", help="Subscribe to nothing; print what is sent to the URL that is shown.")
+    ] = False,
+    namespace: Namespace = "default",
+    state_dir: StateDir = None,
+) -> None:
+    """Print events as they pass, through a Trigger or a Subscription that is there meanwhile."""
+    kind, _, name = target.partition("/")
+    if kind not in _KINDS or not name:
+        raise typer.BadParameter("expected broker/NAME or channel/NAME", param_hint="TARGET")
+    filters: list[dict[str, Any]] = [{"exact": {"type": type_}}] if type_ else []
+    filters += [{"exact": {"source": source}}] if source else []
+    filters += [{"cesql": cesql}] if cesql else []
+    if filters and kind == "channel":
+        raise typer.BadParameter("a channel gives everybody everything: --type, --source and --cesql are a broker's")
+
+    async def work(client: Client) -> None:
+        over = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, over.set)
+        seen = 0
+
+        def show(event: Event) -> None:
+            nonlocal seen
+            if over.is_set():
+                return
+            for line in [event_json(event)] if json_ else event_lines(event, time.time()):
+                out.print(line, markup=False)
+            seen += 1
+            if seen == count:
+                over.set()
+
+        async with listening(listen, port, show) as url:
+            if only_listen:
+                _tell(f"listening at {url}")
+                await over.wait()
+                return
+            async with _subscribed(client, kind, name, namespace, filters, url) as subscription:
+                _tell(f"{target} in namespace {namespace}, through {subscription}; Ctrl-C ends it")
+                await over.wait()
+
+    with_client(state_dir, work)
+
+
+@events.command()
+def trace(
+    event_id: Annotated[str, typer.Argument(metavar="ID", help="Of the event.")],
+    *,
+    source: Annotated[str, typer.Option(help="Where it is from; ids are unique by their source only.")] = "",
+    state_dir: StateDir = None,
+) -> None:
+    """Say what became of an event: accepted, matched or not, each attempt and its result."""
+    query = {"id": event_id, **({"source": source} if source else {})}
+
+    async def work() -> None:
+        answers = await asyncio.gather(
+            *(_ask(state_dir, each, "GET", "/debug/events", query) for each in _debugged(state_dir)[1])
+        )
+        notes = [note for answer in answers for note in answer["events"]]
+        if not notes:
+            raise Failure(f'no event "{event_id}" passed the brokers of this stack lately')
+        for line in journey_lines(notes):
+            out.print(line, markup=False)
+
+    _run(work)
+
+
+@events.command()
+def redrive(
+    *,
+    trigger: Annotated[str, typer.Option("--trigger", metavar="[NAMESPACE/]NAME", help="Whose dead letters.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Deliver again what a trigger's subscriber did not take, and the stack's journal has kept."""
+    where, _, name = trigger.rpartition("/")
+    namespace = where or "default"
+
+    async def work(client: Client) -> None:
+        found = await client.list(Subscription, namespace, label_selector=f"{_TRIGGER_LABEL}={name}")
+        if not found.items:
+            raise Failure(f'trigger "{name}" in namespace "{namespace}" has no Subscription, so nothing is kept for it')
+        for subscription in found.items:
+            query = {"subscription": subscription.metadata.uid}
+            if not dry_run:
+                answer = await _ask(state_dir, "dispatcher", "POST", "/debug/redrive", query)
+                out.print(f"{namespace}/{name}: {answer['redriven']} delivered again")
+                continue
+            answer = await _ask(state_dir, "dispatcher", "GET", "/debug/dead-letters", query)
+            for letter in answer["dead_letters"]:
+                at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(letter["at"])))
+                text = f"{at}  {letter['type']}  {letter['id']} from {letter['source']}: code {letter['code']}"
+                out.print(printable(text).replace("\n", " "), markup=False)
+            out.print(f"{namespace}/{name}: {len(answer['dead_letters'])} kept")
+
+    with_client(state_dir, work)
+
+
+# Sending.
+
+
+@asynccontextmanager
+async def _sender(client: Client) -> Any:
+    sender = Sender(asyncio.get_running_loop(), Resolver(client, by_endpoints=True))
+    try:
+        yield sender
+    finally:
+        await sender.close()
+
+
+async def _url_of(client: Client, target: str, namespace: str) -> str:
+    if target.startswith(("http://", "https://")):
+        return target
+    kind, _, name = target.partition("/")
+    if kind not in _KINDS or not name:
+        raise Failure(f"{target!r}: expected broker/NAME, channel/NAME or an http(s) URL")
+    shape = _KINDS[kind]
+    try:
+        body = await client.raw("GET", shape.RESOURCE.path(namespace, name))
+    except NotFound:
+        raise Failure(f'no {kind} "{name}" in namespace "{namespace}"; `knuv get {kind}s -A` lists them') from None
+    url = ((json.loads(body).get("status") or {}).get("address") or {}).get("url")
+    if not url:
+        raise Failure(f'{kind} "{name}" has no address yet; `knuv describe {kind} {name}` says why')
+    return str(url)
+
+
+def _read_event(path: str) -> Event:
+    return event_from([(b"content-type", b"application/cloudevents+json")], _read_bytes(path))
+
+
+def _read_bytes(path: str) -> bytes:
+    try:
+        with sys.stdin.buffer if path == _STDIN else Path(path).open("rb") as stream:
+            content = stream.read(_FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}") from error
+    if len(content) > _FILE_BYTES_MAX:
+        raise typer.BadParameter(f"{path}: larger than {_FILE_BYTES_MAX >> 20} MiB")
+    return content
+
+
+def _extensions(texts: Iterable[str]) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not (name.isascii() and name.isalnum() and name == name.lower()):
+            raise EventError(f"--extension {text!r}: expected name=value, the name of lower-case letters and digits")
+        found[name] = value
+    return found
+
+
+def _report(posted: Posted, url: str, count: int) -> None:
+    for answer, times in posted.answers.most_common():
+        out.print(f"{times} x {printable(answer)}" if count > 1 else printable(answer), markup=False)
+    if count > 1:
+        rate = count / posted.took_s if posted.took_s else 0
+        out.print(f"{posted.accepted} of {count} accepted in {posted.took_s:.2f} s ({rate:.0f} a second)")
+    else:
+        out.print(f"id {printable(posted.first_id)}", markup=False)
+    if posted.accepted < count:
+        raise Failure(f"{url} did not accept {'it' if count == 1 else f'{count - posted.accepted} events'}")
+
+
+# Subscribing.
+
+
+@asynccontextmanager
+async def _subscribed(
+    client: Client, kind: str, name: str, namespace: str, filters: list[dict[str, Any]], url: str
+) -> Any:
+    """A Trigger or a Subscription while the context lasts; what it is called. Raises `Failure` when it is not ready."""
+    await _url_of(client, f"{kind}/{name}", namespace)
+    own = f"knuv-tail-{secrets.token_hex(4)}"
+    if kind == "broker":
+        shape: type[Trigger] | type[Subscription] = Trigger
+        spec: dict[str, Any] = {
+            "broker": name,
+            "subscriber": {"uri": url},
+            # What is on its way when we leave is nobody's loss: no dead letter of the broker's.
+            "delivery": {"retry": 0},
+            **({"filters": filters} if filters else {}),
+        }
+    else:
+        shape = Subscription
+        channel = {"apiVersion": Channel.RESOURCE.api_version, "kind": "Channel", "name": name}
+        spec = {"channel": channel, "subscriber": {"uri": url}, "delivery": {"retry": 0}}
+    info = shape.RESOURCE
+    body = {"apiVersion": info.api_version, "kind": info.kind, "metadata": {"name": own}, "spec": spec}
+    await client.raw("POST", info.path(namespace), body=json.dumps(body).encode())
+    try:
+        await _until_ready(client, shape, own, namespace)
+        yield f"{info.kind} {own}"
+    finally:
+        await client.raw("DELETE", info.path(namespace, own))
+
+
+async def _until_ready(client: Client, shape: type[Any], name: str, namespace: str) -> None:
+    informer = Informer(client, shape, namespace=namespace, field_selector=f"metadata.name={name}")
+    changed = asyncio.Event()
+    informer.on_change(lambda _old, _new: changed.set())
+    await informer.start()
+    try:
+        async with asyncio.timeout(_READY_S):
+            while (found := informer.get(namespace, name)) is None or not found.status.is_ready():
+                changed.clear()
+                await changed.wait()
+    except TimeoutError:
+        found = informer.get(namespace, name)
+        conditions = found.status.conditions if found is not None else []
+        why = "; ".join(f"{each.type}: {each.message or each.reason}" for each in conditions if each.status != "True")
+        raise Failure(f"not ready after {_READY_S:.0f} s: {why or 'nobody has looked at it'}") from None
+    finally:
+        await informer.stop()
+
+
+# Asking the stack's processes.
+
+
+def _debugged(state_dir: Path | None) -> tuple[str, dict[str, str]]:
+    """The token, and host:port of each process that can be asked. Raises `Failure`."""
+    path = (state_dir or default_state_dir()) / _DEBUG_FILE
+    try:
+        told = json.loads(path.read_text())
+        return str(told["token"]), dict(told["components"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise Failure(
+            f"{path} does not say whom to ask: no event has passed this stack yet, or it is not up, or its pods have "
+            "networks of their own"
+        ) from None
+
+
+async def _ask(state_dir: Path | None, component: str, method: str, path: str, query: dict[str, str]) -> dict[str, Any]:
+    token, addresses = _debugged(state_dir)
+    url = f"http://{addresses[component]}{path}"
+    timeout = aiohttp.ClientTimeout(total=30)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.request(method, url, params=query, headers={"Authorization": f"Bearer {token}"}) as response,
+        ):
+            text = await response.text()
+            if response.status == 404:
+                raise Failure(f"the {component} of this stack cannot tell: {text.strip()}")
+            if response.status != 200:
+                raise Failure(f"the {component} answers {response.status}: {text.strip()}")
+            answer: dict[str, Any] = json.loads(text)
+            return answer
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise Failure(f"the {component} does not answer at {url}: {error or type(error).__name__}") from error
+
+
+def _run(work: Any) -> None:
+    try:
+        asyncio.run(work())
+    except Failure as error:
+        err.print(f"knuv: {error}", markup=False)
+        raise typer.Exit(1) from None
+
+
+def _tell(text: str) -> None:
+    err.print(text, markup=False)
