@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from local_cluster.apiserver.certificates import CertificateAuthority, write_private
+from local_cluster.apiserver.objects import Identity
 from local_cluster.preparation import StackError
 
-__all__ = ["Credentials"]
+__all__ = ["Credentials", "identity_of"]
 
 _KEY_FILE, _KEY_BYTES = "tokens.key", 32
 
@@ -53,3 +54,13 @@ class Credentials:
         """The token of one of the stack's own users: admin, node, workloads."""
         proof = hmac.digest(self.key, f"user {name}".encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(proof).rstrip(b"=").decode()
+
+
+def identity_of(name: str) -> Identity:
+    """Whom the API server sees in one of the stack's own users."""
+    if name == "admin":
+        return Identity("kubernetes-admin", ("system:masters", "system:authenticated"))
+    if name == "node":
+        return Identity("system:node:local", ("system:nodes", "system:authenticated"))
+    groups = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
+    return Identity(f"system:serviceaccount:kube-system:{name}", groups)

@@ -30,8 +30,9 @@ _STOP_S = 5.0
 class Guardian:
     """The list of process groups to end with us. `start` before the first `add`; `stop` ends those still listed."""
 
-    def __init__(self, log: Logger | None = None, *, held: Iterable[int] = ()) -> None:
-        """`held`: descriptors that stay open until the reaper has ended, such as a lock's."""
+    def __init__(self, log: Logger | None = None, *, held: Iterable[int] = (), cgroup: Path | None = None) -> None:
+        """`held`: descriptors that stay open until the reaper has ended, such as a lock's; `cgroup`: removed by it."""
+        self._cgroup = [str(cgroup)] if cgroup is not None else []
         self._held = tuple(held)
         self._log = log or Logger("guardian")
         self._groups: set[int] = set()
@@ -86,7 +87,7 @@ class Guardian:
         read_end, self._pipe = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_REAPER), self._mark],
+                [sys.executable, "-I", "-S", str(_REAPER), self._mark, *self._cgroup],
                 stdin=read_end,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

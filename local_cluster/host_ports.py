@@ -9,8 +9,9 @@ import socket
 
 from local_cluster.node.relay import RelayServer
 from local_cluster.preparation import StackError, port_problem
+from local_cluster.stack_config import StackConfig, info_of_before
 
-__all__ = ["HostPort"]
+__all__ = ["HostPort", "HostPorts"]
 
 
 class HostPort:
@@ -48,3 +49,18 @@ class HostPort:
             self._relay.stop()
         with contextlib.suppress(OSError):  # the relay's listener closed it
             self._socket.close()
+
+
+class HostPorts:
+    """The machine's ports of a stack in a network of its own. Raises `StackError` when one is taken."""
+
+    def __init__(self, config: StackConfig) -> None:
+        before = info_of_before(config)
+        self.http = HostPort("--http-port", config.http_port, before.http_port)
+        self.api = HostPort("--api-port", config.api_port, before.api_port)
+        self.debug = HostPort("autoscaler", 0)
+
+    def close(self) -> None:
+        """Stop listening."""
+        for port in (self.http, self.api, self.debug):
+            port.close()

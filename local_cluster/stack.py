@@ -14,8 +14,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO
 
 import uvloop
@@ -29,14 +27,15 @@ from local_cluster import nats, system
 from local_cluster.admission import install as install_admission
 from local_cluster.apiserver.certificates import write_kubeconfig
 from local_cluster.apiserver.journal import JournalError
-from local_cluster.apiserver.server import ApiServer, ApiServerConfig, Identity
-from local_cluster.credentials import Credentials
+from local_cluster.apiserver.server import ApiServer, ApiServerConfig
+from local_cluster.credentials import Credentials, identity_of
 from local_cluster.direct_client import DirectClient
 from local_cluster.eventing import Eventing, base_manifests, brokers_host
 from local_cluster.guardian import Guardian
-from local_cluster.host_ports import HostPort
+from local_cluster.host_ports import HostPorts
 from local_cluster.manifests import Kinds, ManifestError, apply, load
 from local_cluster.node.app import Node, NodeConfig
+from local_cluster.node.cgroups import Cgroups, CgroupsUnavailable
 from local_cluster.node.launch import ApiAccess
 from local_cluster.node.pod_networks import SERVICE_NETWORK, PodNetworks, enter_own_network
 from local_cluster.node.volumes import TokenSource
@@ -50,8 +49,10 @@ from local_cluster.preparation import (
 )
 from local_cluster.revival import create, revive
 from local_cluster.settings import StackInfo
+from local_cluster.stack_config import StackConfig, info_of_before
+from local_cluster.source_images import adapter_images
 from local_cluster.subnet import Subnet
-from local_cluster.system import Components, SystemLayout, split_address
+from local_cluster.system import SystemLayout, split_address
 from local_cluster.workloads.app import Workloads
 from proxies.logs import Logger
 
@@ -59,46 +60,6 @@ __all__ = ["Stack", "StackConfig", "StackError", "run"]
 
 _READY_S = 30.0
 _LOG_BYTES_MAX = 16 << 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StackConfig:
-    """What `knuv up` was asked for."""
-
-    http_port: int
-    """Port of the gateway on 127.0.0.1; 0: any."""
-    api_port: int
-    """Port of the Kubernetes API on 127.0.0.1; 0: any."""
-    state_dir: Path
-    """Kubeconfig, credentials, logs. One stack per directory."""
-    keeps_state: bool = False
-    """Whether objects, credentials and addresses are those of the stack that used the directory before."""
-    network: str = "loopback"
-    """`loopback`: pods share the machine's network; `netns`: each has its own, which needs root."""
-    components: Components = field(default_factory=Components)
-    manifests: tuple[Path, ...] = ()
-    """Applied once the stack is up."""
-
-
-def info_of_before(config: StackConfig) -> StackInfo:
-    """Where the stack was that used the directory before; nowhere, if it is of no concern."""
-    found = StackInfo.load(config.state_dir) if config.keeps_state else None
-    return found or StackInfo(pid=0, http_port=0, api_url="", autoscaler_debug="")
-
-
-class HostPorts:
-    """The machine's ports of a stack in a network of its own. Raises `StackError` when one is taken."""
-
-    def __init__(self, config: StackConfig) -> None:
-        before = info_of_before(config)
-        self.http = HostPort("--http-port", config.http_port, before.http_port)
-        self.api = HostPort("--api-port", config.api_port, before.api_port)
-        self.debug = HostPort("autoscaler", 0)
-
-    def close(self) -> None:
-        """Stop listening."""
-        for port in (self.http, self.api, self.debug):
-            port.close()
 
 
 class Stack:
@@ -119,6 +80,8 @@ class Stack:
         self._workloads: Workloads | None = None
         self._node: Node | None = None
         self._eventing: Eventing | None = None
+        self._cgroups: Cgroups | None = None
+        self._no_limits = ""
         self._ca_pem = b""
         self._tokens: dict[str, str] = {}
         self._system_pods: list[Informer[Pod]] = []
@@ -143,7 +106,9 @@ class Stack:
             envoy=envoy,
             pods_have_networks=networks is not None,
         )
-        self._guardian = Guardian(held=[self._lock_file.fileno()])
+        self._open_cgroups()  # while we are the only process of ours
+        cgroup = self._cgroups.folder if self._cgroups is not None else None
+        self._guardian = Guardian(held=[self._lock_file.fileno()], cgroup=cgroup)
         await self._guardian.start()
         self._api = await self._start_api(layout, before.api_port)
         admin = await self._client("admin")
@@ -176,12 +141,13 @@ class Stack:
                 name="local",
                 subnet=layout.subnet,
                 state_dir=layout.state_dir,
-                images={system.QUEUE_PROXY_IMAGE: components.queue_proxy},
+                images={system.QUEUE_PROXY_IMAGE: components.queue_proxy, **adapter_images(layout)},
                 warm_command=() if "queue-proxy" in components.replaced else components.queue_proxy,
             ),
             guardian=self._guardian,
             api=ApiAccess(self._api.config.host, self._api.port, self._pod_credentials),
             networks=networks,
+            cgroups=self._cgroups,
             log=self._log,
         )
         await self._node.start()
@@ -204,6 +170,8 @@ class Stack:
         self._say(f"gateway     http://127.0.0.1:{layout.http_port}")
         self._say(f"kubernetes  {api_url}")
         self._say(f"kubeconfig  {layout.state_dir / 'kubeconfig'}")
+        if self._no_limits:
+            self._say(f"limits      containers have none: {self._no_limits}")
         await self._apply_manifests(admin)
         StackInfo(
             pid=os.getpid(),
@@ -232,6 +200,8 @@ class Stack:
             await self._api.stop()
         if self._guardian is not None:
             await self._guardian.stop()
+        if self._cgroups is not None:
+            self._cgroups.close()
         if self._subnet is not None:
             self._subnet.release()
         if self._host is not None:
@@ -241,6 +211,12 @@ class Stack:
                 file.close()
 
     # Starting.
+
+    def _open_cgroups(self) -> None:
+        try:
+            self._cgroups = Cgroups.open()
+        except CgroupsUnavailable as error:
+            self._no_limits = str(error)
 
     async def _start_api(self, layout: SystemLayout, port_before: int) -> ApiServer:
         config = self._config
@@ -394,13 +370,3 @@ async def _run(config: StackConfig, say: Callable[[str], None], host: HostPorts 
             task.cancel()
         await asyncio.wait({starting, stop_wanted})
         await stack.stop()
-
-
-def identity_of(name: str) -> Identity:
-    """Whom the API server sees in one of the stack's own users."""
-    if name == "admin":
-        return Identity("kubernetes-admin", ("system:masters", "system:authenticated"))
-    if name == "node":
-        return Identity("system:node:local", ("system:nodes", "system:authenticated"))
-    groups = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
-    return Identity(f"system:serviceaccount:kube-system:{name}", groups)

@@ -18,6 +18,7 @@ from kube.informer import Informer
 from kube.models.core import ConfigMap, Pod, Secret
 from local_cluster.apiserver.errors import bad_request
 from local_cluster.guardian import Guardian
+from local_cluster.node.cgroups import Cgroups
 from local_cluster.node.config import NodeConfig
 from local_cluster.node.dns import DnsServer
 from local_cluster.node.environment import PodFacts
@@ -64,6 +65,7 @@ class Node:
         guardian: Guardian | None = None,
         api: ApiAccess | None = None,
         networks: PodNetworks | None = None,
+        cgroups: Cgroups | None = None,
         log: Logger | None = None,
     ) -> None:
         self._client = client
@@ -95,6 +97,7 @@ class Node:
             guardian=guardian,
             warm=self._warm,
             sandboxes=self._sandboxes,
+            cgroups=cgroups,
             api=api,
             events=self._events,
             facts=self._facts,

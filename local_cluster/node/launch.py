@@ -16,6 +16,7 @@ from kube.errors import NotFound
 from kube.events import EventRecorder
 from kube.models.core import ConfigMap, Container, Pod, Secret
 from local_cluster.guardian import Guardian
+from local_cluster.node.cgroups import UNLIMITED, Cgroup, Cgroups, Limits
 from local_cluster.node.config import NodeConfig
 from local_cluster.node.environment import (
     PodFacts,
@@ -27,10 +28,11 @@ from local_cluster.node.environment import (
 )
 from local_cluster.node.images import ImageMap, ImageMapError
 from local_cluster.node.loopback import PortRewrite
-from local_cluster.node.process import Started, User, spawn
+from local_cluster.node.podman import Podman
+from local_cluster.node.process import Started, StartError, User, spawn
 from local_cluster.node.sandbox import Bind, Sandboxes, SandboxPlan, container_user, inside
 from local_cluster.node.strays import POD_VARIABLE
-from local_cluster.node.volume_files import copy_part, write
+from local_cluster.node.volume_files import copy_part, host_path, write
 from local_cluster.node.volumes import (
     SECRET_MODE,
     TokenSource,
@@ -71,6 +73,8 @@ class NodeServices:
     warm: WarmProcesses | None
     sandboxes: Sandboxes | None
     """None: we may not make any."""
+    cgroups: Cgroups | None
+    """None: there are no limits."""
     api: ApiAccess | None
     facts: Callable[[str], PodFacts]
     """Pod address -> what the node knows about such a pod."""
@@ -95,11 +99,15 @@ class Launch:
     command: list[str]
     env: dict[str, str]
     cwd: str
-    user: User | None
-    sandbox: SandboxPlan | None
+    user: User | None = None
+    sandbox: SandboxPlan | None = None
+    podman: Podman | None = None
+    limits: Limits = UNLIMITED
 
     def inside(self, pid: int) -> Callable[[list[str]], tuple[list[str], bytes]] | None:
         """How further commands get to where process `pid` of this container is; None: as they are."""
+        if self.podman is not None:
+            return self.podman.inside
         if self.sandbox is None and self.user is None:
             return None
         place = pid if self.sandbox is not None else None
@@ -154,7 +162,9 @@ class PodLauncher:
         except ImageMapError as error:
             raise NotCreated("ErrImagePull", str(error)) from error
         entrypoint = spec.command or (list(image.command) if image else [])
-        if not entrypoint:
+        name = f"knuv-{self._pod.metadata.uid}-{spec.name}"
+        podman = None if entrypoint else Podman.find(services.config.environ.get("PATH", os.defpath), name)
+        if not entrypoint and podman is None:
             raise NotCreated("ErrImagePull", services.images.advice(spec.image))
         wants_files = self._pod.spec.automount_service_account_token is True and services.api is not None
         is_sandboxed = bool(self._network or spec.volume_mounts or (wants_files and services.sandboxes is not None))
@@ -172,11 +182,14 @@ class PodLauncher:
             )
         except VariableError as error:
             raise NotCreated("CreateContainerConfigError", str(error)) from error
+        if podman is not None:
+            return self._by_podman(podman, spec, env, base, sources)
         command = [expand(part, env) for part in (*entrypoint, *spec.args)]
         cwd = str(Path(services.config.working_dir, spec.working_dir or (image.working_dir if image else "")))
         user = self._user(spec)
         sandbox = self._sandbox(spec, env, sources, user, cwd) if is_sandboxed else None
-        return Launch(command=command, env=env, cwd=cwd, user=user, sandbox=sandbox)
+        limits = _limits(spec)
+        return Launch(command=command, env=env, cwd=cwd, user=user, sandbox=sandbox, limits=limits)
 
     async def refresh(self, specs: Iterable[Container], kind: str, name: str) -> None:
         """Write anew the volumes of containers that run and mount ConfigMap or Secret `name`.
@@ -192,16 +205,31 @@ class PodLauncher:
 
     def start(self, launch: Launch) -> Started:
         """Start it. Raises `StartError`."""
+        cgroups = self._services.cgroups
+        if cgroups is None or launch.limits == UNLIMITED:
+            return self._start(launch, None)
+        try:
+            cgroup = cgroups.create(launch.limits)
+        except OSError as error:
+            raise StartError(f"limits: {error}") from error
+        try:
+            started = self._start(launch, cgroup)
+        except StartError:
+            cgroup.remove()
+            raise
+        return started._replace(cgroup=cgroup)
+
+    def _start(self, launch: Launch, cgroup: Cgroup | None) -> Started:
         services = self._services
         told = launch.sandbox.told() if launch.sandbox is not None else None
         if services.warm is not None and launch.user is None:
-            warm = services.warm.take(launch.command, launch.env, launch.cwd, told)
+            warm = services.warm.take(launch.command, launch.env, launch.cwd, told, cgroup)
             if warm is not None:
                 return warm
         if launch.sandbox is not None:
             assert services.sandboxes is not None
-            return services.sandboxes.launch(launch.sandbox, launch.command, launch.env)
-        return spawn(launch.command, env=launch.env, cwd=launch.cwd, user=launch.user)
+            return services.sandboxes.launch(launch.sandbox, launch.command, launch.env, cgroup)
+        return spawn(launch.command, env=launch.env, cwd=launch.cwd, user=launch.user, cgroup=cgroup)
 
     def remove(self) -> None:
         """Delete the pod's folder; its containers have ended."""
@@ -236,26 +264,44 @@ class PodLauncher:
                 f"{spec.volume_mounts[0].get('mountPath')}); start the stack as root, or pass the data by env or "
                 f"envFrom",
             )
+        return SandboxPlan(
+            hostname=(self._pod.spec.hostname or self._pod.name)[:63],
+            binds=tuple(self._binds(spec, env, sources)),
+            hidden=(str(self._services.config.state_dir.absolute()),),
+            network=self._network,
+            user=user,
+            cwd=cwd,
+        )
+
+    def _by_podman(
+        self, podman: Podman, spec: Container, env: dict[str, str], base: Mapping[str, str], sources: SourceMap
+    ) -> Launch:
+        command = podman.run(
+            spec.image,
+            [expand(part, env) for part in spec.args],
+            # The image has its own PATH and HOME.
+            variables=[name for name, value in env.items() if base.get(name) != value],
+            binds=self._binds(spec, env, sources),
+            network=self._network,
+            user=container_user(self._pod, spec),
+            working_dir=spec.working_dir,
+            limits=_limits(spec),
+        )
+        return Launch(command=command, env=env, cwd=str(self._services.config.working_dir), podman=podman)
+
+    def _binds(self, spec: Container, env: Mapping[str, str], sources: SourceMap) -> list[Bind]:
+        """Everything that is mounted in a container, written and ready. Raises `NotCreated`."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._folder.chmod(0o700)
             parts = self._folder / "parts" / spec.name
             mounts = enumerate(spec.volume_mounts)
             binds = [self._mount(mount, env, sources, parts / str(index)) for index, mount in mounts]
-            binds += self._account(spec)
-            binds += self._resolver()
+            return binds + self._account(spec) + self._resolver()
         except VolumeError as error:
             raise NotCreated("CreateContainerConfigError", str(error)) from error
         except OSError as error:
             raise NotCreated("CreateContainerError", f"volumes: {error}") from error
-        return SandboxPlan(
-            hostname=(self._pod.spec.hostname or self._pod.name)[:63],
-            binds=tuple(binds),
-            hidden=(str(self._services.config.state_dir.absolute()),),
-            network=self._network,
-            user=user,
-            cwd=cwd,
-        )
 
     def _mount(self, mount: Mapping[str, Any], env: Mapping[str, str], sources: SourceMap, part: Path) -> Bind:
         """`part`: where a part of a volume may be copied to."""
@@ -270,7 +316,7 @@ class PodLauncher:
             raise VolumeError(f"subPath {sub_path!r}: expected a relative path without '..'")
         read_only = bool(mount.get("readOnly"))
         if "hostPath" in volume:
-            return Bind(_host_path(volume["hostPath"]), target, read_only, sub_path)
+            return Bind(host_path(volume["hostPath"]), target, read_only, sub_path)
         folder = self._folder / "volumes" / name
         kind = next((key for key in volume if key != "name"), "emptyDir")
         if kind == "emptyDir":
@@ -328,15 +374,11 @@ class PodLauncher:
         return [Bind(str(folder / name), f"/etc/{name}") for name in files]
 
 
-def _host_path(volume: Mapping[str, Any]) -> str:
-    path, kind = Path(str(volume.get("path"))), volume.get("type") or ""
-    if not path.is_absolute():
-        raise VolumeError(f"hostPath {str(path)!r}: expected an absolute path")
-    if kind == "DirectoryOrCreate":
-        path.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        raise VolumeError(f"hostPath {path}: no such file or directory")
-    return str(path)
+def _limits(spec: Container) -> Limits:
+    try:
+        return Limits.of(spec.resources)
+    except ValueError as error:
+        raise NotCreated("CreateContainerConfigError", f"resources.limits: {error}") from error
 
 
 def _owner(pod: Pod) -> tuple[tuple[int, int] | None, int]:

@@ -267,7 +267,8 @@ class PodRunner:
             # What was to become the container says why it could not.
             self._do(self._machine.spawn_failed(container, said, self._services.clock()))
             return
-        self._do(self._machine.exited(container, code, number, message, self._services.clock()))
+        reason = "OOMKilled" if running.process.was_out_of_memory else ""
+        self._do(self._machine.exited(container, code, number, message, self._services.clock(), reason=reason))
 
     async def _run_hook(self, container: str, hook: str) -> None:
         lifecycle = self._specs[container].lifecycle

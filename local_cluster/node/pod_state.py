@@ -143,13 +143,18 @@ class PodMachine:
         record.state, record.reason, record.message = State.REFUSED, reason, message
         return [Report("Warning", "Failed", f"Error: {reason}: {message}")] if is_news else []
 
-    def exited(self, name: str, exit_code: int, signal: int, message: str, now_s: float) -> list[Action]:
-        """The process ended. `exit_code` is 128 + signal for one that a signal ended, `message` what it left to say."""
+    def exited(
+        self, name: str, exit_code: int, signal: int, message: str, now_s: float, *, reason: str = ""
+    ) -> list[Action]:
+        """The process ended. `exit_code` is 128 + signal for one that a signal ended, `message` what it left to say.
+
+        `reason`: a better one than what the code says.
+        """
         record = self._by_name[name]
         ended = Termination(
             exit_code=exit_code,
             signal=signal,
-            reason="Completed" if exit_code == 0 else "Error",
+            reason=reason or ("Completed" if exit_code == 0 else "Error"),
             message=message,
             started_s=record.started_s,
             finished_s=now_s,

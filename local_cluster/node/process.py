@@ -6,6 +6,7 @@ before it is reaped.
 """
 
 import asyncio
+import contextlib
 import io
 import os
 import signal
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 from local_cluster.child import watch_exit
 from local_cluster.guardian import Guardian
+from local_cluster.node.cgroups import Cgroup
 from local_cluster.node.logs import ContainerLog
 
 __all__ = ["ContainerProcess", "StartError", "Started", "User", "find_executable", "open_output", "spawn"]
@@ -46,6 +48,8 @@ class Started(NamedTuple):
     output: io.FileIO
     is_first: bool = False
     """Whether it is the first process of a PID namespace of its own."""
+    cgroup: Cgroup | None = None
+    """The group that limits it, if one does."""
 
 
 def open_output() -> tuple[io.FileIO, io.FileIO]:
@@ -60,8 +64,13 @@ def open_output() -> tuple[io.FileIO, io.FileIO]:
     return io.FileIO(read_end, "r"), io.FileIO(write_end, "w")
 
 
-def spawn(command: list[str], *, env: Mapping[str, str], cwd: str, user: User | None = None) -> Started:
-    """Start `command` as a group of its own, as `user` if one is named. Raises `StartError`."""
+def spawn(
+    command: list[str], *, env: Mapping[str, str], cwd: str, user: User | None = None, cgroup: Cgroup | None = None
+) -> Started:
+    """Start `command` as a group of its own, as `user` if one is named. Raises `StartError`.
+
+    It enters `cgroup` when it has begun, long before a program could start another one.
+    """
     executable = find_executable(command[0], env.get("PATH", os.defpath), cwd)
     output, write_end = open_output()
     try:
@@ -83,6 +92,9 @@ def spawn(command: list[str], *, env: Mapping[str, str], cwd: str, user: User | 
         raise StartError(f'exec: "{command[0]}": {_reason(error)}') from error
     finally:
         write_end.close()
+    if cgroup is not None:
+        with contextlib.suppress(OSError):  # it has ended already
+            cgroup.enter(popen.pid)
     return Started(popen, output)
 
 
@@ -111,6 +123,9 @@ class ContainerProcess:
         self._popen = started.popen
         self._output = started.output
         self._is_first = started.is_first
+        self._cgroup = started.cgroup
+        self.was_out_of_memory = False
+        """Whether it ended because it wanted more memory than it may have."""
         self._was_told_to_end = False
         self.pid = self._popen.pid
         if guardian is not None:
@@ -161,6 +176,9 @@ class ContainerProcess:
         """End what is left of the group while its leader still holds the id, then let the id go."""
         os.killpg(self.pid, signal.SIGKILL)
         code = self._popen.wait()
+        if self._cgroup is not None:
+            self.was_out_of_memory = self._cgroup.was_out_of_memory()
+            self._cgroup.remove()
         if self._guardian is not None:
             self._guardian.remove(self.pid)
         return code

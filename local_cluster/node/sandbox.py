@@ -12,6 +12,7 @@ from typing import Any
 
 from kube.models.core import Container, Pod
 from local_cluster.guardian import Guardian
+from local_cluster.node.cgroups import Cgroup
 from local_cluster.node.process import Started, User
 from local_cluster.node.spares import Spares
 
@@ -83,10 +84,12 @@ class Sandboxes:
         """End the spares."""
         self._spares.stop()
 
-    def launch(self, plan: SandboxPlan, command: Sequence[str], env: Mapping[str, str]) -> Started:
+    def launch(
+        self, plan: SandboxPlan, command: Sequence[str], env: Mapping[str, str], cgroup: Cgroup | None = None
+    ) -> Started:
         """A process that enters the plan's surroundings and becomes `command`. Raises `StartError`."""
         told = {"sandbox": plan.told(), "env": dict(env), "command": list(command)}
-        return self._spares.take(told) or self._spares.start_one(told)
+        return self._spares.take(told, cgroup) or self._spares.start_one(told, cgroup)
 
 
 def may_isolate() -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from local_cluster.guardian import Guardian
 from local_cluster.node import linux
+from local_cluster.node.cgroups import Cgroup
 from local_cluster.node.process import Started, StartError, open_output
 
 __all__ = ["Spares"]
@@ -61,26 +62,28 @@ class Spares:
         while self._spares:
             self._discard(self._spares.popleft())
 
-    def take(self, told: Mapping[str, Any]) -> Started | None:
-        """A process that was told `told`, or None when there is no spare at hand."""
+    def take(self, told: Mapping[str, Any], cgroup: Cgroup | None = None) -> Started | None:
+        """A process that was told `told`, once it was in `cgroup`; None when there is no spare at hand."""
         self._refill_later()
         while self._spares:
             spare = self._spares.popleft()
-            if self._tell(spare, told):
+            if self._tell(spare, told, cgroup):
                 return spare
         return None
 
-    def start_one(self, told: Mapping[str, Any]) -> Started:
+    def start_one(self, told: Mapping[str, Any], cgroup: Cgroup | None = None) -> Started:
         """A process made now. Raises `StartError`."""
         spare = self._start()
-        if not self._tell(spare, told):
+        if not self._tell(spare, told, cgroup):
             raise StartError(f"{self._command[0]} ended before it was told what to run")
         return spare
 
-    def _tell(self, spare: Started, told: Mapping[str, Any]) -> bool:
+    def _tell(self, spare: Started, told: Mapping[str, Any], cgroup: Cgroup | None) -> bool:
         stdin = spare.popen.stdin
         assert stdin is not None
         try:
+            if cgroup is not None:
+                cgroup.enter(spare.popen.pid)
             stdin.write(json.dumps(told).encode() + b"\n")
             stdin.close()
         except OSError:

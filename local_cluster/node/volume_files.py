@@ -8,12 +8,13 @@ link through `..data`. Replacing that one link changes everything at once. Sourc
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from local_cluster.node.volumes import VolumeFile
+from local_cluster.node.volumes import VolumeError, VolumeFile
 
-__all__ = ["copy_part", "write"]
+__all__ = ["copy_part", "host_path", "write"]
 
 _DATA = "..data"
 
@@ -61,6 +62,18 @@ def copy_part(folder: Path, sub_path: str, target: Path) -> bool:
         status = path.stat()
         os.chown(target / path.relative_to(source), status.st_uid, status.st_gid)
     return True
+
+
+def host_path(volume: Mapping[str, Any]) -> str:
+    """The path of a `hostPath` volume, made where it asks for that. Raises `VolumeError` and `OSError`."""
+    path, kind = Path(str(volume.get("path"))), volume.get("type") or ""
+    if not path.is_absolute():
+        raise VolumeError(f"hostPath {str(path)!r}: expected an absolute path")
+    if kind == "DirectoryOrCreate":
+        path.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        raise VolumeError(f"hostPath {path}: no such file or directory")
+    return str(path)
 
 
 def _write_one(path: Path, file: VolumeFile, owner: tuple[int, int] | None) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from local_cluster.guardian import Guardian
+from local_cluster.node.cgroups import Cgroup
 from local_cluster.node.process import Started
 from local_cluster.node.spares import Spares
 
@@ -56,7 +57,12 @@ class WarmProcesses:
         self._spares.stop()
 
     def take(
-        self, command: Sequence[str], env: Mapping[str, str], cwd: str, sandbox: Mapping[str, Any] | None = None
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        sandbox: Mapping[str, Any] | None = None,
+        cgroup: Cgroup | None = None,
     ) -> Started | None:
         """A process that runs `command` with `env` in `cwd`, or None: another command, or no spare at hand.
 
@@ -64,4 +70,4 @@ class WarmProcesses:
         """
         if list(command) != self._command or (sandbox is None) == self._has_roots or not Path(cwd).is_dir():
             return None
-        return self._spares.take({"env": dict(env), "cwd": cwd, "sandbox": sandbox})
+        return self._spares.take({"env": dict(env), "cwd": cwd, "sandbox": sandbox}, cgroup)
