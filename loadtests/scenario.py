@@ -35,10 +35,14 @@ async def until(probe: Callable[[], Awaitable[T | None]], seconds: float, what: 
 
 
 class RunningStack:
-    """`knuv up` as a process of its own, in `state_dir`; on any ports that are free unless told otherwise."""
+    """`knuv up` as a process of its own, in `state_dir`; on any ports that are free unless told otherwise.
 
-    def __init__(self, state_dir: Path, *arguments: str, http_port: int = 0) -> None:
+    `module`: another one than the command line's own, that does more than it.
+    """
+
+    def __init__(self, state_dir: Path, *arguments: str, http_port: int = 0, module: str = "local_cluster") -> None:
         self.state_dir = state_dir
+        self._module = module
         self.http_port = http_port
         self.autoscaler_debug = ""
         self._arguments = arguments
@@ -61,7 +65,7 @@ class RunningStack:
         self.state_dir.mkdir(parents=True, exist_ok=True)
         with self._output.open("wb") as output:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "local_cluster", "up", "--state-dir", str(self.state_dir)),
+                *(sys.executable, "-m", self._module, "up", "--state-dir", str(self.state_dir)),
                 *("--http-port", str(self.http_port), *self._arguments),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,

@@ -86,6 +86,7 @@ BUILT_IN_KINDS: tuple[ResourceType, ...] = (
     _built_in("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", short_names=("hpa",),
               categories=_ALL, has_status=True),
     _built_in("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", short_names=("pdb",), has_status=True),
+    _built_in("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", short_names=("netpol",)),
     _built_in("rbac.authorization.k8s.io", "v1", "roles", "Role"),
     _built_in("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding"),
     _built_in("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", namespaced=False),

@@ -80,9 +80,9 @@ class System:
 
 
 @contextlib.asynccontextmanager
-async def running_system(state_dir: Path, *arguments: str) -> AsyncIterator[System]:
+async def running_system(state_dir: Path, *arguments: str, module: str = "local_cluster") -> AsyncIterator[System]:
     """A stack with the shortest windows that validation admits; stopped at the end, whatever happened."""
-    stack = RunningStack(state_dir, *arguments)
+    stack = RunningStack(state_dir, *arguments, module=module)
     try:
         await stack.start()
         async with Client(ApiConfig.from_kubeconfig(stack.kubeconfig)) as client:

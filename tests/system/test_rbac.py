@@ -1,0 +1,218 @@
+"""The roles in `deploy/manifests/full` are what the components need, no less and no more.
+
+A stack whose API server notes down every kind of request is put through a Service's life; what its components asked is
+compared with what their roles allow. Rights for what a machine without registries, certificates and rivals never sees
+are listed below, each with its reason.
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from kube.models.horizontal_autoscaling import HorizontalPodAutoscaler
+from kube.models.serving import Revision, Service
+from loadtests.load import fetch
+from loadtests.scenario import until
+from local_cluster.manifests import apply
+from local_cluster.system import SYSTEM_NAMESPACE
+from tests.deploy.manifests import rendered_objects
+from tests.deploy.recording_stack import FILE
+from tests.deploy.rights import Request, rights_of, uncovered, unused
+from tests.support.processes import kill_group
+from tests.system.conftest import System, running_system, service
+from tests.system.test_serving import at_zero, host, ready
+
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("stack-rbac")]
+
+ACCOUNTS = ("activator", "autoscaler", "controller", "gateway", "webhook")
+NAMESPACE = "default"
+ROOT = Path(__file__).parents[2]
+
+LOCAL_ONLY = {
+    # In place of DNS: KNUV_SERVICE_RESOLUTION=endpoints.
+    *((account, "", kind, "get") for account in ACCOUNTS for kind in ("services", "endpoints")),
+}
+SERVING, NETWORKING = "serving.knative.dev", "networking.internal.knative.dev"
+AUTOSCALING = "autoscaling.internal.knative.dev"
+SELDOM = {
+    # Two were faster than one another, and the one that lost looks again.
+    ("autoscaler", AUTOSCALING, "metrics", "get"),
+    ("autoscaler", NETWORKING, "serverlessservices", "get"),
+    ("autoscaler", "autoscaling", "horizontalpodautoscalers", "get"),
+    *((account, "coordination.k8s.io", "leases", "get") for account in ("autoscaler", "controller", "gateway")),
+    ("controller", SERVING, "services", "get"),
+    ("controller", SERVING, "configurations", "get"),
+    ("controller", SERVING, "routes", "get"),
+    ("controller", SERVING, "revisions", "get"),
+    ("controller", SERVING, "domainmappings", "get"),
+    ("controller", NETWORKING, "ingresses", "get"),
+    ("controller", NETWORKING, "certificates", "get"),
+    ("controller", NETWORKING, "clusterdomainclaims", "get"),
+    ("controller", NETWORKING, "serverlessservices", "get"),
+    ("controller", AUTOSCALING, "podautoscalers", "get"),
+    ("controller", "apps", "deployments", "get"),
+    ("controller", "", "services", "get"),
+    ("controller", "", "endpoints", "get"),
+    # The annotations of a Revision, or its HPA, were changed by hand.
+    ("autoscaler", AUTOSCALING, "metrics", "patch"),
+    ("autoscaler", "autoscaling", "horizontalpodautoscalers", "patch"),
+    ("controller", AUTOSCALING, "podautoscalers", "patch"),
+    # The bucket's Lease went from one replica to another.
+    *(("autoscaler", "discovery.k8s.io", "endpointslices", verb) for verb in ("get", "patch", "delete")),
+    # A ConfigMap that cannot be used, and an event that is repeated.
+    ("autoscaler", "", "events", "create"),
+    ("autoscaler", "", "events", "patch"),
+    ("controller", "", "events", "patch"),
+    # No autoscaler for KNUV_WAKE_SECONDS while a request waits (tests/activator/test_waker.py).
+    ("activator", AUTOSCALING, "podautoscalers", "get"),
+    ("activator", "apps", "deployments/scale", "get"),
+    ("activator", "apps", "deployments/scale", "patch"),
+    # Depends on whether pods or activators were first behind a name, and whether a Route or its Revisions.
+    ("controller", "", "endpoints", "patch"),
+    ("controller", SERVING, "revisions", "patch"),
+    # A tag that is taken away again, and Revisions that nobody needs.
+    ("controller", "", "services", "delete"),
+    ("controller", "", "endpoints", "delete"),
+    ("controller", SERVING, "revisions", "delete"),
+    # config-deployment was changed; autocreate-cluster-domain-claims.
+    ("controller", "apps", "deployments", "patch"),
+    ("controller", NETWORKING, "clusterdomainclaims", "create"),
+    ("controller", NETWORKING, "clusterdomainclaims", "delete"),
+    # system-internal-tls.
+    ("activator", "", "secrets", "list"),
+    ("activator", "", "secrets", "watch"),
+    ("controller", "", "namespaces", "get"),
+    # Certificates for domains.
+    *(("controller", NETWORKING, "certificates", verb) for verb in ("create", "patch", "delete")),
+    # Registries are asked for digests with a revision's pull secrets.
+    ("controller", "", "serviceaccounts", "get"),
+    ("controller", "", "secrets", "get"),
+    # Only where the API server enforces it.
+    ("controller", "", "endpoints/restricted", "create"),
+    ("autoscaler", AUTOSCALING, "podautoscalers/finalizers", "update"),
+    ("controller", NETWORKING, "serverlessservices/finalizers", "update"),
+    *(
+        ("controller", SERVING, f"{kind}/finalizers", "update")
+        for kind in ("services", "configurations", "routes", "revisions", "domainmappings")
+    ),
+    # The webhook's certificate is renewed after six days.
+    ("webhook", "", "secrets", "patch"),
+}
+
+
+async def test_components_may_do_what_they_do_and_nothing_else(tmp_path: Path) -> None:
+    module = "tests.deploy.recording_stack"
+    async with running_system(tmp_path, module=module) as system, _webhook(system):
+        await _life_of_a_service(system)
+    requests = [request for request in _recorded(tmp_path / FILE) if request.account in ACCOUNTS]
+    needed = [each for each in requests if (each.account, each.group, each.resource, each.verb) not in LOCAL_ONLY]
+    rights = rights_of(rendered_objects("full"))
+
+    assert {right.account for right in rights} == set(ACCOUNTS)
+    missing = uncovered(needed, rights)
+    assert missing == [], f"asked, but not allowed: {missing}"
+    idle = {right.what for right in unused(rights, requests)}
+    assert idle - SELDOM == set(), f"allowed, but not asked: {sorted(idle - SELDOM)}"
+
+
+def _recorded(path: Path) -> list[Request]:
+    found = []
+    for line in path.read_text().splitlines():
+        user, verb, group, resource, namespace, name = json.loads(line)
+        *account_of, account = user.split(":")
+        if account_of == ["system", "serviceaccount", SYSTEM_NAMESPACE]:
+            found.append(Request(account, group, resource, verb, namespace, name))
+    return found
+
+
+async def _life_of_a_service(system: System) -> None:
+    client, port = system.client, system.stack.http_port
+    await apply(client, system.kinds, service("hello"), NAMESPACE)
+    found = await ready(system, "hello")
+    assert (await fetch(port, host(found), "/")).status == 200
+    await at_zero(system, "hello")
+    assert (await fetch(port, host(found), "/")).status == 200
+
+    split = service("hello", TARGET="second")
+    split["spec"]["traffic"] = [  # type: ignore[index]
+        {"revisionName": "hello-00001", "percent": 50},
+        {"revisionName": "hello-00002", "percent": 50, "tag": "second"},
+    ]
+    await apply(client, system.kinds, split, NAMESPACE)
+    await ready(system, "hello", generation=2)
+    mapping = {
+        "apiVersion": f"{SERVING}/v1beta1",
+        "kind": "DomainMapping",
+        "metadata": {"name": "hello.example.com"},
+        "spec": {"ref": {"apiVersion": f"{SERVING}/v1", "kind": "Service", "name": "hello"}},
+    }
+    claim = {
+        "apiVersion": f"{NETWORKING}/v1alpha1",
+        "kind": "ClusterDomainClaim",
+        "metadata": {"name": "hello.example.com"},
+        "spec": {"namespace": NAMESPACE},
+    }
+    await apply(client, system.kinds, claim, NAMESPACE)
+    await apply(client, system.kinds, mapping, NAMESPACE)
+
+    by_cpu = service("by-cpu")
+    by_cpu["spec"]["template"]["metadata"] = {  # type: ignore[index]
+        "annotations": {"autoscaling.knative.dev/class": "hpa.autoscaling.knative.dev"}
+    }
+    await apply(client, system.kinds, by_cpu, NAMESPACE)
+
+    async def horizontal() -> list[HorizontalPodAutoscaler] | None:
+        return (await client.list(HorizontalPodAutoscaler, NAMESPACE)).items or None
+
+    await until(horizontal, 30, "a HorizontalPodAutoscaler")
+    await client.delete(Service, "hello", NAMESPACE)
+
+    async def no_revision() -> bool | None:
+        selector = "serving.knative.dev/service=hello"
+        return True if not (await client.list(Revision, NAMESPACE, label_selector=selector)).items else None
+
+    await until(no_revision, 30, "the Service's Revisions to go with it")
+
+
+@contextlib.asynccontextmanager
+async def _webhook(system: System) -> AsyncIterator[None]:
+    """The webhook server beside the stack, which has the same rules built in: it is asked about what does not exist."""
+    configurations = [each for each in rendered_objects("full") if each["kind"].endswith("WebhookConfiguration")]
+    for each in configurations:
+        rule = {"operations": ["CREATE"], "apiGroups": ["example"], "apiVersions": ["v1"], "resources": ["none"]}
+        changed = {**each, "webhooks": [{**each["webhooks"][0], "rules": [rule]}]}
+        await apply(system.client, system.kinds, changed, NAMESPACE)
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "webhook"}}
+    await apply(system.client, system.kinds, account, SYSTEM_NAMESPACE)
+    printed = await system.knuv("kubeconfig", "--as", "webhook")
+    assert printed.code == 0, printed.err
+    kubeconfig = system.stack.state_dir / "webhook.kubeconfig"
+    kubeconfig.write_text(printed.out)
+    environment = {
+        "KUBECONFIG": str(kubeconfig),
+        "SYSTEM_NAMESPACE": SYSTEM_NAMESPACE,
+        "KNUV_WEBHOOK_ADDRESS": "127.0.0.1:0",
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "controller", "webhook"), env=environment, start_new_session=True, cwd=ROOT
+    )
+
+    async def is_known() -> bool | None:
+        for each in configurations:
+            path = system.kinds.of(each["apiVersion"], each["kind"]).path("", each["metadata"]["name"])
+            found = json.loads(await system.client.raw("GET", path))
+            if not found["webhooks"][0]["clientConfig"].get("caBundle"):
+                return None
+        return True
+
+    try:
+        await until(is_known, 30, "the webhook to make its certificate known")
+        yield
+    finally:
+        kill_group(process.pid)
+        await process.wait()
