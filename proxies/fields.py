@@ -34,8 +34,7 @@ VOLATILE: Final = 32768
 """A request id, a trace context, what an event has for itself: hardly two requests have the same, and no proxy decides
 by it."""
 
-VOLATILE_NAMES: Final = (b"x-request-id", b"traceparent")
-VOLATILE_EVENT_NAMES: Final = (b"ce-id", b"ce-time", b"ce-knativearrivaltime")
+VOLATILE_NAMES: Final = (b"x-request-id", b"traceparent", b"ce-id", b"ce-time", b"ce-knativearrivaltime")
 
 FRAMING: Final = LENGTH | CODING | CONNECTION | UPGRADE | EXPECT
 """A head with none of these has no body, and its connection stays open."""
@@ -60,7 +59,7 @@ _MARKS: Final = {
     b"x-forwarded-proto": FORWARDED_MORE,
     b"forwarded": FORWARDED,
     b"date": DATE,
-    **dict.fromkeys(VOLATILE_NAMES + VOLATILE_EVENT_NAMES, VOLATILE),
+    **dict.fromkeys(VOLATILE_NAMES, VOLATILE),
 }
 _KNATIVE_PREFIXES: Final = (b"k-", b"knative-")
 _AGENT_PREFIXES: Final = (b"kube-probe", b"Knative-")

@@ -8,7 +8,7 @@ rest. Everything that is kept is bounded, by number and by size.
 import re
 from typing import Final
 
-from proxies.fields import FRAMING, HOST, LENGTH, VOLATILE, VOLATILE_EVENT_NAMES, VOLATILE_NAMES, Field
+from proxies.fields import FRAMING, HOST, LENGTH, VOLATILE, VOLATILE_NAMES, Field
 from proxies.http1 import (
     FIELDS_MAX,
     HOST_VALUE,
@@ -95,39 +95,17 @@ def _is_worth_remembering(head: bytes) -> bool:
     return len(head) <= _HEAD_MEMO_BYTES_MAX and _sample.takes() and head.count(b"\n") <= _HEAD_MEMO_LINES_MAX
 
 
-def _spellings(names: tuple[bytes, ...]) -> tuple[tuple[bytes, bytes], ...]:
-    """Return how lines begin as Envoy and as Go write them; what is written otherwise is merely slower."""
-    return tuple((b"\r\n%s: " % name, b"\r\n%s: " % name.title()) for name in names)
-
-
-_VOLATILE_STARTS: Final = _spellings(VOLATILE_NAMES)
-_VOLATILE_STARTS_OF_EVENTS: Final = _spellings(VOLATILE_NAMES + VOLATILE_EVENT_NAMES)
-_VOLATILE_LINE: Final = re.compile(rb"[A-Za-z\-]+: [!-~]{1,128}")
+_VOLATILE_LINE: Final = re.compile(rb"\r\n((?i:%s): [!-~]{1,128})(?![^\r])" % b"|".join(VOLATILE_NAMES))
+"""One that is well formed in any case of its name: a space before its value, none in it, none behind it."""
 
 
 def without_volatile_lines(head: bytes) -> tuple[bytes, tuple[bytes, ...]]:
     """Return a head without its request id, trace context and what only this event has, and these lines.
 
-    The memo then knows the rest. Such a line that is odd, or the second of its name, stays in the head.
+    The memo then knows the rest. Such a line that is odd stays in the head.
     """
-    added: tuple[bytes, ...] = ()
-    core = head
-    is_event = b"\r\nCe-" in head or b"\r\nce-" in head
-    for spellings in _VOLATILE_STARTS_OF_EVENTS if is_event else _VOLATILE_STARTS:
-        for start in spellings:
-            begin = core.find(start)
-            if begin < 0:
-                continue
-            end = core.find(b"\r\n", begin + 2)
-            if end < 0:
-                end = len(core)
-            line = core[begin + 2 : end]
-            if _VOLATILE_LINE.fullmatch(line) is None:
-                return head, ()
-            core = core[:begin] + core[end:]
-            added += (line,)
-            break
-    return core, added
+    parts = _VOLATILE_LINE.split(head)
+    return (head, ()) if len(parts) == 1 else (b"".join(parts[::2]), tuple(parts[1::2]))
 
 
 def response_head(head: bytes) -> ResponseHead:
