@@ -49,8 +49,8 @@ from local_cluster.preparation import (
 )
 from local_cluster.revival import create, revive
 from local_cluster.settings import StackInfo
-from local_cluster.stack_config import StackConfig, info_of_before
 from local_cluster.source_images import adapter_images
+from local_cluster.stack_config import StackConfig, info_of_before
 from local_cluster.subnet import Subnet
 from local_cluster.system import SystemLayout, split_address
 from local_cluster.workloads.app import Workloads
