@@ -25,7 +25,7 @@ from broker.subscribing import Attempt, Outcome, Subscribing
 from broker.triggers import Recipient, Subscriber, Triggers
 from eventing.debugging import Debugging
 from eventing.event import EventError
-from eventing.message import Message, read_message
+from eventing.message import Message, read_request
 from kube.informer import Informer
 from kube.models.messaging import Subscription
 from kube.names import child_name
@@ -193,7 +193,7 @@ class FilterRole:
 
     def _read(self, exchange: Exchange, body: bytes) -> None:
         try:
-            message = read_message(exchange.request.fields, body)
+            message = read_request(exchange.request, body)
         except EventError as error:
             exchange.answer(self._answers.refusal(400, f"not a CloudEvent: {error}"))
             return

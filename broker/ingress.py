@@ -28,7 +28,7 @@ from broker.ttl import ARRIVAL_TIME, TTL, ArrivalTimes, next_ttl
 from eventing.debugging import Debugging
 from eventing.event import EventError, problems_of
 from eventing.filters.dialects import Attributes
-from eventing.message import Message, read_message
+from eventing.message import Message, read_request
 from eventing.sending import DestinationError
 from proxies.environment import Environment
 from proxies.exchange import Exchange
@@ -175,7 +175,7 @@ class IngressRole:
 
     def _read(self, exchange: Exchange, body: bytes) -> None:
         try:
-            message = read_message(exchange.request.fields, body)
+            message = read_request(exchange.request, body)
         except EventError as error:
             exchange.answer(self._answers.refusal(400, f"not a CloudEvent: {error}"))
             return

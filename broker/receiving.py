@@ -16,7 +16,7 @@ from broker.answers import Answers
 from broker.channel.backend import Accepting, Backend, Channel, Refusal
 from broker.role import Context
 from eventing.event import EventError, problems_of
-from eventing.message import Message, read_message
+from eventing.message import Message, read_request
 from proxies.exchange import Exchange
 from proxies.intake import Gatherer
 
@@ -72,7 +72,7 @@ class Receiver:
 
     def _gathered(self, exchange: Exchange, body: bytes) -> None:
         try:
-            message = read_message(exchange.request.fields, body)
+            message = read_request(exchange.request, body)
         except EventError as error:
             exchange.answer(self._answers.refusal(400, f"not a CloudEvent: {error}"))
             return
