@@ -23,6 +23,7 @@ from controller.digests import DigestResolver
 from controller.domain_mapping import DomainMappingReconciler
 from controller.garbage import GarbageCollector
 from controller.labeler import Labeler
+from controller.namespace_certificates import NamespaceCertificates
 from controller.registry import Registry
 from controller.revision import RevisionReconciler
 from controller.route import RouteReconciler
@@ -98,6 +99,7 @@ class App:
         self._mappings = self._loop("domainmapping", DomainMappingReconciler(cluster).reconciler())
         self._labels = self._plain_loop("labeler", Labeler(cluster))
         self._garbage = self._plain_loop("garbage", GarbageCollector(cluster))
+        self._wildcards = self._plain_loop("namespacecertificate", NamespaceCertificates(cluster))
         self._follow()
 
     async def start(self) -> None:
@@ -172,6 +174,7 @@ class App:
             (cluster.routes, (self._routes, self._labels)),
             (cluster.serverless_services, (self._serverless,)),
             (cluster.domain_mappings, (self._mappings,)),
+            (cluster.namespaces, (self._wildcards,)),
         ):
             for obj in collection.informer.list():
                 for loop in loops:
@@ -238,6 +241,7 @@ class App:
             self._mappings,
             self._labels,
             self._garbage,
+            self._wildcards,
         )
 
     def _follow(self) -> None:
@@ -252,6 +256,7 @@ class App:
         self._on(cluster.ingresses, self._ingress_changed)
         self._on(cluster.certificates, self._ingress_changed)
         self._on(cluster.domain_mappings, lambda obj: self._mappings.add(obj.key))
+        self._on(cluster.namespaces, lambda obj: self._wildcards.add(obj.key))
         self._on(cluster.claims, self._claim_changed)
         self._on(cluster.serverless_services, lambda obj: self._serverless.add(obj.key))
         self._on(cluster.core_services, self._core_service_changed)
@@ -283,6 +288,7 @@ class App:
         self._wake_owner(obj, "Route", self._routes)
         self._wake_owner(obj, "DomainMapping", self._mappings)
         if obj.metadata.labels.get(keys.WILDCARD_DOMAIN):
+            self._wildcards.add(("", obj.namespace))
             for route in self._cluster.routes.informer.list(obj.namespace):
                 self._routes.add(route.key)
 
@@ -353,6 +359,7 @@ class App:
             (cluster.routes, self._routes),
             (cluster.domain_mappings, self._mappings),
             (cluster.configurations, self._garbage),
+            (cluster.namespaces, self._wildcards),
         ):
             for obj in collection.informer.list():
                 loop.add(obj.key)

@@ -63,6 +63,7 @@ class Cluster:
         self.domain_mappings = Collection(client, serving.DomainMapping)
         self.claims = Collection(client, ClusterDomainClaim)
         self.certificates = Collection(client, Certificate)
+        self.namespaces = Collection(client, core.Namespace)
         self.config_maps = Collection(client, core.ConfigMap, namespace=system_namespace)
         self._settings: Settings | None = None
         self._on_settings: list[Callable[[], None]] = []
@@ -117,6 +118,7 @@ class Cluster:
             self.domain_mappings,
             self.claims,
             self.certificates,
+            self.namespaces,
         ]
 
     def _config_data(self) -> dict[str, Mapping[str, str]]:

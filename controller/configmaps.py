@@ -14,9 +14,12 @@ from controller.templates import Template, TemplateError
 from kube.autoscaling.config import InvalidConfig
 from proxies import gotext
 
-__all__ = ["Reader", "commas", "parse_yaml"]
+__all__ = ["RESOURCES", "Data", "Reader", "commas", "parse_yaml", "selects"]
 
 T = TypeVar("T")
+Data = Mapping[str, str]
+
+RESOURCES = ("cpu", "memory", "ephemeral-storage")
 
 
 class Reader:
@@ -120,3 +123,8 @@ def _explain(function: str) -> Callable[[str], str]:
 def _explain_int(text: str) -> str:
     problem = "value out of range" if re.fullmatch(r"[+-]?[0-9]+", text) else "invalid syntax"
     return f'strconv.ParseInt: parsing "{text}": {problem}'
+
+
+def selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    """Whether `labels` have all that is asked for."""
+    return all(labels.get(key) == value for key, value in selector.items())

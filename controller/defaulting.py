@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from controller import keys
-from controller.settings import RESOURCES, Settings
+from controller.configmaps import RESOURCES
+from controller.settings import Settings
 from controller.templates import Template
 from kube.autoscaling.annotations import CLASS, METRIC
 from kube.autoscaling.config import HPA_CLASS, KPA_CLASS

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from controller import images
+from controller.deployment_settings import DeploymentSettings
 from controller.registry import Credentials, Reference, RegistryError, credentials_for
-from controller.settings import DeploymentSettings
 from kube.client import Client
 from kube.errors import ApiError, ApiUnreachable
 from kube.models.core import Secret, ServiceAccount

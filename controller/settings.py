@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from controller.configmaps import Reader, commas, parse_yaml
+from controller.configmaps import RESOURCES, Data, Reader, parse_yaml, selects
+from controller.deployment_settings import DeploymentSettings
+from controller.label_selector import LabelSelector
 from controller.observability import ObservabilitySettings
 from controller.templates import Template
 from kube.autoscaling.config import AutoscalerConfig, InvalidConfig
@@ -30,9 +32,6 @@ __all__ = [
     "example_checksum",
 ]
 
-Data = Mapping[str, str]
-
-RESOURCES = ("cpu", "memory", "ephemeral-storage")
 DEFAULT_DOMAIN_TEMPLATE = "{{.Name}}.{{.Namespace}}.{{.Domain}}"
 DEFAULT_TAG_TEMPLATE = "{{.Tag}}-{{.Name}}"
 _SAMPLE_METADATA: Mapping[str, Any] = {"Name": "name", "Namespace": "namespace", "Labels": {}, "Annotations": {}}
@@ -141,87 +140,6 @@ class Features:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeploymentSettings:
-    """`config-deployment`: how Revisions become Deployments."""
-
-    queue_sidecar_image: str
-    progress_deadline_s: int = 600
-    digest_resolution_timeout_s: float = 10.0
-    registries_skipping_tag_resolving: frozenset[str] = frozenset()
-    sidecar_requests: Mapping[str, str] = field(default_factory=lambda: {"cpu": "25m"})
-    sidecar_limits: Mapping[str, str] = field(default_factory=dict)
-    token_audiences: tuple[str, ...] = ()
-    root_ca: str = ""
-    tls: Mapping[str, str] = field(default_factory=dict)
-    """`min-version`, `max-version`, `cipher-suites`, `curve-preferences`: passed on as they are."""
-    spreads_pods: bool = True
-    """`default-affinity-type: prefer-spread-revision-over-nodes`."""
-    runtime_classes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Runtime class -> labels that a Revision must have."""
-    pod_is_always_schedulable: bool = False
-
-    @classmethod
-    def from_data(cls, data: Data) -> "DeploymentSettings":
-        """Read the map."""
-        read = Reader(data)
-        image = read.text("queue-sidecar-image", "", "queueSidecarImage")
-        deadline_s = read.duration_s("progress-deadline", 600.0, "progressDeadline")
-        digest_s = read.duration_s("digest-resolution-timeout", 10.0, "digestResolutionTimeout")
-        if deadline_s <= 0:
-            raise InvalidConfig(
-                f"progress-deadline cannot be a non-positive duration, was {gotext.format_duration(deadline_s)}"
-            )
-        if deadline_s % 1:
-            raise InvalidConfig(
-                f"ProgressDeadline must be rounded to a whole second, was: {gotext.format_duration(deadline_s)}"
-            )
-        if digest_s <= 0:
-            raise InvalidConfig(
-                f"digest-resolution-timeout cannot be a non-positive duration, was {gotext.format_duration(digest_s)}"
-            )
-        if not image:
-            raise InvalidConfig("queue sidecar image cannot be empty or unset")
-        affinity = data.get("default-affinity-type", "prefer-spread-revision-over-nodes")
-        if affinity not in ("prefer-spread-revision-over-nodes", "none"):
-            raise InvalidConfig(f"unsupported default-affinity-type: {affinity}")
-        skipped = read.text(
-            "registries-skipping-tag-resolving", "kind.local,ko.local,dev.local", "registriesSkippingTagResolving"
-        )
-        camel = {"cpu": "Cpu", "memory": "Memory", "ephemeral-storage": "EphemeralStorage"}
-        return cls(
-            queue_sidecar_image=image,
-            progress_deadline_s=int(deadline_s),
-            digest_resolution_timeout_s=digest_s,
-            registries_skipping_tag_resolving=frozenset(commas(skipped)),
-            sidecar_requests={"cpu": "25m"}
-            | read.quantities(
-                {name: f"queue-sidecar-{name}-request" for name in RESOURCES},
-                {name: f"queueSidecar{camel[name]}Request" for name in RESOURCES},
-            ),
-            sidecar_limits=read.quantities(
-                {name: f"queue-sidecar-{name}-limit" for name in RESOURCES},
-                {name: f"queueSidecar{camel[name]}Limit" for name in RESOURCES},
-            ),
-            token_audiences=tuple(sorted(commas(data.get("queue-sidecar-token-audiences", "")))),
-            root_ca=data.get("queue-sidecar-rootca", ""),
-            tls={
-                key: data.get(f"queue-sidecar-tls-{key}", "")
-                for key in ("min-version", "max-version", "cipher-suites", "curve-preferences")
-            },
-            spreads_pods=affinity != "none",
-            runtime_classes=_runtime_classes(data.get("runtime-class-name", "")),
-            pod_is_always_schedulable=read.boolean("pod-is-always-schedulable", False),
-        )
-
-    def runtime_class(self, labels: Mapping[str, str]) -> str:
-        """The runtime class for a Revision's labels: the most demanding selector wins, then the smaller name."""
-        matching = [
-            (-len(selector), name) for name, selector in self.runtime_classes.items() if _selects(selector, labels)
-        ]
-        return min(matching)[1] if matching else ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSettings:
     """`config-network`: hosts, ingress and TLS."""
 
@@ -237,7 +155,8 @@ class NetworkSettings:
     system_internal_tls: bool = False
     http_protocol: str = "enabled"
     """`enabled`, `disabled` or `redirected`."""
-    wildcard_selector: str = ""
+    wildcard_namespaces: LabelSelector = field(default_factory=LabelSelector)
+    """Namespaces that get a certificate for all their names."""
 
     @classmethod
     def from_data(cls, data: Data) -> "NetworkSettings":
@@ -276,7 +195,9 @@ class NetworkSettings:
             cluster_local_domain_tls=read.switch("cluster-local-domain-tls"),
             system_internal_tls=internal,
             http_protocol=protocol,
-            wildcard_selector=data.get("namespace-wildcard-cert-selector", ""),
+            wildcard_namespaces=LabelSelector.parse(
+                data.get("namespace-wildcard-cert-selector", ""), "namespace-wildcard-cert-selector"
+            ),
         )
 
 
@@ -285,26 +206,32 @@ class DomainSettings:
     """`config-domain`: domains, and the labels that a Route must have to get each; no labels: every Route."""
 
     selectors: Mapping[str, Mapping[str, str]]
+    wildcards: frozenset[str] = frozenset()
+    """Those of type `wildcard`, under which a namespace can have one certificate for all its names."""
 
     @classmethod
     def from_data(cls, data: Data, cluster_domain: str = "cluster.local") -> "DomainSettings":
         """Read the map. Without a default domain every Route is cluster-local."""
         selectors: dict[str, Mapping[str, str]] = {}
+        wildcards = set()
         for domain, text in data.items():
             if domain == "_example":
                 continue
-            selector = parse_yaml(text, domain).get("selector") or {}
+            entry = parse_yaml(text, domain)
+            selector = entry.get("selector") or {}
             if not isinstance(selector, dict):
                 raise InvalidConfig(f"{domain}: selector must be a map of labels")
             selectors[domain] = {str(key): str(value) for key, value in selector.items()}
+            if not selector or entry.get("type") == "wildcard":
+                wildcards.add(domain)
         if all(selectors.values()):
             selectors[f"svc.{cluster_domain}"] = {}
-        return cls(selectors=selectors)
+        return cls(selectors=selectors, wildcards=frozenset(wildcards))
 
     def domain_for(self, labels: Mapping[str, str]) -> str:
         """The domain with the most demanding selector that `labels` meet; ties go to the smallest name."""
         return min(
-            (-len(selector), domain) for domain, selector in self.selectors.items() if _selects(selector, labels)
+            (-len(selector), domain) for domain, selector in self.selectors.items() if selects(selector, labels)
         )[1]
 
 
@@ -407,15 +334,3 @@ def example_checksum(text: str) -> str:
     """What annotation `knative.dev/example-checksum` must say about the `_example` of a ConfigMap."""
     flattened = re.sub(r"\n+", r"\\n", text.strip())
     return f"{zlib.crc32(flattened.encode()):08x}"
-
-
-def _runtime_classes(text: str) -> dict[str, dict[str, str]]:
-    classes = {}
-    for name, rule in parse_yaml(text, "runtime-class-name").items():
-        selector = rule.get("selector") if isinstance(rule, dict) else None
-        classes[str(name)] = {str(key): str(value) for key, value in (selector or {}).items()}
-    return classes
-
-
-def _selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
-    return all(labels.get(key) == value for key, value in selector.items())

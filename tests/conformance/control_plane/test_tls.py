@@ -7,7 +7,7 @@ import pytest
 from kube.errors import NotFound
 from kube.models import serving
 from kube.models.apps import Deployment
-from kube.models.core import Secret
+from kube.models.core import Namespace, Secret
 from kube.models.meta import Condition, ObjectMeta
 from kube.models.networking import Certificate, CertificateStatus, Http01Challenge, Ingress
 from tests.controller.cluster import NAMESPACE, Kn, condition, control_plane, service
@@ -74,6 +74,28 @@ async def test_where_http_is_not_allowed_the_certificate_is_waited_for(status: s
         await kn.until(serving.Route, "web", "so", lambda r: condition(r, "CertificateProvisioned") == wanted)
         await issue(kn, await certificate_of(kn))
         assert (await kn.until_ready("web")).status.url == f"https://{HOST}"
+
+
+async def test_namespaces_that_are_selected_get_a_certificate_for_all_their_names() -> None:
+    asked = "matchExpressions: [{key: wild, operator: In, values: ['yes', always]}]"
+    async with control_plane(
+        network={"external-domain-tls": "Enabled", "namespace-wildcard-cert-selector": asked}
+    ) as kn:
+        await kn.client.patch(Namespace, NAMESPACE, None, {"metadata": {"labels": {"wild": "yes"}}})
+        made = await kn.until(Certificate, "default.example.com", "made", lambda _certificate: True)
+        assert made.spec.dns_names == ["*.default.example.com"]
+        assert (made.spec.domain, made.spec.secret_name) == ("example.com", "default.example.com")
+        assert made.metadata.labels["networking.knative.dev/wildcardDomain"] == "example.com"
+        await issue(kn, made)
+        await kn.create(serving.Service, service("web"))
+        assert (await kn.until_ready("web")).status.url == f"https://{HOST}"
+        assert [found.name for found in (await kn.client.list(Certificate)).items] == ["default.example.com"]
+        # What others change is put right, and who is selected no longer goes back to one per name.
+        await kn.client.patch(Certificate, made.name, NAMESPACE, {"spec": {"dnsNames": ["*.elsewhere.example.com"]}})
+        await kn.until(Certificate, made.name, "put right", lambda c: c.spec.dns_names == made.spec.dns_names)
+        await kn.client.patch(Namespace, NAMESPACE, None, {"metadata": {"labels": {"wild": "no"}}})
+        assert (await certificate_of(kn)).spec.dns_names == [HOST]
+        assert [found.name for found in (await kn.client.list(Certificate)).items] != ["default.example.com"]
 
 
 async def test_a_wildcard_certificate_of_the_namespace_is_used_instead() -> None:
