@@ -175,8 +175,11 @@ def read_json(body: bytes) -> Any:
 
 
 def duplicate_fields(content_type: str, body: bytes) -> list[str]:
-    """The paths of members that a JSON body names twice; of such, the last one counts."""
-    if (media_type(content_type) or JSON) != JSON:
+    """The paths of members that a body of JSON or YAML names twice; of such, the last one counts."""
+    kind = media_type(content_type) or JSON
+    if kind == YAML and body[:1] != b"{":
+        return _yaml_duplicates(body)
+    if kind not in (JSON, YAML):
         return []
     found: list[str] = []
     pending: list[tuple[str, Any]] = [("", json.loads(body, object_pairs_hook=_Members))]
@@ -192,6 +195,29 @@ def duplicate_fields(content_type: str, body: bytes) -> list[str]:
                 pending.append((at, member))
         elif isinstance(value, list):
             pending += [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    return found
+
+
+def _yaml_duplicates(body: bytes) -> list[str]:
+    found: list[str] = []
+    pending: list[tuple[str, yaml.Node | None]] = [("", yaml.compose(body, Loader=_YamlLoader))]
+    seen_nodes: set[int] = set()  # an alias is the node that it stands for, which may hold itself
+    while pending:
+        path, node = pending.pop()
+        if id(node) in seen_nodes:
+            continue
+        seen_nodes.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, member in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                    at = f"{path}.{key.value}" if path else key.value
+                    if key.value in seen:
+                        found.append(at)
+                    seen.add(key.value)
+                    pending.append((at, member))
+        elif isinstance(node, yaml.SequenceNode):
+            pending += [(f"{path}[{index}]", item) for index, item in enumerate(node.value)]
     return found
 
 

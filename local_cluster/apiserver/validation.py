@@ -154,6 +154,27 @@ def _config(obj: dict[str, Any], current: dict[str, Any] | None) -> list[Cause]:
     ]
 
 
+def _webhooks(configuration: dict[str, Any], current: dict[str, Any] | None) -> list[Cause]:
+    causes = []
+    for index, entry in enumerate(configuration.get("webhooks") or []):
+        where = f"webhooks[{index}]"
+        if not entry.get("name"):
+            causes.append(_required(f"{where}.name"))
+        if entry.get("matchConditions"):
+            # Asking about everything instead would refuse what its author let pass.
+            why = "Forbidden: this server evaluates no CEL; narrow `rules`, `namespaceSelector` or `objectSelector`"
+            causes.append(Cause(f"{where}.matchConditions", "FieldValueForbidden", why))
+        timeout_s = entry.get("timeoutSeconds", 10)
+        if not isinstance(timeout_s, int) or not 1 <= timeout_s <= 30:
+            text = "the timeout value must be between 1 and 30 seconds"
+            causes.append(_invalid(f"{where}.timeoutSeconds", timeout_s, text))
+        for field, supported in (("failurePolicy", ("Fail", "Ignore")), ("reinvocationPolicy", ("IfNeeded", "Never"))):
+            value = entry.get(field)
+            if value is not None and value not in supported:
+                causes.append(_unsupported(f"{where}.{field}", value, supported))
+    return causes
+
+
 VALIDATIONS: dict[str, Callable[[dict[str, Any], dict[str, Any] | None], list[Cause]]] = {
     "pods.": _pod,
     "services.": _service,
@@ -164,6 +185,8 @@ VALIDATIONS: dict[str, Callable[[dict[str, Any], dict[str, Any] | None], list[Ca
     "statefulsets.apps": _workload,
     "daemonsets.apps": _workload,
     "jobs.batch": _job,
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io": _webhooks,
+    "validatingwebhookconfigurations.admissionregistration.k8s.io": _webhooks,
     CRD_KEY: definition_causes,
 }
 """By collection key; the second argument is the stored object on update, None on create."""

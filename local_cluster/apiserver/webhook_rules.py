@@ -1,8 +1,8 @@
 """Which webhooks a write has to pass: webhook configurations as plain objects that answer that question.
 
 As the Go webhook programs expect (api-clients 6): an entry without `caBundle` or rules is one whose program has not
-registered itself yet, and is skipped. `matchConditions` are not evaluated: an entry that has some is called for every
-write that its rules match. Conformance: api-clients statements 45, 46.
+registered itself yet, and is skipped. Entries with `matchConditions` do not get here (`validation.py`).
+Conformance: api-clients statements 45, 46.
 """
 
 import base64
@@ -59,6 +59,8 @@ class Webhook:
     """Whether a call that fails refuses the write (`failurePolicy: Fail`)."""
     timeout_s: int
     takes_dry_runs: bool
+    looks_again: bool
+    """Whether a mutating one is asked again when a later one changed the object (`reinvocationPolicy: IfNeeded`)."""
 
     def concerns(self, request: AdmissionRequest, namespace_labels: Mapping[str, str] | None) -> bool:
         """Whether this write has to pass here; `namespace_labels` is None for what is in no namespace."""
@@ -110,6 +112,7 @@ def _webhook(entry: Mapping[str, Any]) -> Webhook | None:
         is_required=entry.get("failurePolicy") != "Ignore",
         timeout_s=min(max(int(entry.get("timeoutSeconds") or 10), 1), TIMEOUT_S_MAX),
         takes_dry_runs=entry.get("sideEffects") in ("None", "NoneOnDryRun"),
+        looks_again=entry.get("reinvocationPolicy") == "IfNeeded",
     )
 
 

@@ -55,14 +55,23 @@ class Webhooks:
 
     async def mutate(self, request: AdmissionRequest) -> dict[str, Any]:
         """The object after all mutating webhooks. Raises `StatusError` when one refuses, or fails and is required."""
+        left: list[tuple[Webhook, dict[str, Any]]] = []
         for webhook in self._concerned(_MUTATING, request):
-            response = await self._ask(webhook, request)
-            if response is not None and request.object:
-                try:
-                    request.object = _patched(request.object, response)
-                except CallFailed as failure:
-                    self._failed(webhook, failure)
+            await self._change(webhook, request)
+            left.append((webhook, request.object))
+        for webhook, before in left:
+            if webhook.looks_again and request.object != before:
+                await self._change(webhook, request)
         return request.object
+
+    async def _change(self, webhook: Webhook, request: AdmissionRequest) -> None:
+        """Let one webhook change the object, which is a new one then."""
+        response = await self._ask(webhook, request)
+        if response is not None and request.object:
+            try:
+                request.object = _patched(request.object, response)
+            except CallFailed as failure:
+                self._failed(webhook, failure)
 
     async def validate(self, request: AdmissionRequest) -> None:
         """Raise `StatusError` when one refuses, or fails and is required."""

@@ -334,6 +334,64 @@ async def test_45_a_webhook_that_does_not_answer_in_time_has_failed(api: Api, ho
         await runner.cleanup()
 
 
+@pytest.mark.parametrize(
+    ("policy", "calls"), [("IfNeeded", ["a", "b", "a"]), ("Never", ["a", "b"]), (None, ["a", "b"])]
+)
+async def test_45_a_webhook_is_asked_again_when_a_later_one_changed_the_object(
+    api: Api, hook: Hook, policy: str | None, calls: list[str]
+) -> None:
+    def answer(request: Review) -> dict[str, Any]:
+        data = request["object"]["data"]
+        step = "a" if hook.heads[-1][1].startswith("/a") else "b"
+        value = f"{data.get('way', '')}{step}"
+        return patching({"op": "add", "path": "/data/way", "value": value})(request)
+
+    hook.answer = answer
+    service = entry()["clientConfig"]["service"]
+    ca_bundle = entry()["clientConfig"]["caBundle"]
+    entries = [
+        entry(f"{step}.example.com", clientConfig={"service": {**service, "path": f"/{step}"}, "caBundle": ca_bundle})
+        for step in ("a", "b")
+    ]
+    if policy is not None:
+        entries[0]["reinvocationPolicy"] = policy
+        entries[1]["reinvocationPolicy"] = policy
+    await register(api, "mutating", *entries)
+    created = await api.create(CONFIGMAPS, config_map("m", k="1"))
+    asked = [head[1][1] for head in hook.heads]
+    if policy == "IfNeeded":
+        # The second one is asked again, too: what the first one did the second time is a change to it.
+        assert asked == [*calls, "b"]
+    else:
+        assert asked == calls
+    assert created["data"]["way"] == "".join(asked)
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "says"),
+    [
+        ({"matchConditions": [{"name": "x", "expression": "true"}]}, "matchConditions", "this server evaluates no CEL"),
+        ({"timeoutSeconds": 31}, "timeoutSeconds", "between 1 and 30 seconds"),
+        ({"timeoutSeconds": 0}, "timeoutSeconds", "between 1 and 30 seconds"),
+        ({"failurePolicy": "Perhaps"}, "failurePolicy", 'supported values: "Fail", "Ignore"'),
+        ({"reinvocationPolicy": "Always"}, "reinvocationPolicy", 'supported values: "IfNeeded", "Never"'),
+        ({"name": ""}, "name", "Required value"),
+    ],
+)
+@pytest.mark.parametrize("plural", ["mutating", "validating"])
+async def test_45_what_a_webhook_cannot_ask_for_is_refused_by_its_field(
+    api: Api, plural: str, change: dict[str, Any], field: str, says: str
+) -> None:
+    if (plural, field) == ("validating", "reinvocationPolicy"):
+        return  # they have none
+    path = f"{_CONFIGURATIONS}/{plural}webhookconfigurations"
+    body = {"metadata": {"name": "hooks"}, "webhooks": [{**entry(), **change}]}
+    refused = await api.call("POST", path, body)
+    assert (refused.status, refused.data["reason"]) == (422, "Invalid")
+    assert f"webhooks[0].{field}: " in refused.data["message"]
+    assert says in refused.data["message"]
+
+
 async def test_a_webhook_with_another_certificate_is_not_believed(api: Api, hook: Hook) -> None:
     stranger = base64.b64encode(_STRANGER.certificate_pem).decode()
     client = {"service": {"name": "hook", "namespace": "default"}, "caBundle": stranger}

@@ -28,6 +28,7 @@ def _envelope(kind: bytes, raw: bytes) -> bytes:
 
 
 _TWICE = b'{"metadata": {"name": "a"}, "data": {"k": "1", "k": "2"}}'
+_TWICE_IN_YAML = b"metadata: {name: a}\ndata:\n  k: '1'\n  k: '2'\n"
 _LAUGHS = "\n".join(
     [
         "a0: &a0 [x, x, x, x, x, x, x, x, x]",
@@ -111,6 +112,12 @@ CASES = [
         post("configmaps", _TWICE, params={"fieldValidation": "Strict"}, status=400, says='duplicate field "data.k"'),
         put("configmaps/a", _TWICE, params={"fieldValidation": "Strict"}, status=400),
         post("configmaps", _TWICE, params={"fieldValidation": "Ignore"}, has={"data": {"k": "2"}}),
+    ),
+    case(
+        "strict-of-a-member-named-twice-in-yaml",
+        post("configmaps", _TWICE_IN_YAML, content_type=_YAML, params={"fieldValidation": "Strict"}, status=400,
+             says='duplicate field "data.k"'),
+        post("configmaps", _TWICE_IN_YAML, content_type=_YAML, has={"data": {"k": "2"}}),
     ),
     case(
         "strict-of-nothing-wrong",
