@@ -50,7 +50,9 @@ class Receiver:
     def receive(self, exchange: Exchange) -> None:
         """Answer a request, at once or later."""
         request = exchange.request
-        channel = self._backend.find(request.host, request.target.partition(b"?")[0])
+        # What heads have in common is looked at once for all of them.
+        host = (request.core or request).host
+        channel = self._backend.find(host, request.target.partition(b"?")[0])
         if isinstance(channel, Refusal):
             exchange.answer(self._answers.refusal(channel.status, channel.reason))
         elif request.method == b"POST":

@@ -59,7 +59,7 @@ async def ingress(scratch: Path, cores: Cores, scale: Scale) -> list[Figure]:
             ours, theirs = await _in_turn(scratch, cores, scale, process, url, INGRESS, made)
             memory = process.rss_bytes() / 1e6
     return [
-        *_costs("ingress", ours, theirs, 55.0),
+        *_costs("ingress", "accepting channel", ours, theirs, 55.0),
         Figure("ingress", "after load, RSS", "MB", (memory,), 60.0),
     ]
 
@@ -71,10 +71,10 @@ async def filter_(scratch: Path, cores: Cores, scale: Scale) -> list[Figure]:
         await world.broker("lab", url)
         target = "/" + (await world.trigger("lab", "lab", _KIND, url)).split("/", 3)[3]
         async with world.process("filter", FILTER, cores.proxy) as process:
-            for kind, name, budget in ((_KIND, "filter", 50.0), (_OTHER, "filter, no match", 20.0)):
+            for kind, name, budget in ((_KIND, "match", 50.0), (_OTHER, "no match", 20.0)):
                 made = events(target, FILTER, _TTL, kind=kind)
                 ours, theirs = await _in_turn(scratch, cores, scale, process, url, FILTER, made)
-                figures += _costs(name, ours, theirs, budget)
+                figures += _costs("filter", name, ours, theirs, budget)
             memory = process.rss_bytes() / 1e6
     return [*figures, Figure("filter", "after load, RSS", "MB", (memory,), 60.0)]
 
@@ -85,11 +85,11 @@ async def dispatcher(scratch: Path, cores: Cores, scale: Scale) -> list[Figure]:
     async with subscriber() as url, running_world(scratch) as world:
         target = "/" + (await world.channel("lab", [url], retry=3)).split("/", 3)[3]
         made = events(target, DISPATCHER)
-        for name, budget, environ in (("dispatcher", 50.0, {}), ("journal", None, _journal(scratch))):
+        for name, budget, environ in (("in memory", 50.0, {}), ("journal", None, _journal(scratch))):
             async with world.process("dispatcher", DISPATCHER, cores.proxy, environ) as process:
                 ours, theirs = await _in_turn(scratch, cores, scale, process, url, DISPATCHER, made)
-                figures += _costs(name, ours, theirs, budget)
-                figures.append(Figure(name, "after load, RSS", "MB", (process.rss_bytes() / 1e6,), 60.0))
+                figures += _costs("dispatch", name, ours, theirs, budget)
+                figures.append(Figure("dispatch", f"{name}, after load, RSS", "MB", (process.rss_bytes() / 1e6,), 60.0))
     return figures
 
 
@@ -201,12 +201,12 @@ def _rate(scenario: str, name: str, found: list[float], budget: float | None) ->
     return Figure(scenario, name, "us", tuple(found), budget)
 
 
-def _costs(scenario: str, ours: list[float], theirs: list[float], budget: float | None) -> list[Figure]:
+def _costs(scenario: str, name: str, ours: list[float], theirs: list[float], budget: float | None) -> list[Figure]:
     ratios = tuple(one / other for one, other in zip(ours, theirs, strict=True))
     return [
-        Figure(scenario, "CPU per event", "us", tuple(ours), budget),
-        Figure(scenario, "CPU per event, nginx", "us", tuple(theirs)),
-        Figure(scenario, "CPU per event, multiple of nginx", "x", ratios, digits=2),
+        Figure(scenario, f"{name}, CPU per event", "us", tuple(ours), budget),
+        Figure(scenario, "the same through nginx", "us", tuple(theirs)),
+        Figure(scenario, f"{name}, multiple of nginx", "x", ratios, digits=2),
     ]
 
 
