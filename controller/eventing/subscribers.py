@@ -59,6 +59,12 @@ class SubscriberLists:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        # A task that was cancelled before its first step has settled nothing.
+        self._writing.clear()
+        for batch in self._waiting.values():
+            for waiter in batch.waiters:
+                waiter.cancel()
+        self._waiting.clear()
 
     async def _write(
         self, collection: Collection[ChannelDuck], channel: ChannelDuck, uid: str, entry: SubscriberSpec | None
@@ -88,10 +94,7 @@ class SubscriberLists:
                         if not waiter.done():
                             _settle(waiter, failure)
         finally:
-            del self._writing[key]
-            left = self._waiting.pop(key, None)
-            for waiter in left.waiters if left is not None else ():
-                waiter.cancel()
+            self._writing.pop(key, None)
 
     async def _flush(self, batch: _Batch, namespace: str, name: str) -> None:
         channel = batch.collection.get(namespace, name)

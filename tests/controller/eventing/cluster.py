@@ -33,7 +33,6 @@ from local_cluster.apiserver.server import Identity
 from proxies.logs import Logger
 from tests.support.api import running_api_server
 
-NAMESPACE = "default"
 SYSTEM = "knative-eventing"
 CONTROLLER = f"system:serviceaccount:{SYSTEM}:eventing-controller"
 WITHIN_S = 20.0
@@ -65,15 +64,30 @@ R = TypeVar("R", bound=Resource)
 class Eventing:
     """A running control plane and how to look at it."""
 
-    def __init__(self, client: Client, app: App | None, dispatchers: "Dispatchers", log_lines: list[bytes]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        app: App | None,
+        dispatchers: "Dispatchers",
+        log_lines: list[bytes],
+        namespace: str = "default",
+    ) -> None:
         self.client = client
+        self.namespace = namespace
+        """Where objects are made and looked for."""
         self.app = app
         self.dispatchers = dispatchers
         self.log_lines = log_lines
 
+    async def within(self, namespace: str) -> "Eventing":
+        """The same in a new namespace, for a test that shares the control plane with others."""
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+        await self.client.raw("POST", core.Namespace.RESOURCE.path(), body=json.dumps(body).encode())
+        return Eventing(self.client, self.app, self.dispatchers, self.log_lines, namespace)
+
     async def create(self, kind: type[R], name: str, spec: dict[str, Any], **metadata: Any) -> R:
-        """Create an object; the namespace is `default` unless `metadata` says otherwise."""
-        meta = {"namespace": NAMESPACE, "name": name, **metadata}
+        """Create an object; the namespace is the test's unless `metadata` says otherwise."""
+        meta = {"namespace": self.namespace, "name": name, **metadata}
         body = {"apiVersion": kind.RESOURCE.api_version, "kind": kind.RESOURCE.kind, "metadata": meta, "spec": spec}
         answer = await self.client.raw("POST", kind.RESOURCE.path(meta["namespace"]), body=json.dumps(body).encode())
         return msgspec.json.decode(answer, type=kind)
@@ -92,17 +106,24 @@ class Eventing:
         assert refused.value.code == 400
         return refused.value.message
 
-    async def patch(self, kind: type[R], name: str, patch: dict[str, Any], namespace: str = NAMESPACE) -> R:
+    async def refused_config(self, name: str, data: dict[str, str]) -> str:
+        """Make or change a ConfigMap in a way that is refused; the message."""
+        with pytest.raises(ApiError) as refused:
+            await self.set_config(name, data)
+        assert refused.value.code == 400
+        return refused.value.message
+
+    async def patch(self, kind: type[R], name: str, patch: dict[str, Any], namespace: str = "") -> R:
         """A merge patch."""
-        return await self.client.patch(kind, name, namespace, patch)
+        return await self.client.patch(kind, name, namespace or self.namespace, patch)
 
     async def get(self, kind: type[R], name: str) -> R:
-        """One object of the namespace `default`."""
-        return await self.client.get(kind, name, NAMESPACE)
+        """One object."""
+        return await self.client.get(kind, name, self.namespace)
 
     async def raw(self, kind: type[Resource], name: str) -> dict[str, Any]:
         """The same, whole."""
-        found: dict[str, Any] = json.loads(await self.client.raw("GET", kind.RESOURCE.path(NAMESPACE, name)))
+        found: dict[str, Any] = json.loads(await self.client.raw("GET", kind.RESOURCE.path(self.namespace, name)))
         return found
 
     async def set_config(self, name: str, data: dict[str, str]) -> None:
@@ -115,8 +136,9 @@ class Eventing:
         except NotFound:
             await self.client.raw("POST", core.ConfigMap.RESOURCE.path(SYSTEM), body=json.dumps(config_map).encode())
 
-    async def service(self, name: str, namespace: str = NAMESPACE) -> dict[str, Any]:
+    async def service(self, name: str, namespace: str = "") -> dict[str, Any]:
         """A core Service to refer to; the Destination."""
+        namespace = namespace or self.namespace
         body = {
             "apiVersion": "v1",
             "kind": "Service",
@@ -126,10 +148,9 @@ class Eventing:
         await self.client.raw("POST", core.Service.RESOURCE.path(namespace), body=json.dumps(body).encode())
         return {"ref": {"apiVersion": "v1", "kind": "Service", "name": name, "namespace": namespace}}
 
-    async def until(
-        self, kind: type[R], name: str, what: str, is_so: Callable[[R], bool], namespace: str = NAMESPACE
-    ) -> R:
+    async def until(self, kind: type[R], name: str, what: str, is_so: Callable[[R], bool]) -> R:
         """Wait until an object is so; fails with `what` and its last state."""
+        namespace = self.namespace
         informer = Informer(self.client, kind, namespace=namespace)
         changed = asyncio.Event()
         informer.on_change(lambda _old, _new: changed.set())
@@ -147,13 +168,13 @@ class Eventing:
         finally:
             await informer.stop()
 
-    async def until_ready(self, kind: type[R], name: str, namespace: str = NAMESPACE) -> R:
+    async def until_ready(self, kind: type[R], name: str) -> R:
         """Wait until an object is ready at its generation."""
 
         def is_ready(obj: Any) -> bool:
             return obj.status.is_ready() and obj.status.observed_generation == obj.metadata.generation
 
-        return await self.until(kind, name, "ready", is_ready, namespace)
+        return await self.until(kind, name, "ready", is_ready)
 
     async def until_condition(self, kind: type[R], name: str, type_: str, status: str) -> tuple[str, str]:
         """Wait for a condition; its reason and message."""
@@ -162,13 +183,13 @@ class Eventing:
 
     async def until_gone(self, kind: type[Resource], name: str) -> None:
         """Wait until there is no such object."""
-        informer = Informer(self.client, kind, namespace=NAMESPACE)
+        informer = Informer(self.client, kind, namespace=self.namespace)
         changed = asyncio.Event()
         informer.on_change(lambda _old, _new: changed.set())
         await informer.start()
         try:
             async with asyncio.timeout(WITHIN_S):
-                while informer.get(NAMESPACE, name) is not None:
+                while informer.get(self.namespace, name) is not None:
                     changed.clear()
                     await changed.wait()
         finally:
@@ -188,8 +209,10 @@ class Dispatchers:
         self._channels = Informer(client, InMemoryChannel)
         self._loop: Loop[tuple[str, str]] = Loop("dispatcher", self._tell)
         self._channels.on_change(lambda old, new: self._loop.add((new or old or InMemoryChannel()).key))
-        self.is_silent = False
-        self.verdict = ("True", "")
+        self.silent: set[str] = set()
+        """Namespaces of which nothing is told."""
+        self.verdicts: dict[str, tuple[str, str]] = {}
+        """By namespace: readiness and message; without one all are ready."""
 
     async def start(self) -> None:
         """Begin to play."""
@@ -203,15 +226,15 @@ class Dispatchers:
 
     def speak(self) -> None:
         """Tell of everything, from now on."""
-        self.is_silent = False
+        self.silent.clear()
         for channel in self._channels.list():
             self._loop.add(channel.key)
 
     async def _tell(self, key: tuple[str, str]) -> None:
         channel = self._channels.get(*key)
-        if channel is None or self.is_silent:
+        if channel is None or channel.namespace in self.silent:
             return
-        ready, message = self.verdict
+        ready, message = self.verdicts.get(channel.namespace, ("True", ""))
         told = [
             SubscriberStatus(uid=entry.uid, observed_generation=entry.generation, ready=ready, message=message)
             for entry in channel.spec.subscribers
