@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from controller.eventing.sources.binding_rules import SelectionMode
 from kube.addresses import Address
 from kube.config import ApiConfig
 from kube.telemetry import CONFIG_MAP as OBSERVABILITY_MAP
@@ -56,6 +57,7 @@ class Config:
         return config
 
 
+_SELECTION_MODES = tuple(mode.value for mode in SelectionMode)
 _WEBHOOK = Address("0.0.0.0", 8443)  # noqa: S104 - the API server is on another machine
 
 
@@ -78,12 +80,21 @@ class WebhookConfig:
     """Where a certificate of its own is kept. `WEBHOOK_SECRET_NAME`."""
     cluster_domain: str = "cluster.local"
     """`CLUSTER_DOMAIN`."""
+    admits_serving: bool = True
+    """Whether objects of serving are admitted: unless `KNUV_CONTROLLERS` names eventing alone."""
+    eventing_namespace: str | None = None
+    """Where the ConfigMaps of eventing are, when its objects are admitted, too: `KNUV_EVENTING_NAMESPACE`, if
+    `KNUV_CONTROLLERS` names eventing."""
+    sink_binding_selection: SelectionMode = SelectionMode.EXCLUSION
+    """Which subjects SinkBindings tell. `SINK_BINDING_SELECTION_MODE`: exclusion or inclusion."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "WebhookConfig":
         """Read the environment. Raises `ConfigError` with everything that is wrong."""
         reading = Environment(environ)
         directory = reading.text("KNUV_WEBHOOK_TLS_DIRECTORY", "")
+        eventing = reading.text("KNUV_EVENTING_NAMESPACE", "") or "knative-eventing"
+        controllers = environ.get("KNUV_CONTROLLERS", "serving")
         port = reading.parsed("WEBHOOK_PORT", lambda text: Address.parse_any(f":{text}"), _WEBHOOK, _WEBHOOK)
         config = cls(
             api=ApiConfig.read(reading, environ),
@@ -93,6 +104,9 @@ class WebhookConfig:
             secret=reading.text("WEBHOOK_SECRET_NAME", "") or "webhook-certs",
             address=reading.parsed("KNUV_WEBHOOK_ADDRESS", Address.parse_any, port, port),
             cluster_domain=reading.text("CLUSTER_DOMAIN", "cluster.local") or "cluster.local",
+            admits_serving="serving" in controllers,
+            eventing_namespace=eventing if "eventing" in controllers else None,
+            sink_binding_selection=SelectionMode(reading.choice("SINK_BINDING_SELECTION_MODE", _SELECTION_MODES)),
         )
         reading.finish()
         return config

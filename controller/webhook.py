@@ -6,6 +6,7 @@ Any number of replicas serve, none leads. Source: spec control-plane.md 2.4; Kub
 
 import base64
 import copy
+import dataclasses
 import json
 import ssl
 from collections.abc import Callable, Mapping
@@ -16,6 +17,8 @@ from aiohttp import web
 
 from controller.admission import Admission, Denied
 from controller.config import WebhookConfig
+from controller.eventing.admission import EventingAdmission
+from controller.eventing.webhook import EventingHooks
 from controller.webhook_tls import CertificateSource, MountedCertificate, OwnCertificate
 from kube.client import Client
 from kube.informer import Informer
@@ -74,9 +77,8 @@ class WebhookApp:
         self._log = log or Logger("webhook")
         self._client = Client(config.api, user_agent="knuv-webhook")
         self._maps = Informer(self._client, ConfigMap, namespace=config.system_namespace, log=self._log)
-        self._admission = Admission(
-            self._data_of, system_namespace=config.system_namespace, cluster_domain=config.cluster_domain
-        )
+        self._eventing = self._eventing_hooks()
+        self._admissions = self._chosen_admissions()
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
         self._certificate = self._certificate_source()
@@ -89,12 +91,15 @@ class WebhookApp:
         await self._client.open()
         await self._certificate.start()
         await self._maps.start()
+        if self._eventing is not None:
+            await self._eventing.start()
         app = web.Application(client_max_size=_BODY_BYTES_MAX)
         app.router.add_get("/", _healthy)
         for path, answer in (
             ("/defaulting", self._default),
             ("/resource-validation", self._validate),
             ("/config-validation", self._validate),
+            ("/sinkbindings", self._bind),
         ):
             app.router.add_post(path, _reviewing(answer))
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_DRAIN_S)
@@ -116,11 +121,34 @@ class WebhookApp:
         await self._certificate.stop()
         await self.drain()
         await self._maps.stop()
+        if self._eventing is not None:
+            await self._eventing.stop()
         await self._client.close()
 
     def _data_of(self, name: str) -> Mapping[str, str] | None:
         found = self._maps.get(self._config.system_namespace, name)
         return found.data if found is not None else None
+
+    def _chosen_admissions(self) -> list[Admission | EventingAdmission]:
+        config = self._config
+        chosen: list[Admission | EventingAdmission] = []
+        if config.admits_serving:
+            namespace, domain = config.system_namespace, config.cluster_domain
+            chosen.append(Admission(self._data_of, system_namespace=namespace, cluster_domain=domain))
+        if self._eventing is not None:
+            chosen.append(self._eventing.admission)
+        return chosen
+
+    def _eventing_hooks(self) -> EventingHooks | None:
+        config = self._config
+        if config.eventing_namespace is None:
+            return None
+        return EventingHooks(
+            self._client,
+            system_namespace=config.eventing_namespace,
+            mode=config.sink_binding_selection,
+            log=self._log,
+        )
 
     def _certificate_source(self) -> CertificateSource:
         config = self._config
@@ -139,15 +167,24 @@ class WebhookApp:
     # The questions.
 
     def _default(self, request: ReviewRequest) -> JsonObject:
-        before = copy.deepcopy(request.object)
-        patch = patch_between(before, self._admission.default(request))
-        if not patch:
-            return {}
-        return {"patchType": "JSONPatch", "patch": base64.b64encode(json.dumps(patch).encode()).decode()}
+        before = after = copy.deepcopy(request.object)
+        for admission in self._admissions:
+            after = admission.default(dataclasses.replace(request, object=copy.deepcopy(after)))
+        return _patched(before, after)
+
+    def _bind(self, request: ReviewRequest) -> JsonObject:
+        return _patched(request.object, self._eventing.bind(request)) if self._eventing is not None else {}
 
     def _validate(self, request: ReviewRequest) -> JsonObject:
-        warnings = self._admission.validate(request)
+        warnings = [warning for admission in self._admissions for warning in admission.validate(request)]
         return {"warnings": warnings} if warnings else {}
+
+
+def _patched(before: JsonObject, after: JsonObject) -> JsonObject:
+    patch = patch_between(before, after)
+    if not patch:
+        return {}
+    return {"patchType": "JSONPatch", "patch": base64.b64encode(json.dumps(patch).encode()).decode()}
 
 
 def patch_between(before: JsonObject, after: JsonObject) -> list[JsonObject]:

@@ -74,10 +74,12 @@ class Kind:
     """Whether an object of the kind is for this controller."""
 
 
-def kinds(cluster: EventingCluster, lists: SubscriberLists) -> list[Kind]:
+def kinds(cluster: EventingCluster, lists: SubscriberLists, config: EventingConfig) -> list[Kind]:
     """All kinds, in the order in which one needs the other."""
 
     sources = cluster.sources
+    watching = ApiServerSourceReconciler(cluster, sources, image=config.api_server_source_image)
+    binding = SinkBindingReconciler(cluster, sources, mode=config.sink_binding_selection)
 
     def is_ours(broker: Broker) -> bool:
         return broker.broker_class in keys.BROKER_CLASSES
@@ -96,9 +98,9 @@ def kinds(cluster: EventingCluster, lists: SubscriberLists) -> list[Kind]:
         Kind(cluster.sequences, SequenceReconciler(cluster).reconciler(), _of_nothing),
         Kind(cluster.parallels, ParallelReconciler(cluster).reconciler(), _of_nothing),
         Kind(sources.ping_sources, PingSourceReconciler(cluster, sources).reconciler(), _of_source),
-        Kind(sources.api_server_sources, ApiServerSourceReconciler(cluster, sources).reconciler(), _of_source),
+        Kind(sources.api_server_sources, watching.reconciler(), _of_source),
         Kind(sources.container_sources, ContainerSourceReconciler(cluster, sources).reconciler(), _of_nothing),
-        Kind(sources.sink_bindings, SinkBindingReconciler(cluster, sources).reconciler(), _of_sink_binding),
+        Kind(sources.sink_bindings, binding.reconciler(), _of_sink_binding),
         Kind(cluster.event_types, EventTypeReconciler(cluster).reconciler(), _of_event_type),
         Kind(cluster.event_policies, EventPolicyReconciler(cluster).reconciler(), _of_event_policy),
     ]
@@ -128,7 +130,7 @@ class App:
         self._leases = Informer(self._client, Lease, namespace=config.system_namespace, log=self._log)
         self._elector: Elector | None = None
         self._turn: asyncio.Task[None] | None = None
-        self._kinds = kinds(self._cluster, self._lists)
+        self._kinds = kinds(self._cluster, self._lists, config)
         self._loops: dict[tuple[str, str], Loop[Key]] = {}
         for kind in self._kinds:
             info = kind.collection.kind.RESOURCE

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from controller.eventing.sources.api_server import IMAGE as API_SERVER_SOURCE_IMAGE
+from controller.eventing.sources.binding_rules import SelectionMode
 from kube.config import ApiConfig
 from proxies.environment import Environment
 
@@ -10,6 +12,7 @@ __all__ = ["EventingConfig"]
 
 
 _NAMESPACE = "knative-eventing"
+_SELECTION_MODES = tuple(mode.value for mode in SelectionMode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,10 @@ class EventingConfig:
     """`CLUSTER_DOMAIN`."""
     pod_name: str = ""
     """Named in log lines, and whoever holds the Lease. `POD_NAME`."""
+    api_server_source_image: str = API_SERVER_SOURCE_IMAGE
+    """Of the adapters of ApiServerSources. `APISERVER_RA_IMAGE`."""
+    sink_binding_selection: SelectionMode = SelectionMode.EXCLUSION
+    """Which subjects SinkBindings tell. `SINK_BINDING_SELECTION_MODE`: exclusion or inclusion."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], *, is_alone: bool = False) -> "EventingConfig":
@@ -39,6 +46,8 @@ class EventingConfig:
             system_namespace=reading.text("KNUV_EVENTING_NAMESPACE", "") or system_namespace,
             cluster_domain=reading.text("CLUSTER_DOMAIN", "cluster.local") or "cluster.local",
             pod_name=reading.text("POD_NAME", ""),
+            api_server_source_image=reading.text("APISERVER_RA_IMAGE", "") or API_SERVER_SOURCE_IMAGE,
+            sink_binding_selection=SelectionMode(reading.choice("SINK_BINDING_SELECTION_MODE", _SELECTION_MODES)),
         )
         reading.finish()
         return config

@@ -11,6 +11,7 @@ from kube.models.apps import Deployment
 from kube.models.core import Namespace, Service
 from kube.models.sources import ApiServerSource, ContainerSource, PingSource, SinkBinding
 from tests.controller.eventing.cluster import SYSTEM, Eventing, running
+from tests.support.processes import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -80,10 +81,11 @@ async def test_10_and_11_a_ping_source_is_ready_with_its_sink_and_its_adapter(ap
     reason, _ = await api.until_condition(PingSource, "p", "Deployed", "False")
     assert reason == "DeploymentMissing"
     await deployment(api, "pingsource-mt-adapter", SYSTEM)
-    scaled = await api.until(
-        Deployment, "pingsource-mt-adapter", "scaled to one", lambda found: found.spec.replicas == 1, SYSTEM
-    )
-    assert scaled.spec.replicas == 1
+
+    async def replicas() -> int | None:
+        return (await api.client.get(Deployment, "pingsource-mt-adapter", SYSTEM)).spec.replicas
+
+    assert await eventually(replicas) == 1
     await api.until_condition(PingSource, "p", "Deployed", "Unknown")
     await become_available(api, "pingsource-mt-adapter", SYSTEM)
     ready = await api.until_ready(PingSource, "p")
