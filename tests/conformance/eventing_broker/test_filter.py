@@ -18,7 +18,7 @@ from tests.conformance.eventing_broker.world import (
     running_sink,
     structured,
 )
-from tests.support.http import Client
+from tests.support.http import Call, Client, running_app
 from tests.support.processes import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -199,11 +199,19 @@ async def test_statement_67_a_subscriber_that_nobody_is_behind(world: World) -> 
 
 
 async def test_a_reply_that_breaks_off_is_500(world: World) -> None:
-    async with running_sink(200, b"half", "Content-Length: 100", "Knative-A: 1", *REPLY) as subscriber:
-        trigger = await world.trigger(subscriber)
+    async def answer(call: Call) -> None:
+        await call.send(
+            "\r\n".join(["HTTP/1.1 200 OK", "Content-Length: 100", "Knative-A: 1", *REPLY, "", "half"]).encode()
+        )
+        call.close()
+
+    async with running_app(answer) as subscriber:
+        trigger = await world.trigger(f"http://127.0.0.1:{subscriber.port}/")
         response = await world.dispatch(trigger)
-        assert response.status == 500
+        assert (response.status, response.values("knative-a")) == (500, ["1"])
         assert response.values("ce-id") == []
+        assert b"errdestination" not in response.body
+        assert len(subscriber.calls) == 1
 
 
 async def test_a_reply_beyond_the_bound_is_502(world: World) -> None:

@@ -14,7 +14,7 @@ from tests.conformance.eventing_broker.world import (
     environment,
     running_sink,
 )
-from tests.support.http import Client
+from tests.support.http import Call, Client, running_app
 from tests.support.processes import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -116,12 +116,14 @@ async def test_statement_42_a_channel_that_nobody_is_behind(world: World) -> Non
 
 
 async def test_a_channel_that_breaks_off_is_asked_once(world: World) -> None:
-    async with running_sink() as channel:
-        broker = await world.broker(channel)
-        channel.status, channel.body = 202, b"x"
-        channel.headers = ["Content-Length: 100"]
+    async def answer(call: Call) -> None:
+        await call.send(b"HTTP/1.1 20")
+        call.close()
+
+    async with running_app(answer) as channel:
+        broker = await world.broker(f"http://127.0.0.1:{channel.port}/")
         assert (await world.produce(broker)).status == 500
-        assert len(channel.bodies) == 1
+        assert len(channel.calls) == 1
 
 
 async def test_statements_43_to_45_headers_to_the_channel(world: World) -> None:
