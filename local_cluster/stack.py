@@ -162,6 +162,7 @@ class Stack:
         for manifest in system.workloads(layout, components):
             await create(admin, manifest)
         await self._components_ready(admin)
+        self._node.keep_spares()
         api_url, debug = self._api.url, layout.autoscaler_debug
         if host is not None:
             await host.http.lead_to(layout.http_host, layout.http_port)

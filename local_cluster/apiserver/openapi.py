@@ -122,6 +122,7 @@ def _paths(base: str, kind: ResourceType) -> dict[str, Any]:
     paths = {collection: {"post": _operation(kind, "post", schema)}}
     if "get" in kind.verbs:
         paths[collection]["get"] = _operation(kind, "list", schema)
+        paths[collection]["delete"] = _operation(kind, "deletecollection", schema)
         paths[f"{collection}/{{name}}"] = {
             "get": _operation(kind, "get", schema),
             "put": _operation(kind, "put", schema),

@@ -132,8 +132,15 @@ class Node:
         await self._pods.start()
         for sources in (self._config_maps, self._secrets):
             await sources.start()
+
+    def keep_spares(self) -> None:
+        """Begin to make ahead of time what pods need: once it takes processor time from nobody who is waited for."""
         if self._warm is not None:
             self._warm.start()
+        if self._networks is not None:
+            assert self._sandboxes is not None
+            self._sandboxes.start()
+            self._prepare_networks()
 
     async def _start_services(self, address: str) -> None:
         """Answer for the cluster's names and for ClusterIPs, in the pods' network. Raises `OSError`."""
@@ -141,9 +148,6 @@ class Node:
         await self._services_proxy.start()
         self._dns = DnsServer(self._services_proxy.table)
         await self._dns.start(address)
-        assert self._sandboxes is not None
-        self._sandboxes.start()
-        self._prepare_networks()
 
     async def stop(self) -> None:
         """End every process. API objects stay as they are."""

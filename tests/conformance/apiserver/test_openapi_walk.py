@@ -1,7 +1,8 @@
 """A walk over the server's own OpenAPI documents: every operation that they list, with bodies after its schema and with
 bodies that break it. Nothing is answered 500, and what is accepted can be read back.
 
-A walk of our own instead of schemathesis: it knows that an object has to have a name, and costs no dependency.
+A walk of our own instead of schemathesis: it knows that an object has to have a name, and costs no dependency, nor the
+second that a pytest plugin adds to each run. Runs of schemathesis over the same documents found no failure beyond it.
 """
 
 import random
@@ -148,6 +149,7 @@ async def test_every_operation_that_is_listed_answers_as_it_should(rig: Rig, doc
             created = await rig.api.call("POST", path, body)
             _check(created, f"POST {path}", body)
             if "get" in operations:
+                assert {"get", "post", "delete"} == operations.keys() - {"parameters"}
                 await _walk_one(rig.api, f"{path}/walked", created, bodies, body, is_created=created.status == 201)
     stray = await rig.api.get("/readyz")
     assert stray.status == 200
