@@ -162,10 +162,11 @@ class FilterRole:
         if not exchange.is_held:
             return
         status, answers = outcome.status, self._answers
-        fields = [answers.allow, *(_field(line) for line in outcome.passed)]
         if outcome.is_filtered:
             exchange.answer(self._filtered)
-        elif outcome.destination:
+            return
+        fields = [answers.allow, *[_field(line) for line in outcome.passed]]
+        if outcome.destination:
             exchange.answer(
                 Answer(status, outcome.error_json(), content_type=b"text/plain; charset=utf-8", fields=fields)
             )
@@ -268,7 +269,7 @@ class FilterRole:
             return
         attempt = passage.attempt = Attempt(subscriber, passage.done, passage.scheme)
         attempt.kind = str(message.attributes.get("type", ""))
-        lines = [*_relayed(exchange.request), b"Kn-Namespace: " + namespace.encode(), _PREFER]
+        lines = [*_relayed(exchange.request), subscriber.namespace_line, _PREFER]
         self._subscribing.send(attempt, recipient, lines, body, exchange.arrived_s)
 
 

@@ -12,7 +12,7 @@
 Source: spec eventing-broker.md 6.2 (11 to 15), 6.3, 6.4, 7; conformance statements 52 to 82.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -26,6 +26,7 @@ from eventing.filters.dialects import Attributes
 from eventing.message import Message, looks_like_event, passed_lines, read_message
 from eventing.sending import DestinationError
 from proxies.calls import Call
+from proxies.fields import Field
 
 __all__ = ["Attempt", "Outcome", "Subscribing"]
 
@@ -69,6 +70,9 @@ class Outcome:
         return msgspec.json.encode({"errdestination": self.destination, "errresponsebody": self.body or None})
 
 
+_EMPTY: Final[dict[int, Outcome]] = {}
+_MEANINGLESS: Final = frozenset([b"content-length", b"date", b"server", b"connection", b"keep-alive", b"x-powered-by"])
+"""Headers that make a response neither an event nor are passed on; most success has no others."""
 _FILTERED: Final = Outcome(200, is_filtered=True)
 _NO_TTL: Final = Outcome(400, reason=f"expected an extension {TTL} that is an integer")
 
@@ -150,13 +154,12 @@ class Subscribing:
             self._journal.note(message.attributes, "matched", trigger=subscriber.trigger)
         attempt.ttl = str(ttl)
         attempt.kind = str(message.attributes.get("type", ""))
-        lines = [b"Kn-Namespace: " + subscriber.namespace.encode(), _PREFER]
         data = message.data
         if subscriber.is_structured:
-            lines = [_CONTENT_TYPE, *message.passed, *lines]
+            lines = [_CONTENT_TYPE, *message.passed, subscriber.namespace_line, _PREFER]
             data = message.event().structured()
         else:
-            lines = [*message.lines.values(), *message.passed, *lines]
+            lines = [*message.lines.values(), *message.passed, subscriber.namespace_line, _PREFER]
         self.send(attempt, recipient, lines, data, arrived_s)
         return attempt
 
@@ -225,6 +228,8 @@ def _outcome(call: Call, attempt: Attempt) -> Outcome:
     if not status:
         return Outcome(500, body=f"dispatch error: {call.reason}".encode(), destination=url)
     fields = call.fields
+    if 200 <= status < 300 and not call.body and not call.reason and _says_nothing(fields):
+        return _nothing(status)
     if not 200 <= status < 300:
         return Outcome(status, body=call.body, passed=passed_lines(fields), destination=url)
     if call.reason:
@@ -242,3 +247,18 @@ def _outcome(call: Call, attempt: Attempt) -> Outcome:
     if call.body:
         return Outcome(502, reason=f"{url}: expected a CloudEvent or nothing as a reply", passed=passed_lines(fields))
     return Outcome(status, passed=passed_lines(fields))
+
+
+def _says_nothing(fields: Iterable[Field]) -> bool:
+    for field in fields:  # noqa: SIM110 - `all` costs three times as much, for each event
+        if field.name not in _MEANINGLESS:
+            return False
+    return True
+
+
+def _nothing(status: int) -> Outcome:
+    """Return success without a reply. There are no more than a hundred."""
+    outcome = _EMPTY.get(status)
+    if outcome is None:
+        outcome = _EMPTY[status] = Outcome(status)
+    return outcome

@@ -41,6 +41,7 @@ class Subscriber:
         "matches",
         "name",
         "namespace",
+        "namespace_line",
         "place",
         "recipient",
         "subscription",
@@ -52,6 +53,7 @@ class Subscriber:
         status, spec = trigger.status, trigger.spec
         self.namespace = trigger.namespace
         self.name = trigger.name
+        self.namespace_line = b"Kn-Namespace: " + self.namespace.encode()
         self.uid = trigger.metadata.uid
         self.trigger = f"Trigger {trigger.namespace}/{trigger.name}"
         """For people."""
