@@ -6,25 +6,22 @@ Source: Kubernetes documentation, "Jobs".
 """
 
 import asyncio
-import copy
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
 from kube.client import Client
-from kube.errors import ApiError, Conflict, NotFound
+from kube.errors import NotFound
 from kube.informer import Informer
 from kube.models.batch import Job, JobStatus
 from kube.models.core import Pod
 from kube.models.meta import Condition
 from kube.reconcile import Loop
 from kube.timestamps import format_time, parse_time_s
-from local_cluster.workloads.local_writes import Expectations, take_in
-from local_cluster.workloads.naming import generated_name
+from local_cluster.workloads.local_writes import take_in
+from local_cluster.workloads.owned_pods import OwnedPods, pod_of
 from local_cluster.workloads.pod_ranking import is_active, to_delete
 from local_cluster.workloads.replica_sets import OWNER_INDEX
 from proxies.logs import Logger
@@ -158,7 +155,7 @@ class JobController:
         self._jobs = jobs
         self._pods = pods
         self._node_name = node_name
-        self._expectations: dict[str, Expectations] = {}
+        self._owned = OwnedPods(client, "Job")
         self.loop: Loop[Key] = Loop("jobs", self._reconcile, workers=4, log=log)
         jobs.on_change(self._job_changed)
         pods.on_change(self._pod_changed)
@@ -167,26 +164,18 @@ class JobController:
         changed = new or old
         if changed is not None:
             self.loop.add(changed.key)
-        if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
-            self._expectations.pop(old.metadata.uid, None)
+        self._owned.owner_changed(old, new)
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
-        pod = new or old
-        owner = pod.metadata.controller() if pod is not None else None
-        if pod is None or owner is None or owner.kind != "Job":
-            return
-        expectations = self._expectations.get(owner.uid)
-        if expectations is not None:
-            expectations.seen(pod.name)
-        self.loop.add((pod.namespace, owner.name))
+        for key in self._owned.pod_changed(old, new):
+            self.loop.add(key)
 
     async def _reconcile(self, key: Key) -> float | None:
         job = self._jobs.get(*key)
         if job is None or job.metadata.deletion_timestamp is not None:
             return None
-        expectations = self._expectations.setdefault(job.metadata.uid, Expectations(time.monotonic))
         pods = list(self._pods.by_index(OWNER_INDEX, job.metadata.uid))
-        decision = decide(job, pods, expectations.creating(), time.time())
+        decision = decide(job, pods, self._owned.expectations(job.metadata.uid).creating(), time.time())
         if msgspec.json.encode(decision.status) != msgspec.json.encode(job.status):
             try:
                 take_in(self._jobs, await self._client.patch_status(job, decision.status))
@@ -195,47 +184,17 @@ class JobController:
         if decision.remove:
             await self._client.delete(Job, job.name, job.namespace, uid=job.metadata.uid)
             return None
-        names = [generated_name(f"{job.name}-") for _ in range(min(decision.create, _WRITES_MAX))]
-        await asyncio.gather(*(self._create(job, name, expectations) for name in names))
-        await asyncio.gather(*(self._delete(pod) for pod in decision.delete))
+        pod = pod_of(job, job.spec.template, self._node_name, _labels(job))
+        await asyncio.gather(*(self._owned.create(job, pod) for _ in range(min(decision.create, _WRITES_MAX))))
+        await asyncio.gather(*(self._owned.delete(job, pod) for pod in decision.delete))
         return decision.again_s
 
-    async def _create(self, job: Job, name: str, expectations: Expectations) -> None:
-        body = json.dumps(_pod_of(job, name, self._node_name)).encode()
-        expectations.creates(name)
-        try:
-            await self._client.raw("POST", Pod.RESOURCE.path(job.namespace), body=body)
-        except ApiError:
-            expectations.seen(name)
-            raise
 
-    async def _delete(self, pod: Pod) -> None:
-        try:
-            await self._client.delete(Pod, pod.name, pod.namespace, uid=pod.metadata.uid)
-        except (NotFound, Conflict):
-            return  # gone already
-
-
-def _pod_of(job: Job, name: str, node_name: str) -> dict[str, Any]:
-    template = copy.deepcopy(job.spec.template)
-    given = template.get("metadata") or {}
+def _labels(job: Job) -> dict[str, str]:
     uid = job.metadata.uid
-    labels = {
-        **(given.get("labels") or {}),
+    return {
         "batch.kubernetes.io/job-name": job.name,
         "batch.kubernetes.io/controller-uid": uid,
         "job-name": job.name,
         "controller-uid": uid,
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": name,
-            "namespace": job.namespace,
-            "labels": labels,
-            "annotations": given.get("annotations") or {},
-            "ownerReferences": [msgspec.to_builtins(job.owner_reference())],
-        },
-        "spec": {"nodeName": node_name, **(template.get("spec") or {})},
     }

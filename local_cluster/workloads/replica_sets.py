@@ -4,16 +4,14 @@ Pods are created with their node already named: with one node, placing is no dec
 """
 
 import asyncio
-import copy
-import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from kube.client import Client
-from kube.errors import ApiError, Conflict, NotFound
+from kube.errors import ApiError, NotFound
 from kube.events import EventRecorder
 from kube.informer import Informer
 from kube.models.apps import ReplicaSet, ReplicaSetStatus
@@ -22,7 +20,7 @@ from kube.models.meta import Condition
 from kube.reconcile import Loop
 from kube.timestamps import format_time
 from local_cluster.workloads.local_writes import Expectations, take_in
-from local_cluster.workloads.naming import generated_name
+from local_cluster.workloads.owned_pods import OwnedPods, pod_of
 from local_cluster.workloads.pod_ranking import available_after_s, is_active, to_delete
 from proxies.logs import Logger
 
@@ -59,7 +57,7 @@ class ReplicaSetController:
         self._pods = pods
         self._node_name = node_name
         self._events = events
-        self._expectations: dict[str, Expectations] = {}
+        self._owned = OwnedPods(client, "ReplicaSet")
         self.loop: Loop[Key] = Loop("replica-sets", self._reconcile, workers=16, log=log)
         replica_sets.on_change(self._set_changed)
         pods.on_change(self._pod_changed)
@@ -68,30 +66,20 @@ class ReplicaSetController:
         changed = new or old
         if changed is not None:
             self.loop.add(changed.key)
-        if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
-            self._expectations.pop(old.metadata.uid, None)
+        self._owned.owner_changed(old, new)
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
-        for pod in (old, new):
-            owner = pod.metadata.controller() if pod is not None else None
-            if pod is None or owner is None or owner.kind != "ReplicaSet":
-                continue
-            expectations = self._expectations.get(owner.uid)
-            if expectations is not None:
-                expectations.seen(pod.name)
-                if new is None or new.metadata.deletion_timestamp is not None:
-                    expectations.leaving(pod.name)
-            self.loop.add((pod.namespace, owner.name))
+        for key in self._owned.pod_changed(old, new):
+            self.loop.add(key)
 
     async def _reconcile(self, key: Key) -> float | None:
         replica_set = self._sets.get(*key)
         if replica_set is None:
             return None
         uid = replica_set.metadata.uid
-        expectations = self._expectations.setdefault(uid, Expectations(time.monotonic))
         problem: ApiError | None = None
         if replica_set.metadata.deletion_timestamp is None:
-            problem = await self._scale(replica_set, expectations)
+            problem = await self._scale(replica_set, self._owned.expectations(uid))
         # What happened to pods meanwhile counts as well.
         replica_set = self._sets.get(*key)
         if replica_set is None or replica_set.metadata.uid != uid:
@@ -106,12 +94,12 @@ class ReplicaSetController:
         active = [pod for pod in owned if is_active(pod) and not expectations.is_deleting(pod.name)]
         missing = wanted - len(active) - expectations.creating()
         if missing > 0:
-            names = [generated_name(f"{replica_set.name}-") for _ in range(min(missing, _WRITES_MAX))]
-            template = _pod_from_template(replica_set, self._node_name)
-            results = await asyncio.gather(*(self._create(template, name, expectations) for name in names))
+            pod = pod_of(replica_set, replica_set.spec.template, self._node_name)
+            results = await asyncio.gather(*(self._create(replica_set, pod) for _ in range(min(missing, _WRITES_MAX))))
         elif missing < 0:
             victims = to_delete(active, min(-missing, _WRITES_MAX))
-            results = await asyncio.gather(*(self._delete(pod, expectations) for pod in victims))
+            await asyncio.gather(*(self._owned.delete(replica_set, pod) for pod in victims))
+            results = []
         else:
             return None
         problem = next((error for error in results if error is not None), None)
@@ -121,29 +109,11 @@ class ReplicaSetController:
             self.loop.add(replica_set.key)
         return problem
 
-    async def _create(self, template: dict[str, Any], name: str, expectations: Expectations) -> ApiError | None:
-        metadata = template["metadata"]
-        body = json.dumps({**template, "metadata": {**metadata, "name": name}}).encode()
-        expectations.creates(name)
+    async def _create(self, replica_set: ReplicaSet, pod: Mapping[str, Any]) -> ApiError | None:
         try:
-            await self._client.raw("POST", Pod.RESOURCE.path(metadata["namespace"]), body=body)
+            await self._owned.create(replica_set, pod)
         except ApiError as error:
-            expectations.seen(name)
             return error
-        except BaseException:
-            expectations.seen(name)  # unknown: if it was made after all, the watch shows it
-            raise
-        return None
-
-    async def _delete(self, pod: Pod, expectations: Expectations) -> ApiError | None:
-        expectations.deletes(pod.name)
-        try:
-            await self._client.delete(Pod, pod.name, pod.namespace, uid=pod.metadata.uid)
-        except (NotFound, Conflict):
-            return None  # gone already; the watch will say so
-        except BaseException:
-            expectations.leaving(pod.name)
-            raise
         return None
 
     async def _write_status(self, replica_set: ReplicaSet, problem: ApiError | None) -> float | None:
@@ -182,21 +152,3 @@ def _failure(replica_set: ReplicaSet, problem: ApiError | None, now_s: float) ->
             last_transition_time=since,
         )
     ]
-
-
-def _pod_from_template(replica_set: ReplicaSet, node_name: str) -> dict[str, Any]:
-    """The pod that the ReplicaSet's template describes, without its name."""
-    template = copy.deepcopy(replica_set.spec.template)
-    given = template.get("metadata") or {}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "generateName": f"{replica_set.name}-",
-            "namespace": replica_set.namespace,
-            "labels": given.get("labels") or {},
-            "annotations": given.get("annotations") or {},
-            "ownerReferences": [msgspec.to_builtins(replica_set.owner_reference())],
-        },
-        "spec": {"nodeName": node_name, **(template.get("spec") or {})},
-    }
