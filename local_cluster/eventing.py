@@ -41,6 +41,7 @@ _GROUPS: Final = frozenset(
 )
 _CHANNEL_TEMPLATE: Final = {"apiVersion": "messaging.knative.dev/v1", "kind": "InMemoryChannel"}
 _JETSTREAM_TEMPLATE: Final = {"apiVersion": "messaging.knative.dev/v1alpha1", "kind": "NatsJetStreamChannel"}
+_ROLLING: Final = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
 _DEBUG_PORT: Final = 8018
 _DEBUG_FILE: Final = "eventing-debug.json"
 _ACCOUNTS: Final = {
@@ -292,7 +293,8 @@ def _deployment(
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": labels},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
+            # A journal is one process's: the next one starts when the last has ended.
+            "strategy": _ROLLING if folder is None else {"type": "Recreate"},
             "template": {"metadata": {"labels": labels}, "spec": pod},
         }
     }

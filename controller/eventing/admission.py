@@ -4,7 +4,6 @@ Used in-process by the local API server and over TLS by `python -m controller we
 serving. `ADMITTED` is the whole list; a kind that is not in it passes.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -77,11 +76,11 @@ class EventingAdmission:
         self._held: tuple[dict[str, dict[str, str]], EventingSettings] | None = None
 
     def default(self, request: Request) -> JsonObject:
-        """The object with its defaults; the one that was given when there are none. Raises `Denied`."""
+        """The object with its defaults, changed in place. Raises `Denied`."""
         admitted = ADMITTED.get((request.group, request.kind))
         if admitted is None or request.operation == "DELETE" or request.subresource:
             return request.object
-        obj = copy.deepcopy(request.object)
+        obj = request.object
         _decode(admitted, obj, "mutation failed: cannot decode incoming new object: ")
         metadata = obj.setdefault("metadata", {})
         metadata.setdefault("namespace", request.namespace)

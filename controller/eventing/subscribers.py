@@ -1,7 +1,8 @@
 """Entries of channels' `spec.subscribers`, written together: many Subscriptions of a channel are one patch.
 
 Theory of operation. Each channel has at most one write under way; what comes meanwhile waits and goes with the next. So
-a thousand Triggers of one Broker are a handful of writes, not a thousand that refuse each other.
+a thousand Triggers of one Broker are a handful of writes, not a thousand that refuse each other. The first write goes
+at once, further ones keep a distance, since each is the whole list and wakes everybody who is in it.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from kube.models.duck import SubscriberSpec
 
 __all__ = ["SubscriberLists"]
 
+_DISTANCE_S = 0.05
 _TRIES_MAX = 4
 """The dispatcher writes into the same object; beyond these the Subscriptions come again by themselves."""
 
@@ -93,6 +95,7 @@ class SubscriberLists:
                     for waiter in batch.waiters:
                         if not waiter.done():
                             _settle(waiter, failure)
+                await asyncio.sleep(_DISTANCE_S)
         finally:
             self._writing.pop(key, None)
 
