@@ -234,8 +234,11 @@ class Shell:
         config = self.config
         name = config.observability_config_map
         found = self._config_maps.get(config.system_namespace, name)
+        data = {} if found is None else found.data
+        if (tracing := data.get("tracing-protocol") or "none") != "none":
+            self._log.warning("traces_off", protocol=tracing, problem="no spans are made; the trace context goes on")
         export = MetricsExport.read(
-            {} if found is None else found.data,
+            data,
             config.telemetry,
             config_map=name,
             default_port=config.process.metrics_port,

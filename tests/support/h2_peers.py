@@ -5,6 +5,7 @@ the end of a connection; whoever looks at what comes behind one, or at frames, t
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -222,9 +223,9 @@ class Http2Client(_Peer):
     reading: asyncio.Task[None]
 
     @classmethod
-    async def open(cls, host: str, port: int) -> Self:
-        """Connect with prior knowledge."""
-        client = cls(*await asyncio.open_connection(host, port), is_client=True)
+    async def open(cls, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> Self:
+        """Connect with prior knowledge, or over TLS."""
+        client = cls(*await asyncio.open_connection(host, port, ssl=tls), is_client=True)
         client.reading = asyncio.get_running_loop().create_task(client.read_on())
         return client
 

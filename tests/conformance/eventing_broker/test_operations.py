@@ -29,6 +29,7 @@ from tests.conformance.eventing_broker.world import (
     running_sink,
 )
 from tests.support.certificates import Authority
+from tests.support.h2_peers import Http2Client
 from tests.support.http import Call, Client, fetch, running_app
 from tests.support.processes import eventually
 
@@ -46,6 +47,21 @@ async def over_tls(world: World, process: Process, authority: Authority, path: s
     try:
         await client.request(path, method="POST", headers=headers)
         return (await client.response()).status
+    finally:
+        client.close()
+
+
+async def over_http2(world: World, authority: Authority, broker: str) -> None:
+    """The TLS port speaks HTTP/2, too."""
+    context = ssl.create_default_context(cafile=str(authority.ca_file))
+    context.set_alpn_protocols(["h2"])
+    client = await Http2Client.open(world.ingress.host, 8443, tls=context)
+    try:
+        pairs = [line.partition(": ")[::2] for line in EVENT]
+        large = await client.fetch(f"/ns/{broker}", *pairs, method="POST", body=bytes(300_000))
+        small = await client.fetch(f"/ns/{broker}", *pairs, method="POST", body=b"x")
+        wrong = await client.fetch(f"/ns/{broker}", *pairs[1:], method="POST", body=b"x")
+        assert [response.status for response in (large, small, wrong)] == [202, 202, 400]
     finally:
         client.close()
 
@@ -77,6 +93,7 @@ async def test_statement_94_which_port_serves_events(world: World, tmp_path: Pat
                     agent = ["User-Agent: kube-probe/1.30"]
                     assert (await fetch(process.host, 8080, "/", headers=agent)).status == 200
                     assert await over_tls(world, process, authority, "/", agent) == 200
+            await over_http2(world, authority, broker.name)
             other = Authority(tmp_path, "other")
             certificate, key = other.issue(world.ingress.host, "renewed")
             patch = {"data": {"tls.crt": encoded(certificate), "tls.key": encoded(key)}}
