@@ -44,8 +44,13 @@ _ORDERED: Final = f"{PREFIX}ordered"
 _RESUME: Final = f"{PREFIX}resume"
 
 _RESUME_S: Final = 86_400.0
-_ACK_WAIT_S: Final = 30.0
-"""What the server takes where nobody says otherwise."""
+_ACK_WAIT_S: Final = 10.0
+"""Where nobody says otherwise: how soon what a dead dispatcher had is delivered again. The server's own 30 s, which the
+original leaves it at, have to last for an attempt there; here the server hears meanwhile that it is under way."""
+_ATTEMPT_S: Final = 29.8
+"""Where nobody says otherwise, as the original's attempt within the server's 30 s."""
+_MARGIN_S: Final = 0.2
+"""An attempt ends so long before the server would deliver its message again (spec 9.4)."""
 _ACK_PENDING: Final = 1000
 _ANSWER_S: Final = 0.5
 """Beyond a subscriber's time limit, until its answer has to be known to the server (spec 9.4)."""
@@ -74,6 +79,9 @@ class Place:
     consumer: str
     ack_pending_max: int
     ack_wait_s: float
+    """After which the server delivers what it hears nothing of again."""
+    attempt_s: float
+    """Limit of each attempt."""
     keep_s: float
     """How long it is kept when the subscription is removed; 0: not at all."""
 
@@ -117,7 +125,9 @@ def place_of(
     where = "spec.consumerConfigTemplate."
     keep_s = _kept_s(annotations.get(_RESUME, ""))
     pending = _number(where + "maxAckPending", template.get("maxAckPending")) or _ACK_PENDING
-    ack_wait_s = _duration_s(where + "ackWait", template.get("ackWait")) or _ACK_WAIT_S
+    ack_wait_s = _duration_s(where + "ackWait", template.get("ackWait"))
+    if timeout_s is not None:
+        ack_wait_s = timeout_s + _ANSWER_S
     if _MAX_ACK_PENDING in annotations:
         text = annotations[_MAX_ACK_PENDING]
         if not (text.isascii() and text.isdigit() and len(text) <= 7 and 0 < int(text) <= 1_000_000):
@@ -128,7 +138,8 @@ def place_of(
     return Place(
         consumer=consumer_by_name(namespace, name) if keep_s else consumer_by_uid(uid),
         ack_pending_max=pending,
-        ack_wait_s=timeout_s + _ANSWER_S if timeout_s is not None else ack_wait_s,
+        ack_wait_s=_ACK_WAIT_S if ack_wait_s is None else ack_wait_s,
+        attempt_s=_ATTEMPT_S if ack_wait_s is None else max(ack_wait_s - _MARGIN_S, _MARGIN_S),
         keep_s=keep_s,
     )
 

@@ -37,13 +37,10 @@ __all__ = ["Subscriber", "end_all", "timed"]
 
 _CREDIT_MAX: Final = 256
 """Events of one subscription under way in one process, whatever its consumer allows."""
-_MARGIN_S: Final = 0.2
-"""An attempt ends so long before the server would deliver the message again (spec 9.4)."""
-_OWED_AGAIN_S: Final = 30.0
+_OWED_FIRST_S: Final = 1.0
+_OWED_LAST_S: Final = 60.0
 _OWED_MAX: Final = 1024
 _DRAIN_S: Final = 3.0
-
-Owed = tuple[int, str]
 
 
 class Subscriber:
@@ -80,10 +77,10 @@ class Subscriber:
         self._log = log
         self._stream = stream
         self.place = place
-        self.subscription = timed(subscription, place.ack_wait_s)
+        self.subscription = timed(subscription, place)
         self._pull: Pull | None = None
         self._under_way: dict[Delivery, Delivered] = {}
-        self._owed: dict[Owed, Failure] = {}
+        self._owed: dict[tuple[int, str], _Owed] = {}
         """Dead letters that their sink did not take."""
         self.all_settled: Callable[[], None] | None = None
         """Told when nothing is under way any more."""
@@ -110,7 +107,7 @@ class Subscriber:
 
     def change(self, subscription: Subscription, place: Place) -> None:
         """The subscription has changed, its consumer's name has not. What is under way ends as it began."""
-        self.subscription = timed(subscription, place.ack_wait_s)
+        self.subscription = timed(subscription, place)
         self.place = place
         if self._pull is not None:
             self._pull.tune(credit=self._credit, ack_wait_s=place.ack_wait_s)
@@ -144,13 +141,13 @@ class Subscriber:
             return
         parcel = Parcel.of(event, self._namespace, self._name)
         subscription = self.subscription
-        failure = self._owed.get((message.sequence, message.stored_at))
-        if failure is None and verdict.is_poisonous(subscription.settings, message.deliveries):
+        owed = self._owed.get((message.sequence, message.stored_at))
+        if owed is None and verdict.is_poisonous(subscription.settings, message.deliveries):
             reason = f"dispatch error: {message.deliveries} deliveries ended with their dispatcher"
             url = subscription.destination.url if subscription.destination is not None else ""
-            failure = Failure(url, 500, reason.encode())
-        if failure is not None:
-            self._send_owed(message, parcel, failure)
+            owed = _Owed(Failure(url, 500, reason.encode()))
+        if owed is not None:
+            self._send_owed(message, parcel, owed)
             return
         if self._addressed is not None:
             subscription = self._addressed(subscription, event)
@@ -158,17 +155,17 @@ class Subscriber:
         flow = Flow(subscription, parcel, destination_retries=0, after_failure=judge)
         self._deliver(message, flow, parcel, judge)
 
-    def _send_owed(self, message: Delivered, parcel: Parcel, failure: Failure) -> None:
+    def _send_owed(self, message: Delivered, parcel: Parcel, owed: "_Owed") -> None:
         """The subscriber is not asked again: this goes to the dead letter sink alone."""
         sink = self.subscription.dead_letter
         if sink is None:
             message.term()
             return
-        lines = with_error_extensions(parcel.lines, failure)
+        lines = with_error_extensions(parcel.lines, owed.failure)
         letter = Parcel(lines, parcel.passed, parcel.body, self._namespace, self._name, parcel.kind)
         # Posted as a reply is: with the settings' retries, and without asking for one.
         alone = replace(self.subscription, destination=None, reply=sink, dead_letter=None)
-        self._deliver(message, Flow(alone, letter), letter, failure)
+        self._deliver(message, Flow(alone, letter), letter, owed)
 
     def _deliver(self, message: Delivered, flow: Flow, parcel: Parcel, tag: object) -> None:
         delivery = Delivery(self._deliveries.courier, flow, parcel, self._done, tag)
@@ -189,16 +186,30 @@ class Subscriber:
         elif self.subscription.dead_letter is None:
             message.term()
         else:
-            failure = judged if isinstance(judged, Failure) else flow.failure
-            if failure is not None:
-                self._owed[key] = failure
-                if len(self._owed) > _OWED_MAX:
-                    del self._owed[next(iter(self._owed))]
-            message.nak(_OWED_AGAIN_S)
+            message.nak(self._owe(key, flow, judged))
         if not (isinstance(judged, _Judge) and judged.delay_s is not None):
             self._deliveries.delivered(delivery)
         if not self._under_way and self.all_settled is not None:
             self.all_settled()
+
+    def _owe(self, key: tuple[int, str], flow: Flow, judged: object) -> float:
+        """Its sink did not take a letter: remember it, and return when to try again."""
+        owed = judged if isinstance(judged, _Owed) else _Owed(flow.failure or Failure(flow.recipient.url, 500, b""))
+        owed.tries += 1
+        self._owed[key] = owed
+        if len(self._owed) > _OWED_MAX:
+            del self._owed[next(iter(self._owed))]
+        return min(_OWED_FIRST_S * (1 << min(owed.tries - 1, 16)), _OWED_LAST_S)
+
+
+class _Owed:
+    """A dead letter that its sink did not take, so often."""
+
+    __slots__ = ("failure", "tries")
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        self.tries = 0
 
 
 class _Judge:
@@ -225,10 +236,9 @@ class _Judge:
         return False
 
 
-def timed(subscription: Subscription, ack_wait_s: float) -> Subscription:
-    """Return a subscription whose attempts end before the server delivers their message again."""
-    settings = replace(subscription.settings, timeout_s=max(ack_wait_s - _MARGIN_S, 0.1))
-    return replace(subscription, settings=settings)
+def timed(subscription: Subscription, place: Place) -> Subscription:
+    """Return a subscription whose attempts have the limit of its place."""
+    return replace(subscription, settings=replace(subscription.settings, timeout_s=place.attempt_s))
 
 
 async def end_all(subscribers: list[Subscriber]) -> None:
