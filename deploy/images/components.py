@@ -31,7 +31,7 @@ class Component:
     packages: tuple[str, ...]
     """Our packages in it."""
     extra: str
-    """Of `pyproject.toml`: which libraries are in it."""
+    """Of `pyproject.toml`, or several with commas: which libraries are in it."""
     ports: tuple[int, ...] = ()
     """TCP ports that it opens, for `ExposedPorts`."""
 
@@ -76,6 +76,22 @@ COMPONENTS = (
         packages=("proxies", "kube", "gateway"),
         extra="gateway",
         ports=(18000,),
+    ),
+    Component(
+        name="broker",
+        description="Knative Eventing's broker and channels: with the argument `ingress`, `filter` or `dispatcher`",
+        module="broker",
+        packages=("proxies", "kube", "eventing", "broker"),
+        extra="broker,jetstream",
+        ports=(8080, 8443, 9090, 9092),
+    ),
+    Component(
+        name="sources",
+        description="Knative Eventing's sources: with the argument `ping` or `apiserver`",
+        module="sources",
+        packages=("proxies", "kube", "eventing", "sources"),
+        extra="sources,jetstream",
+        ports=(9090,),
     ),
 )
 

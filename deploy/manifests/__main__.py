@@ -21,9 +21,10 @@ ENVOY_ADMIN = "127.0.0.1:9901"
 def rendered() -> Mapping[Path, str]:
     """File below this folder -> what is to stand in it."""
     crds = definitions()
-    groups = {part: [crd for crd in crds if _part(crd) == part] for part in ("knative-serving", "knative-eventing")}
-    files = {Path("full/crds", f"{part}.yaml"): _documents(found) for part, found in groups.items()}
-    files[Path("full/envoy.json")] = render_bootstrap(xds_address=XDS_SOCKET, admin_address=ENVOY_ADMIN) + "\n"
+    parts = ("serving", "eventing")
+    groups = {part: [crd for crd in crds if _part(crd) == f"knative-{part}"] for part in parts}
+    files = {Path("full", part, "crds.yaml"): _documents(found) for part, found in groups.items()}
+    files[Path("full/serving/envoy.json")] = render_bootstrap(xds_address=XDS_SOCKET, admin_address=ENVOY_ADMIN) + "\n"
     return files
 
 

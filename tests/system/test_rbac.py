@@ -1,8 +1,8 @@
 """The roles in `deploy/manifests/full` are what the components need, no less and no more.
 
-A stack whose API server notes down every kind of request is put through a Service's life; what its components asked is
-compared with what their roles allow. Rights for what a machine without registries, certificates and rivals never sees
-are listed below, each with its reason.
+A stack whose API server notes down every kind of request is put through the lives of a Service and of events; what its
+components asked is compared with what their roles allow. Rights for what a machine without registries, certificates and
+rivals never sees are listed below, each with its reason.
 """
 
 import asyncio
@@ -30,15 +30,25 @@ from tests.system.test_serving import at_zero, host, ready
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("stack-rbac")]
 
 ACCOUNTS = ("activator", "autoscaler", "controller", "gateway", "webhook")
+EVENTING_ACCOUNTS = (
+    "eventing-controller",
+    "imc-dispatcher",
+    "mt-broker-filter",
+    "mt-broker-ingress",
+    "pingsource-mt-adapter",
+)
 NAMESPACE = "default"
 ROOT = Path(__file__).parents[2]
 
 LOCAL_ONLY = {
     # In place of DNS: KNUV_SERVICE_RESOLUTION=endpoints.
-    *((account, "", kind, "get") for account in ACCOUNTS for kind in ("services", "endpoints")),
+    *((account, "", kind, "get") for account in (*ACCOUNTS, *EVENTING_ACCOUNTS) for kind in ("services", "endpoints")),
 }
 SERVING, NETWORKING = "serving.knative.dev", "networking.internal.knative.dev"
 AUTOSCALING = "autoscaling.internal.knative.dev"
+EVENTING, MESSAGING = "eventing.knative.dev", "messaging.knative.dev"
+CHANNELS_AND_SUBSCRIPTIONS = ("inmemorychannels", "natsjetstreamchannels", "subscriptions")
+ROLES = ("ingress", "filter")
 SELDOM = {
     # Two were faster than one another, and the one that lost looks again.
     ("autoscaler", AUTOSCALING, "metrics", "get"),
@@ -100,6 +110,39 @@ SELDOM = {
         ("controller", SERVING, f"{kind}/finalizers", "update")
         for kind in ("services", "configurations", "routes", "revisions", "domainmappings")
     ),
+    # Loose ends of objects that others own: garbage collection is faster, or nobody changed them by hand.
+    *(("eventing-controller", MESSAGING, kind, "get") for kind in CHANNELS_AND_SUBSCRIPTIONS),
+    *(("eventing-controller", MESSAGING, kind, "delete") for kind in CHANNELS_AND_SUBSCRIPTIONS),
+    ("eventing-controller", "", "services", "patch"),
+    ("eventing-controller", "", "services", "delete"),
+    ("eventing-controller", "", "events", "create"),
+    ("eventing-controller", "", "events", "patch"),
+    # Kinds that this life has none of: JetStream's channels, types and policies of events, other sources.
+    *(("eventing-controller", MESSAGING, "natsjetstreamchannels", verb) for verb in ("create", "patch")),
+    ("eventing-controller", MESSAGING, "natsjetstreamchannels/status", "patch"),
+    ("eventing-controller", EVENTING, "eventtypes/status", "patch"),
+    ("eventing-controller", EVENTING, "eventpolicies/status", "patch"),
+    *(
+        ("eventing-controller", "sources.knative.dev", f"{kind}/status", "patch")
+        for kind in ("apiserversources", "containersources", "sinkbindings")
+    ),
+    # eventtype-auto-create and authentication-oidc.
+    *((f"mt-broker-{role}", EVENTING, "eventtypes", verb) for role in ROLES for verb in ("list", "watch", "create")),
+    *((account, "", "serviceaccounts/token", "create") for account in EVENTING_ACCOUNTS[1:4]),
+    # Only where the API server enforces it.
+    *(("eventing-controller", EVENTING, f"{kind}/finalizers", "update") for kind in ("brokers", "triggers")),
+    *(
+        ("eventing-controller", MESSAGING, f"{kind}/finalizers", "update")
+        for kind in (*CHANNELS_AND_SUBSCRIPTIONS, "channels")
+    ),
+    *(
+        ("eventing-controller", "flows.knative.dev", f"{kind}/finalizers", "update")
+        for kind in ("sequences", "parallels")
+    ),
+    *(
+        (account, "coordination.k8s.io", "leases", "get")
+        for account in ("eventing-controller", "pingsource-mt-adapter")
+    ),
     # The webhook's certificate is renewed after six days.
     ("webhook", "", "secrets", "patch"),
 }
@@ -108,12 +151,14 @@ SELDOM = {
 async def test_components_may_do_what_they_do_and_nothing_else(tmp_path: Path) -> None:
     module = "tests.deploy.recording_stack"
     async with running_system(tmp_path, module=module) as system, _webhook(system):
+        await _life_of_events(system)
         await _life_of_a_service(system)
-    requests = [request for request in _recorded(tmp_path / FILE) if request.account in ACCOUNTS]
+    accounts = {*ACCOUNTS, *EVENTING_ACCOUNTS}
+    requests = [request for request in _recorded(tmp_path / FILE) if request.account in accounts]
     needed = [each for each in requests if (each.account, each.group, each.resource, each.verb) not in LOCAL_ONLY]
     rights = rights_of(rendered_objects("full"))
 
-    assert {right.account for right in rights} == set(ACCOUNTS)
+    assert {right.account for right in rights} == accounts
     missing = uncovered(needed, rights)
     assert missing == [], f"asked, but not allowed: {missing}"
     idle = {right.what for right in unused(rights, requests)}
@@ -125,7 +170,10 @@ def _recorded(path: Path) -> list[Request]:
     for line in path.read_text().splitlines():
         user, verb, group, resource, namespace, name = json.loads(line)
         *account_of, account = user.split(":")
-        if account_of == ["system", "serviceaccount", SYSTEM_NAMESPACE]:
+        if account_of in (
+            ["system", "serviceaccount", SYSTEM_NAMESPACE],
+            ["system", "serviceaccount", "knative-eventing"],
+        ):
             found.append(Request(account, group, resource, verb, namespace, name))
     return found
 
@@ -177,6 +225,43 @@ async def _life_of_a_service(system: System) -> None:
         return True if not (await client.list(Revision, NAMESPACE, label_selector=selector)).items else None
 
     await until(no_revision, 30, "the Service's Revisions to go with it")
+
+
+async def _life_of_events(system: System) -> None:
+    """A Broker with a Trigger, flows, a Channel and a clock, each of which becomes Ready; then they go."""
+    await apply(system.client, system.kinds, service("sink"), NAMESPACE)
+    await ready(system, "sink")
+    sink = {"ref": {"apiVersion": f"{SERVING}/v1", "kind": "Service", "name": "sink"}}
+    broker = {"ref": {"apiVersion": f"{EVENTING}/v1", "kind": "Broker", "name": "default"}}
+    template = {"apiVersion": f"{MESSAGING}/v1", "kind": "InMemoryChannel"}
+    life: list[tuple[str, str, dict[str, object]]] = [
+        (f"{EVENTING}/v1", "Broker", {}),
+        (f"{EVENTING}/v1", "Trigger", {"broker": "default", "subscriber": sink}),
+        ("flows.knative.dev/v1", "Sequence", {"channelTemplate": template, "steps": [sink]}),
+        ("flows.knative.dev/v1", "Parallel", {"channelTemplate": template, "branches": [{"subscriber": sink}]}),
+        (f"{MESSAGING}/v1", "Channel", {}),
+        ("sources.knative.dev/v1", "PingSource", {"schedule": "* * * * * *", "data": "tick", "sink": broker}),
+    ]
+    for api_version, kind, spec in life:
+        made = {"apiVersion": api_version, "kind": kind, "metadata": {"name": "default"}, "spec": spec}
+        await apply(system.client, system.kinds, made, NAMESPACE)
+    for api_version, kind, _ in life:
+        path = system.kinds.of(api_version, kind).path(NAMESPACE, "default")
+
+        async def is_ready(path: str = path) -> bool | None:
+            status = json.loads(await system.client.raw("GET", path)).get("status", {})
+            found = {each["type"]: each["status"] for each in status.get("conditions", ())}
+            return True if found.get("Ready") == "True" else None
+
+        await until(is_ready, 40, f"{kind} to be Ready")
+    for api_version, kind, _ in reversed(life):
+        await system.client.raw("DELETE", system.kinds.of(api_version, kind).path(NAMESPACE, "default"))
+
+    async def no_channel() -> bool | None:
+        path = system.kinds.of(f"{MESSAGING}/v1", "InMemoryChannel").path(NAMESPACE)
+        return True if not json.loads(await system.client.raw("GET", path))["items"] else None
+
+    await until(no_channel, 30, "the channels to go with their owners")
 
 
 @contextlib.asynccontextmanager
