@@ -23,7 +23,7 @@ from local_cluster.simulate import simulate_command
 from local_cluster.views import describe_lines, service_rows, table_rows
 from proxies.environment import ConfigError
 
-__all__ = ["app"]
+__all__ = ["Failure", "Namespace", "StateDir", "app", "err", "out", "with_client"]
 
 EXIT_USAGE = 2
 """What cannot work as asked: a wrong argument, a taken port, a missing program, a refused object."""
@@ -153,7 +153,7 @@ def kubeconfig_(
         token = answer["status"]["token"]
         sys.stdout.write(render_kubeconfig(config.server, config.ca_pem.encode(), token, where or namespace))
 
-    _with_client(state_dir, work)
+    with_client(state_dir, work)
 
 
 @app.command("apply")
@@ -177,7 +177,7 @@ def apply_(
                     ) from error
                 out.print(f"{done.kind.lower()}/{done.name} {done.outcome}")
 
-    _with_client(state_dir, work)
+    with_client(state_dir, work)
 
 
 @app.command()
@@ -210,7 +210,7 @@ def get(
             if info.kind == "Broker":
                 _print_brokers_url(state_dir)
 
-    _with_client(state_dir, work)
+    with_client(state_dir, work)
 
 
 def _print_brokers_url(state_dir: Path | None) -> None:
@@ -230,7 +230,7 @@ def describe(kind: str, name: str, *, namespace: Namespace = "default", state_di
         for line in await describe_lines(client, info.path(namespace, name), namespace, name):
             out.print(line, markup=False)
 
-    _with_client(state_dir, work)
+    with_client(state_dir, work)
 
 
 @app.command()
@@ -259,7 +259,7 @@ def delete(
             await client.raw("DELETE", info.path(where, target), body=options)
             out.print(f"{info.kind.lower()}/{target} deleted")
 
-    _with_client(state_dir, work)
+    with_client(state_dir, work)
 
 
 @app.command()
@@ -288,10 +288,12 @@ def logs(
             for line in text.decode("utf-8", "replace").splitlines():
                 out.print(prefix + line, markup=False)
 
-    _with_client(state_dir, work)
+    with_client(state_dir, work)
 
 
-def _with_client(state_dir: Path | None, work: Callable[[Client], Awaitable[None]]) -> None:
+def with_client(state_dir: Path | None, work: Callable[[Client], Awaitable[None]]) -> None:
+    """Do `work` with a client of the stack's API; whatever is wrong is told in a line, and ends the command."""
+
     async def run() -> None:
         config = ApiConfig.from_kubeconfig(kubeconfig_path(state_dir))
         async with Client(config, user_agent="knuv-cli") as client:

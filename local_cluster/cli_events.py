@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import secrets
 import signal
 import sys
@@ -25,8 +26,7 @@ from kube.models.eventing import Broker, Trigger
 from kube.models.messaging import Channel, Subscription
 from kube.models.meta import Resource
 from kube.resolve import Resolver
-from local_cluster.cli import Failure, Namespace, StateDir, err, out
-from local_cluster.cli import _with_client as with_client
+from local_cluster.cli import Failure, Namespace, StateDir, err, out, with_client
 from local_cluster.event_listener import listening
 from local_cluster.event_posting import Posted, post_all
 from local_cluster.event_views import event_json, event_lines, journey_lines, printable
@@ -73,6 +73,8 @@ def send(
     """Send an event, once or many times, and say how it was answered."""
     if sum(map(bool, (data, file))) > 1 or (event and (data or file)):
         raise typer.BadParameter("expected one of --data, --file and --event")
+    if not math.isfinite(rate):
+        raise typer.BadParameter("expected a number", param_hint="--rate")
     try:
         made = _read_event(event) if event else Event({}, None)
         given: dict[str, Value] = {"type": type_, "source": source} if not event else {}
@@ -163,10 +165,12 @@ def trace(
     query = {"id": event_id, **({"source": source} if source else {})}
 
     async def work() -> None:
-        answers = await asyncio.gather(
-            *(_ask(state_dir, each, "GET", "/debug/events", query) for each in _debugged(state_dir)[1])
-        )
-        notes = [note for answer in answers for note in answer["events"]]
+        notes: list[dict[str, Any]] = []
+        for component in _debugged(state_dir)[1]:
+            try:
+                notes += (await _ask(state_dir, component, "GET", "/debug/events", query))["events"]
+            except Failure as error:  # the others can tell their part
+                _tell(f"knuv: {error}")
         if not notes:
             raise Failure(f'no event "{event_id}" passed the brokers of this stack lately')
         for line in journey_lines(notes):

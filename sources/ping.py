@@ -167,13 +167,15 @@ class App:
         if not self._acts:
             return
         now_s = self._now_s()
-        if self._config.is_alone or self._shell.leads:
+        delay_s = self._look_s
+        if self._shell.leads:  # the clock is asked: a process that was suspended may have lost the Lease
             for key in self._timetable.due(now_s):
                 self._fire(key)
-        next_at = self._timetable.next_at()
-        if next_at is not None:
-            delay_s = min(max(next_at - now_s, 0.0), self._look_s)
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._look)
+            next_at = self._timetable.next_at()
+            if next_at is None:
+                return
+            delay_s = min(max(next_at - now_s, 0.0), delay_s)
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._look)
 
     def _fire(self, key: Key) -> None:
         source = self._sources.get(*key)

@@ -21,6 +21,7 @@ __all__ = ["Watcher"]
 
 _BACKOFF_FIRST_S: Final = 0.05
 _BACKOFF_MAX_S: Final = 10.0
+_FAILURES_MAX: Final = 8
 
 Handle = Callable[[str, dict[str, Any], bytes], Awaitable[None]]
 
@@ -49,15 +50,15 @@ class Watcher:
     async def run(self) -> None:
         """Follow for ever. Raises `ApiError` or `ApiUnreachable` only when it fails fast."""
         backoff_s = _BACKOFF_FIRST_S
-        is_lost = False
+        failures = 0
         while True:
             try:
                 if not self._version:
                     await self.begin()
                 await self._watch()
-                if is_lost:
+                if failures:
                     self._log.info("watch_regained")
-                backoff_s, is_lost = _BACKOFF_FIRST_S, False
+                backoff_s, failures = _BACKOFF_FIRST_S, 0
                 if self._fails_fast:
                     raise ApiUnreachable(f"the watch of {self._path} ended")
             except Gone as error:
@@ -68,9 +69,13 @@ class Watcher:
             except (ApiError, ApiUnreachable) as error:
                 if self._fails_fast:
                     raise
-                if not is_lost:
-                    is_lost = True
+                failures += 1
+                if failures == 1:
                     self._log.warning("watch_lost", error=str(error))
+                if failures == _FAILURES_MAX and self._version and isinstance(error, ApiError):
+                    # A server that was set back refuses a version that it has not reached for ever.
+                    self._log.warning("changes_may_be_lost", error=str(error))
+                    self._version = ""
                 await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
                 backoff_s = min(backoff_s * 2, _BACKOFF_MAX_S)
 

@@ -62,8 +62,9 @@ def default_api_server_source(obj: JsonObject, settings: EventingSettings) -> No
 def default_container_source(obj: JsonObject, settings: EventingSettings) -> None:
     """Names for containers that have none."""
     spec = _with_sink(obj)
-    pod = (spec.get("template") or {}).get("spec") or {}
-    for index, container in enumerate(pod.get("containers") or ()):
+    pod = (spec.get("template") or {}).get("spec")
+    containers = pod.get("containers") if isinstance(pod, dict) else None
+    for index, container in enumerate(containers if isinstance(containers, list) else ()):
         if isinstance(container, dict) and not container.get("name"):
             container["name"] = f"{obj['metadata'].get('name', '')}-{index}"
 
@@ -148,7 +149,9 @@ def check_container_source(
 ) -> Iterator[FieldError]:
     """Statement 47."""
     yield from at("spec", _check_common(source.spec, source.namespace))
-    pod = source.spec.template.get("spec")
+    metadata, pod = source.spec.template.get("metadata") or {}, source.spec.template.get("spec")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("labels") or {}, dict):
+        yield invalid_value(metadata, "spec.template.metadata", "expected metadata of a pod")
     containers = pod.get("containers") if isinstance(pod, dict) else None
     if not containers or not isinstance(containers, list):
         yield missing("spec.template.spec.containers")

@@ -43,10 +43,11 @@ class BindingAdmission:
         bindings = list(self._bindings(request.namespace))
         if not bindings:
             return obj
-        own = (obj.get("metadata") or {}).get("labels") or {}
-        if not is_selected(self._mode, own, self._labels(request.namespace)):
+        metadata = obj.get("metadata")
+        own = (metadata.get("labels") or {}) if isinstance(metadata, dict) else None
+        if not isinstance(own, dict) or not is_selected(self._mode, own, self._labels(request.namespace)):
             return obj
         bound = copy.deepcopy(obj)
-        bound.setdefault("metadata", {}).setdefault("namespace", request.namespace)
+        bound["metadata"].setdefault("namespace", request.namespace)
         apply_bindings(bound, bindings)
         return bound

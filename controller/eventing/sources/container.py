@@ -11,6 +11,7 @@ import msgspec
 from controller.collection import Reconciler, happy_condition
 from controller.eventing.children import NotOwned, child_metadata, provide
 from controller.eventing.cluster import EventingCluster
+from controller.eventing.resolving import within
 from controller.eventing.sources.adapters import mark_deployed
 from controller.eventing.sources.collections import SOURCE_LABEL, SourceCollections
 from controller.eventing.sources.workloads import provide_deployment
@@ -80,7 +81,7 @@ def _deployment_of(source: ContainerSource) -> JsonObject:
 
 def _binding_of(source: ContainerSource) -> JsonObject:
     spec: JsonObject = {
-        "sink": msgspec.to_builtins(source.spec.sink),
+        "sink": msgspec.to_builtins(within(source.spec.sink, source.namespace)),
         "subject": {
             "apiVersion": Deployment.RESOURCE.api_version,
             "kind": "Deployment",

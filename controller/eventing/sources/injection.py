@@ -40,15 +40,15 @@ def bind(obj: JsonObject, injection: Injection) -> None:
         variables.append({"name": "K_CA_CERTS", "value": injection.ca_certs})
     variables.append({"name": "K_CE_OVERRIDES", "value": injection.overrides})
     for container in _containers(obj):
-        container["env"] = [*(container.get("env") or ()), *variables]
+        container["env"] = [*_list(container, "env"), *variables]
         if injection.token_secret:
             mount = {"name": _TOKEN_VOLUME, "mountPath": _TOKEN_PATH, "readOnly": True}
-            container["volumeMounts"] = [*(container.get("volumeMounts") or ()), mount]
+            container["volumeMounts"] = [*_list(container, "volumeMounts"), mount]
     if injection.token_secret:
         source = {"secret": {"name": injection.token_secret, "items": [{"key": "token", "path": "token"}]}}
         pod = obj["spec"]["template"]["spec"]
         volume = {"name": _TOKEN_VOLUME, "projected": {"sources": [source]}}
-        pod["volumes"] = [*(pod.get("volumes") or ()), volume]
+        pod["volumes"] = [*_list(pod, "volumes"), volume]
 
 
 def unbind(obj: JsonObject) -> None:
@@ -71,14 +71,12 @@ def _containers(obj: JsonObject) -> Iterator[JsonObject]:
     if has_template(obj):
         pod = obj["spec"]["template"]["spec"]
         for name in ("initContainers", "containers"):
-            yield from (each for each in pod.get(name) or () if isinstance(each, dict))
+            yield from (each for each in _list(pod, name) if isinstance(each, dict))
 
 
 def _keep(holder: JsonObject, name: str, is_kept: Any) -> None:
     """Filter a list; one that becomes empty is left out, as it was before anything was put in."""
-    held = holder.get(name)
-    if not held:
-        return
+    held = _list(holder, name)
     kept = [each for each in held if not isinstance(each, dict) or is_kept(each)]
     if len(kept) == len(held):
         return
@@ -86,3 +84,9 @@ def _keep(holder: JsonObject, name: str, is_kept: Any) -> None:
         holder[name] = kept
     else:
         del holder[name]
+
+
+def _list(holder: JsonObject, name: str) -> list[Any]:
+    """A list; what is none is for the API server to refuse."""
+    held = holder.get(name)
+    return held if isinstance(held, list) else []
