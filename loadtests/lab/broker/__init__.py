@@ -9,6 +9,7 @@ share both cores.
 | module    | holds                                           |
 |-----------|-------------------------------------------------|
 | scenarios | what is measured, how, against which budget     |
+| jetstream | the same on NATS JetStream                      |
 | world     | the API server, its objects, the processes      |
 | traffic   | who sends events, and who gets them             |
 """

@@ -11,6 +11,7 @@ from typing import Final
 
 from loadtests.lab.activator.world import nginx_of
 from loadtests.lab.autoscaler.report import Figure, quantile
+from loadtests.lab.broker import jetstream as on_jetstream
 from loadtests.lab.broker.traffic import Accepting, Load, events, open_loop, sending, subscriber
 from loadtests.lab.broker.world import DISPATCHER, FILTER, INGRESS, NAMESPACE, PORT, World, running_world
 from loadtests.lab.queue_proxy.machine import Cores, Meter, Process
@@ -124,6 +125,11 @@ async def latency(scratch: Path, cores: Cores, scale: Scale) -> list[Figure]:
     ]
 
 
+async def jetstream(scratch: Path, cores: Cores, scale: Scale) -> list[Figure]:
+    """NATS with a file store: a channel, and a Broker of class JetStreamBroker."""
+    return await on_jetstream.measure(scratch, cores, scale.rounds, scale.seconds)
+
+
 async def _in_turn(
     scratch: Path,
     cores: Cores,
@@ -225,5 +231,6 @@ SCENARIOS: Final = (
     Scenario("dispatcher", "What does the dispatcher cost, in memory and with a journal?", dispatcher),
     Scenario("path", "How many events go the whole way?", path),
     Scenario("triggers", "What do 1,000 Triggers cost of which one matches?", triggers),
+    Scenario("jetstream", "How many events a second does JetStream acknowledge?", jetstream),
     Scenario("latency", "How long does the whole way take?", latency),
 )
