@@ -1,0 +1,93 @@
+"""What the process of every adapter has around it: probes, tokens, metrics."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import aiohttp
+import pytest
+
+from kube.client import Client
+from kube.timestamps import format_time
+from proxies.environment import ConfigError, Environment
+from proxies.logs import Logger
+from sources.app import Shell
+from sources.config import AdapterConfig
+from sources.tokens import TokenError, Tokens
+from tests.support.api import running_api_server
+
+
+class TokenApi:
+    """Makes tokens that say for whom, and for how long."""
+
+    def __init__(self, lifetime_s: float = 3600) -> None:
+        self.asked: list[tuple[str, Any]] = []
+        self.lifetime_s = lifetime_s
+
+    async def raw(self, method: str, path: str, *, body: bytes) -> bytes:
+        assert method == "POST"
+        spec = json.loads(body)["spec"]
+        self.asked.append((path, spec))
+        expires = format_time(1000 + self.lifetime_s)
+        token = f"token-{len(self.asked)}"
+        return json.dumps({"status": {"token": token, "expirationTimestamp": expires}}).encode()
+
+
+async def test_a_token_is_asked_for_once_and_renewed_before_it_runs_out() -> None:
+    api, now = TokenApi(), [1000.0]
+    client: Any = api
+    tokens = Tokens(client, lambda: now[0])
+    assert await asyncio.gather(*(tokens.get("ns", "me", "aud") for _ in range(3))) == ["token-1"] * 3
+    assert api.asked == [
+        ("/api/v1/namespaces/ns/serviceaccounts/me/token", {"audiences": ["aud"], "expirationSeconds": 3600})
+    ]
+    now[0] += 3600 - 301
+    assert await tokens.get("ns", "me", "aud") == "token-1"
+    now[0] += 2
+    assert await tokens.get("ns", "me", "aud") == "token-2"
+    assert await tokens.get("ns", "me", "other") == "token-3"
+
+
+async def test_without_a_service_account_the_reason_is_told() -> None:
+    async with running_api_server() as api, Client(api.config) as client:
+        with pytest.raises(TokenError, match=r"no token of service account ns/none for aud: .*none"):
+            await Tokens(client, time.time).get("ns", "none", "aud")
+
+
+async def test_a_source_is_ready_when_it_says_so_and_healthy_from_the_start() -> None:
+    async with running_api_server() as api:
+        environ = {
+            "KUBECONFIG": str(api.kubeconfig),
+            "KNUV_BIND_ADDRESS": "127.0.0.1",
+            "KNUV_HEALTH_PORT": "0",
+        }
+        reading = Environment(environ)
+        shell = Shell(AdapterConfig.read(reading, environ), "test", Logger("test", write=lambda _line: None))
+        reading.finish()
+        try:
+            await shell.start()
+            async with aiohttp.ClientSession(f"http://127.0.0.1:{shell.port}") as session:
+
+                async def status(path: str) -> int:
+                    async with session.get(path) as response:
+                        return response.status
+
+                assert (await status("/health"), await status("/readiness")) == (200, 503)
+                shell.ready()
+                assert await status("/readiness") == 200
+                await shell.drain()
+                assert (await status("/health"), await status("/readiness")) == (200, 503)
+        finally:
+            await shell.stop()
+
+
+async def test_metrics_that_cannot_be_are_a_problem_of_the_configuration() -> None:
+    async with running_api_server() as api:
+        environ = {"KUBECONFIG": str(api.kubeconfig), "K_OBSERVABILITY_CONFIG": '{"metrics-protocol": "smoke"}'}
+        shell = Shell(AdapterConfig.read(Environment(environ), environ), "test")
+        try:
+            with pytest.raises(ConfigError, match="smoke"):
+                await shell.start()
+        finally:
+            await shell.stop()
