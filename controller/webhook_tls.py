@@ -144,11 +144,7 @@ class OwnCertificate:
             return
         if self._shown is not None:
             await asyncio.sleep(_SETTLE_S)
-        with tempfile.TemporaryDirectory(prefix="knuv-webhook-") as directory:
-            # The standard library loads keys from files only; the directory is ours alone.
-            pem = Path(directory) / "pair.pem"
-            pem.write_bytes(held[_KEY] + held[_CERTIFICATE])
-            self._context.load_cert_chain(pem)
+        _load(self._context, held)
         self._shown = held
         self._log.info("certificate_shown", secret=self._secret)
 
@@ -180,8 +176,9 @@ class OwnCertificate:
         if not all(held.get(name) for name in (_KEY, _CERTIFICATE, _AUTHORITY)):
             return False
         try:
+            _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), held)
             return expires_at(held[_CERTIFICATE], self._names[0]) - self._now_s() > _RENEWED_BEFORE_S
-        except ValueError as error:
+        except (ssl.SSLError, ValueError) as error:
             self._log.warning("certificate_refused", secret=self._secret, error=str(error))
             return False
 
@@ -211,6 +208,15 @@ class OwnCertificate:
                     continue  # nobody asks us about this
                 except Conflict:
                     self._log.info("webhook_changed_meanwhile", name=name)  # seen to by the next look
+
+
+def _load(context: ssl.SSLContext, held: Mapping[str, bytes]) -> None:
+    """Raises `ssl.SSLError` for what is no pair."""
+    # The standard library loads keys from files only; the directory is ours alone.
+    with tempfile.TemporaryDirectory(prefix="knuv-webhook-") as directory:
+        pem = Path(directory) / "pair.pem"
+        pem.write_bytes(held[_KEY] + b"\n" + held[_CERTIFICATE])
+        context.load_cert_chain(pem)
 
 
 def _decoded(data: Mapping[str, str]) -> Mapping[str, bytes]:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import copy
+import dataclasses
 import json
 import os
 import ssl
@@ -403,8 +404,11 @@ async def test_a_certificate_is_renewed_a_day_before_its_end_and_the_former_one_
         await replica.stop()
 
 
-async def test_what_is_no_certificate_for_our_name_is_replaced_and_a_lost_bundle_comes_back(own: Own) -> None:
-    foreign = issue(["another.name"], own.now_s, 7 * 86_400)
+@pytest.mark.parametrize("name", ["another.name", OWN_NAME])
+async def test_what_is_no_certificate_of_ours_is_replaced_and_a_lost_bundle_comes_back(own: Own, name: str) -> None:
+    foreign = issue([name], own.now_s, 7 * 86_400)
+    if name == OWN_NAME:
+        foreign = dataclasses.replace(foreign, key=issue([name], own.now_s, 7 * 86_400).key)
     parts = {
         "server-key.pem": foreign.key,
         "server-cert.pem": foreign.certificate,
