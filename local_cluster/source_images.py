@@ -14,7 +14,7 @@ _IDENTITY = "pingsource-mt-adapter"
 
 def adapter_images(layout: SystemLayout) -> dict[str, tuple[str, ...]]:
     """Image -> command, with what the pod's own environment does not say."""
-    command = (sys.executable, "-m", "sources", "apiserver")
+    command = (sys.executable, "-m", "sources")
     if layout.pods_have_networks:
         return {_API_SERVER_SOURCE: command}
     told = (f"KUBECONFIG={layout.kubeconfig(_IDENTITY)}", "KNUV_SERVICE_RESOLUTION=endpoints")

@@ -112,6 +112,7 @@ class ApiServerSourceReconciler:
         container = {
             "name": "receive-adapter",
             "image": self._image,
+            "args": ["apiserver"],
             "env": env,
             "ports": [{"name": "metrics", "containerPort": 9090}, {"name": "health", "containerPort": 8080}],
             "readinessProbe": {"httpGet": {"port": 8080, "path": "/readiness"}},
