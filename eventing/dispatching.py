@@ -100,6 +100,11 @@ class Delivery(Timer):
         return self._done is None
 
     @property
+    def is_posting(self) -> bool:
+        """An attempt is under way, as opposed to waiting for the next one."""
+        return self._sent is not None
+
+    @property
     def leg_s(self) -> float:
         """How long the last leg took, in seconds; to be asked when it is over."""
         return self._courier.now_s() - self.leg_begun_s

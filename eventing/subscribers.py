@@ -23,7 +23,8 @@ def subscription_of(entry: SubscriberSpec, filter_host: str) -> Subscription:
         raise ValueError("expected a subscriberUri or a replyUri")
     sink = entry.delivery.dead_letter_sink if entry.delivery is not None else None
     return Subscription(
-        uid=entry.uid,
+        # Without one, as somebody may write it by hand, its addresses tell it from the others.
+        uid=entry.uid or f"{entry.subscriber_uri} {entry.reply_uri}",
         name=entry.name or "",
         destination=destination,
         reply=reply,

@@ -33,8 +33,8 @@ class Rounds:
         self.active: set[Round] = set()
 
     def give_up_stalled(self, now_s: float) -> None:
-        """End the events of which no delivery has ended for too long; to be called now and then."""
-        for stalled in [each for each in self.active if now_s - each.moved_s > STALLED_S]:
+        """End events that somebody waits for and of which no delivery has ended for too long; to be called often."""
+        for stalled in [each for each in self.active if each.has_sender and now_s - each.moved_s > STALLED_S]:
             stalled.give_up("no subscription was delivered to for 15 minutes")
 
     def close(self) -> None:
@@ -98,6 +98,11 @@ class Round:
         ]
         for delivery in self._deliveries:
             delivery.start()
+
+    @property
+    def has_sender(self) -> bool:
+        """Somebody waits for the end of all deliveries."""
+        return self._done is not None
 
     def cancel(self) -> None:
         """Whoever sent the event has left."""

@@ -151,7 +151,7 @@ async def test_a_write_that_fails_is_told_and_the_next_one_succeeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     async with _store(tmp_path) as store:
-        assert await _accept(store, _event(1, "a")) is None
+        assert await _accept(store, _event(1, "a", "b")) is None
 
         def fail(*_: object) -> int:
             raise OSError(28, "No space left on device")
@@ -164,7 +164,8 @@ async def test_a_write_that_fails_is_told_and_the_next_one_succeeds(
             store.append(Settled(1, "a"))
         assert await _accept(store, _event(3, "a")) is None
     async with _store(tmp_path) as store:
-        assert sorted(store.state.entries) == [3]
+        assert sorted(store.state.entries) == [1, 3]
+        assert list(store.state.entries[1].owed) == ["b"], "what nobody waited for was written later"
 
 
 def _append_to_last(directory: Path, data: bytes) -> None:

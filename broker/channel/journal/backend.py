@@ -4,9 +4,10 @@ The objects are InMemoryChannels, so that nothing else has to be told: Brokers, 
 status see the kind they know. What differs is what 202 means.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from broker.channel.backend import Channel, Refusal
 from broker.channel.deliveries import Deliveries
@@ -22,6 +23,10 @@ from proxies.environment import Environment
 from proxies.gotext import parse_int
 
 __all__ = ["JournalBackend"]
+
+_ENDING_S: Final = 5.0
+"""How long the answers to what was posted are waited for at the end: what they say need not be said again."""
+_LOOK_S: Final = 0.02
 
 
 class JournalBackend:
@@ -46,6 +51,7 @@ class JournalBackend:
         self._noted = deliveries.courier.attempted
         deliveries.courier.attempted = self._attempted
         self._channels = InMemoryChannels.of(context, environ, self._make)
+        self._loop = context.loop
         self._log = context.log
         self._is_open = False
         debugging.serve("GET", "/debug/dead-letters", self._dead_letters)
@@ -75,8 +81,11 @@ class JournalBackend:
     async def stop(self) -> None:
         """Leave the rest to the next process."""
         await self._channels.stop()
-        for channel in self._channels.served:
-            assert isinstance(channel, JournalChannel)
+        self._journal.is_ending = True
+        end_s = self._loop.time() + _ENDING_S
+        while any(channel.posts_under_way for channel in self._served) and self._loop.time() < end_s:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_S)
+        for channel in self._served:
             channel.close()
         if self._is_open:
             self._is_open = False
@@ -103,8 +112,11 @@ class JournalBackend:
         if not uid:
             raise ValueError("subscription: expected the uid of a Subscription")
         seq = int(query["seq"]) if "seq" in query else None
-        channels = [each for each in self._channels.served if isinstance(each, JournalChannel)]
-        return {"redriven": sum(channel.redrive(uid, seq) for channel in channels)}
+        return {"redriven": sum(channel.redrive(uid, seq) for channel in self._served)}
+
+    @property
+    def _served(self) -> list[JournalChannel]:
+        return [each for each in self._channels.served if isinstance(each, JournalChannel)]
 
 
 def _count(text: str) -> int:

@@ -51,6 +51,8 @@ class Journal:
         self.delivered = delivered
         self.unix_s = unix_s
         self.bytes_under_way = 0
+        self.is_ending = False
+        """Nothing more is begun: the process ends."""
         self.dropped = 0
         """Dead letters that had to make room for others."""
         self.next_seq = 0
@@ -75,15 +77,16 @@ class Journal:
             self._count_dropped()
 
     def make_room(self) -> None:
-        """The journal is full: drop some dead letters that a sink has taken, the oldest first.
+        """The journal is full: drop some dead letters, the oldest first, those that a sink has taken before others.
 
-        Not while files hold much that is over already: they are about to be rid of that.
+        Not for want of bytes while files hold much that is over already: they are about to be rid of that.
         """
         store = self.store
-        if store.size - store.state.live_bytes > store.size // 10:
+        has_places = len(store.state.entries) < store.limits.events_max
+        if has_places and store.size - store.state.live_bytes > store.size // 10:
             return
-        sunk = [key for key in store.state.dead if self._was_sunk(*key)]
-        for seq, uid in sunk[: max(len(sunk) // 10, 1)]:
+        dead = sorted(store.state.dead, key=lambda key: not self._was_sunk(*key))
+        for seq, uid in dead[: max(len(dead) // 10, 1)]:
             store.append(Settled(seq, uid))
             self._count_dropped()
 
@@ -214,6 +217,11 @@ class JournalChannel:
             queue.stop()
         self._queues.clear()
 
+    @property
+    def posts_under_way(self) -> int:
+        """Deliveries whose post is not answered yet."""
+        return sum(queue.posts_under_way for queue in self._queues.values())
+
     def close(self) -> None:
         """The process ends: what is under way goes on in the next one."""
         for queue in self._queues.values():
@@ -278,6 +286,8 @@ class _Queue:
 
     def add(self, seq: int, parcel: Parcel | None) -> None:
         """Deliver an event, at once if there is room; `parcel` where it is at hand."""
+        if self._is_closed:
+            return
         if self._waiting or not self._has_room:
             self._waiting.append(seq)
         else:
@@ -303,8 +313,15 @@ class _Queue:
         self._waiting.clear()
 
     @property
+    def posts_under_way(self) -> int:
+        """Deliveries whose post is not answered yet."""
+        return sum(each.delivery is not None and each.delivery.is_posting for each in self._under_way.values())
+
+    @property
     def _has_room(self) -> bool:
         count = len(self._under_way)
+        if self._journal.is_ending:
+            return False
         return not count or (count < _UNDER_WAY_MAX and self._journal.bytes_under_way < _BYTES_MAX)
 
     def _begin(self, seq: int, parcel: Parcel | None) -> None:
