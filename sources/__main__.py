@@ -1,4 +1,4 @@
-"""`python -m sources ping | apiserver [--disable-ha]`: one adapter as a process."""
+"""`python -m sources ping | apiserver | jetstream [--disable-ha]`: one adapter as a process."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from kube.service import Service, run_service
 
 __all__ = ["main"]
 
-_USAGE = "usage: python -m sources ping|apiserver [--disable-ha]\n"
+_USAGE = "usage: python -m sources ping|apiserver|jetstream [--disable-ha]\n"
 
 
 def _ping(environ: Mapping[str, str], is_alone: bool) -> Service:
@@ -23,7 +23,17 @@ def _apiserver(environ: Mapping[str, str], is_alone: bool) -> Service:
     return apiserver.App(apiserver.ApiServerConfig.from_env(environ))
 
 
-_SOURCES: Mapping[str, Callable[[Mapping[str, str], bool], Service]] = {"ping": _ping, "apiserver": _apiserver}
+def _jetstream(environ: Mapping[str, str], is_alone: bool) -> Service:
+    from sources import jetstream
+
+    return jetstream.App(jetstream.JetStreamConfig.from_env(environ))
+
+
+_SOURCES: Mapping[str, Callable[[Mapping[str, str], bool], Service]] = {
+    "ping": _ping,
+    "apiserver": _apiserver,
+    "jetstream": _jetstream,
+}
 """Each imports its program only when it runs. The flag says that nobody else may act; not all programs contend."""
 
 

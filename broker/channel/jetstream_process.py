@@ -4,20 +4,17 @@
 the ConfigMap of the system namespace that says where NATS is.
 """
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping
 
 from broker.channel.jetstream_message import Deduplication, message_id, pack
 from broker.role import Context
 from eventing.jetstream.link import Link
+from eventing.jetstream.loading import load_settings
 from eventing.jetstream.publisher import Published, Publisher, Publishing
 from eventing.jetstream.pull import ByteBudget
-from eventing.jetstream.settings import CONFIG_MAP, NatsSettings, NatsSettingsError, read_settings, secret_names
+from eventing.jetstream.settings import CONFIG_MAP, NatsSettings
 from eventing.jetstream.streams import Streams
 from eventing.message import Message
-from kube.errors import NotFound
-from kube.models.core import ConfigMap, Secret
 from proxies.environment import Environment
 
 __all__ = ["JetStreamProcess"]
@@ -73,19 +70,5 @@ class JetStreamProcess:
         )
 
     async def _load(self) -> NatsSettings:
-        """Read the ConfigMap and the Secrets that it names. Raises `NatsSettingsError`, and errors of the API."""
-        client, namespace = self._context.client, self._context.config.system_namespace
-        try:
-            data = (await client.get(ConfigMap, self._config_map, namespace)).data
-        except NotFound:
-            data = {}
-        secrets: dict[str, dict[str, bytes]] = {}
-        for name in secret_names(data).all:
-            try:
-                secret = await client.get(Secret, name, namespace)
-                secrets[name] = {key: base64.b64decode(value) for key, value in secret.data.items()}
-            except NotFound:
-                continue  # told by `read_settings`
-            except binascii.Error as error:
-                raise NatsSettingsError(f"the Secret {name}: expected base64: {error}") from error
-        return read_settings(data, secrets)
+        context = self._context
+        return await load_settings(context.client, context.config.system_namespace, self._config_map)

@@ -36,7 +36,7 @@ _FINAL: Final = (_ACK, _TERM)
 class Delivered:
     """One message until it is settled, once."""
 
-    __slots__ = ("_pull", "data", "deliveries", "headers", "heard_s", "reply", "sequence", "stored_at")
+    __slots__ = ("_pull", "data", "deliveries", "headers", "heard_s", "reply", "sequence", "stored_at", "subject")
 
     def __init__(self, pull: "Pull", message: Msg, now_s: float) -> None:
         tokens = message.reply.split(".")
@@ -46,6 +46,8 @@ class Delivered:
         self._pull: Pull | None = pull
         self.reply = message.reply
         """Where it is settled."""
+        self.subject = message.subject
+        """Under which it was published."""
         self.data: bytes = message.data
         self.headers: dict[str, str] = message.headers or {}
         self.deliveries = int(tokens[first])
