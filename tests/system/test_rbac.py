@@ -49,6 +49,32 @@ AUTOSCALING = "autoscaling.internal.knative.dev"
 EVENTING, MESSAGING = "eventing.knative.dev", "messaging.knative.dev"
 CHANNELS_AND_SUBSCRIPTIONS = ("inmemorychannels", "natsjetstreamchannels", "subscriptions")
 ROLES = ("ingress", "filter")
+SOURCES = "sources.knative.dev"
+RIGHTS_FOR_SOURCES = (
+    *((SOURCES, "sinkbindings", verb) for verb in ("get", "create", "patch")),
+    *(
+        (SOURCES, f"{kind}/finalizers", "update")
+        for kind in ("pingsources", "apiserversources", "containersources", "sinkbindings")
+    ),
+    *(("apps", "deployments", verb) for verb in ("get", "list", "create", "patch")),
+    *(
+        ("apps", kind, verb)
+        for kind in ("statefulsets", "daemonsets", "replicasets")
+        for verb in ("get", "list", "patch")
+    ),
+    *(("batch", "jobs", verb) for verb in ("get", "list", "patch")),
+    *(
+        ("serving.knative.dev", kind, verb)
+        for kind in ("services", "configurations")
+        for verb in ("get", "list", "patch")
+    ),
+    ("", "namespaces", "patch"),
+    ("authorization.k8s.io", "subjectaccessreviews", "create"),
+    ("", "serviceaccounts", "create"),
+    ("", "serviceaccounts/token", "create"),
+    *(("", "secrets", verb) for verb in ("get", "create", "patch")),
+)
+
 SELDOM = {
     # Two were faster than one another, and the one that lost looks again.
     ("autoscaler", AUTOSCALING, "metrics", "get"),
@@ -143,6 +169,10 @@ SELDOM = {
         (account, "coordination.k8s.io", "leases", "get")
         for account in ("eventing-controller", "pingsource-mt-adapter")
     ),
+    # A life that is over before the Lease is renewed.
+    ("eventing-controller", "coordination.k8s.io", "leases", "patch"),
+    # Sources that this life has none of, and the subjects of their bindings.
+    *(("eventing-controller", *right) for right in RIGHTS_FOR_SOURCES),
     # The webhook's certificate is renewed after six days.
     ("webhook", "", "secrets", "patch"),
 }
