@@ -58,8 +58,11 @@ class Summary:
     modes: list[str] = field(default_factory=list)
 
 
-async def demo(stack: RunningStack, console: Console) -> Summary:
-    """All steps against a running stack. Raises `StepFailed`."""
+async def demo(stack: RunningStack, console: Console, *, fixed_port: bool = False) -> Summary:
+    """All steps against a running stack. Raises `StepFailed`.
+
+    `fixed_port`: with an app that listens on 8080 whatever it is told.
+    """
     summary = Summary()
     async with Client(ApiConfig.from_kubeconfig(stack.kubeconfig), user_agent="knuv-demo") as client:
         await client.patch(ConfigMap, "config-autoscaler", SYSTEM_NAMESPACE, {"data": SHORTENED})
@@ -67,6 +70,9 @@ async def demo(stack: RunningStack, console: Console) -> Summary:
         console.rule("1. Apply a Service", align="left")
         started = time.perf_counter()
         for manifest in load(MANIFEST):
+            if fixed_port:
+                container = manifest["spec"]["template"]["spec"]["containers"][0]
+                container["command"] = ["env", "-u", "PORT", *container["command"]]
             done = await apply(client, kinds, manifest, NAMESPACE)
             console.print(f"{done.kind.lower()}/{done.name} {done.outcome}  ({MANIFEST.parent.name}/{MANIFEST.name})")
         service = await _ready(client, "hello")
@@ -190,20 +196,20 @@ def _report(summary: Summary, stack: RunningStack, console: Console) -> None:
     console.print("  .venv/bin/kubectl --kubeconfig ~/.local/state/knuv/kubeconfig get ksvc,revision,pods")
 
 
-async def _main(state_dir: Path, console: Console) -> int:
+async def _main(state_dir: Path, network: str, console: Console) -> int:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, task.cancel)
-    stack = RunningStack(state_dir)
+    stack = RunningStack(state_dir, "--network", network)
     try:
         begun = time.perf_counter()
         await stack.start()
         console.print(
             f"local stack up after {time.perf_counter() - begun:.1f} s: gateway http://127.0.0.1:{stack.http_port}"
         )
-        summary = await demo(stack, console)
+        summary = await demo(stack, console, fixed_port=network == "netns")
         _report(summary, stack, console)
         return 1 if summary.errors else 0
     except asyncio.CancelledError:
@@ -221,10 +227,16 @@ def main() -> int:
     """Run the demo; the exit code is 0 only when every step happened."""
     parser = argparse.ArgumentParser(description="Take a Knative Service from zero to many pods and back.")
     parser.add_argument("--state-dir", type=Path, help="keep the stack's files here (default: a temporary folder)")
+    parser.add_argument(
+        "--network",
+        choices=["loopback", "netns"],
+        default="loopback",
+        help="netns: a network for each pod, and an app that listens on 8080 whatever it is told (root)",
+    )
     arguments = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
     with tempfile.TemporaryDirectory(prefix="knuv-demo-") as folder:
-        code: int = uvloop.run(_main(arguments.state_dir or Path(folder), console))
+        code: int = uvloop.run(_main(arguments.state_dir or Path(folder), arguments.network, console))
         return code
 
 

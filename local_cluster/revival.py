@@ -55,7 +55,8 @@ async def revive(client: Client) -> None:
     for pod in ours:
         await _delete(client, Pod, pod)
     await _release_leases(client, {pod.name for pod in ours})
-    rest = [pod for pod in pods if pod not in ours and pod.status.phase == "Running"]
+    gone = {pod.metadata.uid for pod in ours}
+    rest = [pod for pod in pods if pod.metadata.uid not in gone and pod.status.phase == "Running"]
     limit = asyncio.Semaphore(_AT_ONCE)
     now = format_time(time.time())
     async with asyncio.TaskGroup() as group:

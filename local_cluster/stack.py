@@ -148,6 +148,7 @@ class Stack:
             api=ApiAccess(self._api.config.host, self._api.port, self._pod_credentials),
             networks=networks,
             cgroups=self._cgroups,
+            no_limits=self._no_limits,
             log=self._log,
         )
         await self._node.start()
@@ -171,8 +172,6 @@ class Stack:
         self._say(f"gateway     http://127.0.0.1:{layout.http_port}")
         self._say(f"kubernetes  {api_url}")
         self._say(f"kubeconfig  {layout.state_dir / 'kubeconfig'}")
-        if self._no_limits:
-            self._say(f"limits      containers have none: {self._no_limits}")
         await self._apply_manifests(admin)
         StackInfo(
             pid=os.getpid(),
@@ -218,6 +217,7 @@ class Stack:
             self._cgroups = Cgroups.open()
         except CgroupsUnavailable as error:
             self._no_limits = str(error)
+            self._log.info("no_resource_limits", reason=self._no_limits)
 
     async def _start_api(self, layout: SystemLayout, port_before: int) -> ApiServer:
         config = self._config

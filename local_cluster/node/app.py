@@ -66,6 +66,7 @@ class Node:
         api: ApiAccess | None = None,
         networks: PodNetworks | None = None,
         cgroups: Cgroups | None = None,
+        no_limits: str = "this node was given no cgroups",
         log: Logger | None = None,
     ) -> None:
         self._client = client
@@ -98,6 +99,7 @@ class Node:
             warm=self._warm,
             sandboxes=self._sandboxes,
             cgroups=cgroups,
+            no_limits=no_limits,
             api=api,
             events=self._events,
             facts=self._facts,

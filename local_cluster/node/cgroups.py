@@ -51,8 +51,10 @@ UNLIMITED = Limits()
 class Cgroup:
     """One container's group. `enter` puts a process into it before that starts others; `remove` when all have ended."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, left: set[Path]) -> None:
+        """`left`: takes the path of a group that cannot be removed yet."""
         self.path = path
+        self._left = left
 
     def enter(self, pid: int) -> None:
         """Limit a process and what it starts. Raises `OSError`."""
@@ -70,7 +72,8 @@ class Cgroup:
         """End what is left in it, and it."""
         with contextlib.suppress(OSError):  # before Linux 5.14; then only processes that left their group are left
             (self.path / "cgroup.kill").write_text("1")
-        _remove(self.path)
+        if not _remove(self.path):
+            self._left.add(self.path)  # what was killed is still ending
 
 
 class Cgroups:
@@ -79,6 +82,7 @@ class Cgroups:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._next = 0
+        self._left: set[Path] = set()
 
     @classmethod
     def open(cls, root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> "Cgroups":
@@ -110,6 +114,7 @@ class Cgroups:
 
     def create(self, limits: Limits) -> Cgroup:
         """A group with limits. Raises `OSError`."""
+        self._left -= {path for path in self._left if _remove(path)}
         self._next += 1
         path = self.folder / f"container-{self._next}"
         path.mkdir()
@@ -122,7 +127,7 @@ class Cgroups:
         for name, value in values.items():
             if name != "memory.swap.max" or (path / name).exists():  # no such file without swap accounting
                 (path / name).write_text(value)
-        return Cgroup(path)
+        return Cgroup(path, self._left)
 
     def close(self) -> None:
         """Take the node's group away, as far as nothing runs in it."""
@@ -147,6 +152,8 @@ def _move_out(here: Path, folder: Path) -> None:
     (ours / "cgroup.procs").write_text(str(os.getpid()))
 
 
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):  # while a process of it is a zombie; the node's end takes it away
+def _remove(path: Path) -> bool:
+    """Whether the group is gone; not while a process of it is ending."""
+    with contextlib.suppress(OSError):
         path.rmdir()
+    return not path.exists()

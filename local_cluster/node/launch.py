@@ -74,7 +74,8 @@ class NodeServices:
     sandboxes: Sandboxes | None
     """None: we may not make any."""
     cgroups: Cgroups | None
-    """None: there are no limits."""
+    """None: there are no limits, and `no_limits` says why."""
+    no_limits: str
     api: ApiAccess | None
     facts: Callable[[str], PodFacts]
     """Pod address -> what the node knows about such a pod."""
@@ -205,8 +206,12 @@ class PodLauncher:
 
     def start(self, launch: Launch) -> Started:
         """Start it. Raises `StartError`."""
-        cgroups = self._services.cgroups
-        if cgroups is None or launch.limits == UNLIMITED:
+        services, cgroups = self._services, self._services.cgroups
+        if launch.limits == UNLIMITED:
+            return self._start(launch, None)
+        if cgroups is None:
+            text = f"resources.limits count for nothing: {services.no_limits}"
+            services.events.report(self._pod, "Warning", "LimitsNotEnforced", text)
             return self._start(launch, None)
         try:
             cgroup = cgroups.create(launch.limits)

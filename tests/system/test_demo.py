@@ -1,6 +1,7 @@
 """`make demo`, as a new user runs it."""
 
 import asyncio
+import os
 import signal
 import sys
 from pathlib import Path
@@ -10,11 +11,14 @@ import pytest
 from tests.system.conftest import program
 from tests.system.test_stack import processes_of
 
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("demo"), pytest.mark.timeout(240)]
 
 
-async def test_the_demo_takes_a_service_from_zero_to_many_and_back(tmp_path: Path) -> None:
-    ended = await program(sys.executable, "-m", "loadtests.demo", "--state-dir", tmp_path, seconds=200)
+@pytest.mark.parametrize("network", ["loopback", pytest.param("netns", marks=ROOT)])
+async def test_the_demo_takes_a_service_from_zero_to_many_and_back(tmp_path: Path, network: str) -> None:
+    arguments = ("--state-dir", tmp_path, "--network", network)
+    ended = await program(sys.executable, "-m", "loadtests.demo", *arguments, seconds=200)
     assert ended.code == 0, ended.out + ended.err
     for line in ("our share", "yes", "serve", "zero pods", "errors      0", "knuv up -f examples/hello.yaml"):
         assert line in ended.out

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from kube.models.core import Event, Pod
 from local_cluster.node.cgroups import Cgroups, CgroupsUnavailable, Limits
+from tests.support.cluster import running_cluster
+from tests.support.processes import eventually
 
 
 @pytest.fixture
@@ -89,6 +92,24 @@ def test_what_stands_in_the_way_is_told(
 def test_a_machine_without_cgroup_v2_is_told(tmp_path: Path) -> None:
     with pytest.raises(CgroupsUnavailable, match="there is no cgroup v2"):
         Cgroups.open(tmp_path)
+
+
+async def test_a_pod_whose_limits_count_for_nothing_is_told_so(tmp_path: Path) -> None:
+    async with running_cluster(tmp_path, workloads=False) as cluster:
+        limits = {"limits": {"memory": "64Mi"}}
+        await cluster.create_pod("p", {"command": ["sleep", "600"], "resources": limits})
+        await cluster.create_pod("bad", {"command": ["sleep", "600"], "resources": {"limits": {"cpu": "much"}}})
+        await cluster.until(Pod, "p", Pod.is_ready)
+
+        async def told() -> list[str]:
+            events = (await cluster.client.list(Event, "default")).items
+            return [event.message for event in events if event.reason == "LimitsNotEnforced"]
+
+        assert await eventually(told) == ["resources.limits count for nothing: this node was given no cgroups"]
+        pod = await cluster.until(Pod, "bad", lambda pod: pod.status.container_statuses)
+        waiting = pod.status.container_statuses[0].state.waiting
+        assert waiting is not None
+        assert waiting.message == "resources.limits: expected a quantity such as 250m or 64Mi, got 'much'"
 
 
 def test_the_machines_own_groups_hold_a_process_to_its_memory() -> None:
