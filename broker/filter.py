@@ -28,7 +28,6 @@ from eventing.event import EventError
 from eventing.message import Message, read_request
 from kube.informer import Informer
 from kube.models.messaging import Subscription
-from kube.names import child_name
 from proxies.exchange import Exchange
 from proxies.fields import DROPPED, HOST, LENGTH
 from proxies.intake import Gatherer
@@ -150,12 +149,14 @@ class FilterRole:
         """The channel has left."""
         passage = exchange.context
         assert isinstance(passage, _Passage)
-        if passage.attempt is not None:
-            passage.attempt.cancel()
+        attempt, passage.attempt = passage.attempt, None
+        if attempt is not None:
+            attempt.cancel()
 
     def ended(self, exchange: Exchange) -> None:
         """Give back what its body held."""
         self._gatherer.ended(exchange)
+        exchange.context = None  # which knows the exchange: the two would wait for the collector
 
     def finish(self, exchange: Exchange, outcome: Outcome) -> None:
         """Answer with what came of it (spec 7.1)."""
@@ -209,8 +210,7 @@ class FilterRole:
         """OIDC is on: it has to be this Trigger's Subscription that sends (spec 9.3)."""
         exchange, subscriber = passage.exchange, passage.subscriber
         assert self._subscriptions is not None
-        broker, name, uid = subscriber.subscription
-        found = self._subscriptions.get(subscriber.broker[0], child_name(f"{broker}-{name}-", uid))
+        found = self._subscriptions.get(subscriber.namespace, subscriber.subscription)
         if found is None:
             exchange.answer(self._answers.refusal(404, f"{subscriber.trigger} has no Subscription"))
             return

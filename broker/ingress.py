@@ -152,12 +152,14 @@ class IngressRole:
         """The client has left."""
         passage = exchange.context
         assert isinstance(passage, _Passage)
-        if passage.sending is not None:
-            passage.sending.cancel()
+        sending, passage.sending = passage.sending, None
+        if sending is not None:
+            sending.cancel()
 
     def ended(self, exchange: Exchange) -> None:
         """Give back what its body held."""
         self._gatherer.ended(exchange)
+        exchange.context = None  # which knows the exchange: the two would wait for the collector
 
     # The way of an event.
 

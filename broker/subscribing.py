@@ -99,8 +99,9 @@ class Attempt:
     def cancel(self) -> None:
         """Nobody waits for it any more: `done` is not called."""
         self.done = _nobody
-        if self.call is not None:
-            self.call.cancel()
+        call, self.call = self.call, None
+        if call is not None:
+            call.cancel()
 
 
 def _nobody(outcome: Outcome) -> None:

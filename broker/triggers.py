@@ -7,6 +7,7 @@ from eventing.filters.dialects import Matches, compile_trigger
 from kube.client import Client
 from kube.informer import Informer
 from kube.models.eventing import Trigger
+from kube.names import child_name
 from proxies.logs import Logger
 
 __all__ = ["Recipient", "Subscriber", "Triggers"]
@@ -58,8 +59,8 @@ class Subscriber:
         self.trigger = f"Trigger {trigger.namespace}/{trigger.name}"
         """For people."""
         self.broker = trigger.broker_key
-        self.subscription = (self.broker[1], self.name, self.uid)
-        """What its Subscription is called after."""
+        self.subscription = child_name(f"{self.broker[1]}-{self.name}-", self.uid)
+        """The name of its Subscription, which stands beside it."""
         self.place = Place(self.broker[0], self.broker[1], f"trigger:{self.name}.{self.namespace}")
         self.account = (status.auth.service_account_name or "") if status.auth is not None else ""
         self.recipient = Recipient(
