@@ -34,13 +34,16 @@ class Posting:
         *,
         timeout_s: float,
         service_account: tuple[str, str],
+        response_bytes_max: int,
     ) -> Sent:
         """Send an event, as `dispatching.Sends` has it."""
         destination = self._sender.destination(recipient.url, recipient.ca_certs)
         namespace, name = service_account
         if not recipient.audience or not name:
-            return self._sender.post(destination, lines, body, done, timeout_s=timeout_s)
-        waiting = _WithToken(self._loop, self._sender, destination, lines, body, done, timeout_s)
+            return self._sender.post(
+                destination, lines, body, done, timeout_s=timeout_s, response_bytes_max=response_bytes_max
+            )
+        waiting = _WithToken(self._loop, self._sender, destination, lines, body, done, timeout_s, response_bytes_max)
         self._tokens.line(namespace, name, recipient.audience, waiting.take)
         return waiting
 
@@ -48,7 +51,18 @@ class Posting:
 class _WithToken:
     """A post that waits for its token, or is under way with it."""
 
-    __slots__ = ("_body", "_destination", "_done", "_is_over", "_lines", "_loop", "_sender", "_sent", "_timeout_s")
+    __slots__ = (
+        "_body",
+        "_destination",
+        "_done",
+        "_is_over",
+        "_lines",
+        "_loop",
+        "_response_bytes_max",
+        "_sender",
+        "_sent",
+        "_timeout_s",
+    )
 
     def __init__(
         self,
@@ -59,6 +73,7 @@ class _WithToken:
         body: bytes,
         done: Callable[[Outcome], None],
         timeout_s: float,
+        response_bytes_max: int,
     ) -> None:
         self._loop = loop
         self._sender = sender
@@ -67,6 +82,7 @@ class _WithToken:
         self._body = body
         self._done = done
         self._timeout_s = timeout_s
+        self._response_bytes_max = response_bytes_max
         self._sent: Sent | None = None
         self._is_over = False
 
@@ -78,7 +94,14 @@ class _WithToken:
             self._loop.call_soon(self._refused)
             return
         lines = b"%b%b\r\n" % (self._lines, line)
-        self._sent = self._sender.post(self._destination, lines, self._body, self._done, timeout_s=self._timeout_s)
+        self._sent = self._sender.post(
+            self._destination,
+            lines,
+            self._body,
+            self._done,
+            timeout_s=self._timeout_s,
+            response_bytes_max=self._response_bytes_max,
+        )
 
     def cancel(self) -> None:
         """Nobody wants it any more."""

@@ -27,6 +27,8 @@ from proxies.fields import Field
 
 __all__ = ["Flow", "Leg", "Outcome", "Parcel", "Recipient", "Subscription", "cleaned_url"]
 
+_REPLY_BYTES_MAX: Final = 4 << 20
+_ERROR_BYTES_MAX: Final = 64 << 10
 _PREFER: Final = b"Prefer: reply\r\n"
 _TRACE: Final = (b"traceparent:", b"tracestate:", b"baggage:")
 
@@ -191,6 +193,13 @@ class Flow:
             self.lines = parcel.destination_lines
         self.recipient: Recipient = recipient
         self.body = parcel.body
+
+    @property
+    def response_bytes_max(self) -> int:
+        """How much of the response to the next post is of use: of a reply all, of a failure what dead letters tell."""
+        subscription = self.subscription
+        may_reply = subscription.reply is not None or subscription.unwraps_errors
+        return _REPLY_BYTES_MAX if self.leg is _DESTINATION and may_reply else _ERROR_BYTES_MAX
 
     def answered(self, outcome: Outcome, now_unix_s: float) -> float | None:
         """Take what came of the post; return the seconds to wait before the next one, or None when it is over."""

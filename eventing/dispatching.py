@@ -34,6 +34,7 @@ class Sends(Protocol):
         *,
         timeout_s: float,
         service_account: tuple[str, str],
+        response_bytes_max: int,
     ) -> Sent:
         """Send an event; `done` is told once what came of it, never from within this call.
 
@@ -144,6 +145,7 @@ class Delivery(Timer):
                 self._answered,
                 timeout_s=math.inf if timeout_s is None else timeout_s,
                 service_account=(self.parcel.namespace, subscription.service_account),
+                response_bytes_max=flow.response_bytes_max,
             )
         except ValueError as error:
             # Not from here: whoever starts the next delivery when one has ended would start them all within each other.

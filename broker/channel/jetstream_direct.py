@@ -39,14 +39,6 @@ class SubscriberOf(Recipient):
     trigger: tuple[str, str]
     message: Message | None = None
 
-    @staticmethod
-    def addressed(subscription: Subscription, message: Message) -> Subscription:
-        """Return the subscription as that of one event."""
-        destination = subscription.destination
-        assert isinstance(destination, SubscriberOf)
-        one = SubscriberOf(destination.url, trigger=destination.trigger, message=message)
-        return replace(subscription, destination=one)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyTo(Recipient):
@@ -89,6 +81,19 @@ class DirectSends:
         self._triggers = triggers
         self._times = ArrivalTimes()
 
+    def addressed(self, subscription: Subscription, message: Message) -> Subscription | None:
+        """Return the subscription as that of one event; None while its Trigger is not known here as it is wanted.
+
+        What follows the Triggers for their filters may be a moment behind what follows them for their consumers.
+        """
+        destination = subscription.destination
+        assert isinstance(destination, SubscriberOf)
+        subscriber = self._triggers.subscribers.get(destination.trigger)
+        if subscriber is None or subscriber.uid != subscription.uid or not subscriber.recipient.url:
+            return None
+        one = SubscriberOf(destination.url, trigger=destination.trigger, message=message)
+        return replace(subscription, destination=one)
+
     def post(
         self,
         recipient: Recipient,
@@ -98,13 +103,22 @@ class DirectSends:
         *,
         timeout_s: float,
         service_account: tuple[str, str],
+        response_bytes_max: int,
     ) -> Sent:
         """Send an event, as `dispatching.Sends` has it."""
         if isinstance(recipient, SubscriberOf):
             return self._ask(recipient, done, timeout_s)
         if isinstance(recipient, ReplyTo):
             return self._reply(recipient, lines, body, done)
-        return self._sends.post(recipient, lines, body, done, timeout_s=timeout_s, service_account=service_account)
+        return self._sends.post(
+            recipient,
+            lines,
+            body,
+            done,
+            timeout_s=timeout_s,
+            service_account=service_account,
+            response_bytes_max=response_bytes_max,
+        )
 
     def _ask(self, recipient: SubscriberOf, done: Callable[[Outcome], None], timeout_s: float) -> Sent:
         asking = _Asking(self._context, done, timeout_s)

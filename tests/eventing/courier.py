@@ -34,6 +34,7 @@ class Post:
     done: Callable[[Outcome], None]
     timeout_s: float
     service_account: tuple[str, str]
+    response_bytes_max: int
     is_cancelled: bool = False
 
     def cancel(self) -> None:

@@ -304,3 +304,13 @@ def test_every_delivery_ends_within_its_attempts(
     assert len(posts) <= 3 * (1 + retries)
     assert posts == sorted(posts, key=list(Leg).index), "no leg is gone back to"
     assert flow.is_success == (200 <= outcome.status < 300)
+
+
+def test_only_of_a_possible_reply_much_is_kept() -> None:
+    flow = Flow(_ALL, _parcel())
+    assert flow.response_bytes_max == 4 << 20
+    flow.answered(_REPLIED, 0)
+    assert flow.response_bytes_max == 64 << 10
+    assert Flow(replace(_ALL, reply=None), _parcel()).response_bytes_max == 64 << 10
+    # What the filter answers is JSON, which is worth nothing in part.
+    assert Flow(replace(_ALL, reply=None, unwraps_errors=True), _parcel()).response_bytes_max == 4 << 20
