@@ -37,6 +37,8 @@ ROUTES_WAIT_S = 2.0
 
 _MESSAGE_BYTES_MAX = 256 << 20
 _KEEPALIVE_MS = 30_000
+_REMOVED_MAX = 1_000
+"""Names of removed resources that are remembered beyond as many as are offered."""
 _RESEND_FIRST_S = 1.0
 _RESEND_MAX_S = 60.0
 
@@ -47,6 +49,10 @@ class Resources:
     def __init__(self) -> None:
         self._offered: dict[str, dict[str, tuple[str, bytes]]] = {type_url: {} for type_url in PUSH_ORDER}
         self._changes = dict.fromkeys(PUSH_ORDER, 0)
+        self._changed_at: dict[str, dict[str, int]] = {type_url: {} for type_url in PUSH_ORDER}
+        """Name -> the change that it had last, in that order; names that were removed are among them."""
+        self._forgotten = dict.fromkeys(PUSH_ORDER, 0)
+        """Removals up to this change are not in it."""
         self._composers: dict[str, Callable[[], None]] = {}
 
     def compose(self, type_url: str, composer: Callable[[], None]) -> None:
@@ -61,6 +67,22 @@ class Resources:
         """How often something changed: what is read later is at least that new."""
         return self._changes[type_url]
 
+    def since(self, type_url: str, change: int) -> set[str] | None:
+        """Names that were put or removed after `change`; None: who knows no more than that must look at everything."""
+        if change < self._forgotten[type_url]:
+            return None
+        changed_at = self._changed_at[type_url]
+        return set(itertools.takewhile(lambda name: changed_at[name] > change, reversed(changed_at)))
+
+    def _note(self, type_url: str, name: str) -> None:
+        offered, changed_at = self._offered[type_url], self._changed_at[type_url]
+        self._changes[type_url] += 1
+        changed_at.pop(name, None)
+        changed_at[name] = self._changes[type_url]
+        if len(changed_at) > 2 * len(offered) + _REMOVED_MAX:
+            self._changed_at[type_url] = {name: at for name, at in changed_at.items() if name in offered}
+            self._forgotten[type_url] = self._changes[type_url]
+
     def put(self, type_url: str, name: str, message: Message) -> bool:
         """Offer a resource; whether that changed anything."""
         return self.put_bytes(type_url, name, message.SerializeToString(deterministic=True))
@@ -72,14 +94,14 @@ class Resources:
         if name in offered and offered[name][0] == version:
             return False
         offered[name] = (version, content)
-        self._changes[type_url] += 1
+        self._note(type_url, name)
         return True
 
     def remove(self, type_url: str, name: str) -> bool:
         """Offer it no longer; whether it was."""
         if self._offered[type_url].pop(name, None) is None:
             return False
-        self._changes[type_url] += 1
+        self._note(type_url, name)
         return True
 
     def of(self, type_url: str) -> dict[str, tuple[str, bytes]]:
@@ -119,6 +141,10 @@ class Subscription:
     """How new the newest response is that the client took or refused."""
     refusals: int = 0
     """In a row; the next attempt waits the longer."""
+    looked_at: int = -1
+    """Up to which change (`Resources.changes`) the client was compared with what is offered; -1: not yet."""
+    doubtful: set[str] = field(default_factory=set)
+    """Names that are to be compared whether they changed or not."""
 
     def request(self, subscribe: Iterable[str], unsubscribe: Iterable[str], initial: dict[str, str]) -> None:
         """Take in a request: names to follow and to forget, and versions held from an earlier stream."""
@@ -131,9 +157,11 @@ class Subscription:
             self.is_wildcard = not subscribe or "*" in subscribe
         elif "*" in subscribe:
             self.is_wildcard = True
+            self.looked_at = -1
         for name in subscribe:
             if name != "*":
                 self.wanted.add(name)
+                self.doubtful.add(name)
                 if not is_first:
                     self.held.pop(name, None)  # asked for anew: it is sent even if it was before
         for name in unsubscribe:
@@ -142,25 +170,33 @@ class Subscription:
             if name == "*":
                 self.is_wildcard = False
 
-    def difference(self, offered: dict[str, tuple[str, bytes]]) -> tuple[list[Resource], list[str]]:
-        """Resources to send and names to remove, which count as held from now on."""
+    def difference(self, resources: Resources) -> tuple[list[Resource], list[str]]:
+        """Resources to send and names to remove, which count as held from now on. It costs what changed."""
         if not self.is_known:
             return [], []
-        names = set(offered) if self.is_wildcard else self.wanted & set(offered)
-        changed = []
-        for name in sorted(names):
+        offered = resources.of(self.type_url)
+        names = resources.since(self.type_url, self.looked_at)
+        if names is None or self.looked_at < 0:
+            names = {*offered, *self.wanted, *self.held}
+        changed, removed = [], []
+        for name in sorted(names | self.doubtful):
+            if name not in offered:
+                # One that was asked for and does not exist is told to be absent, or the client would wait for it.
+                if self.held.get(name) or (name in self.wanted and name not in self.held):
+                    removed.append(name)
+                    self.held.pop(name, None)
+                    if name in self.wanted:
+                        self.held[name] = ""
+                continue
             version, content = offered[name]
-            if self.held.get(name) != version:
+            if (self.is_wildcard or name in self.wanted) and self.held.get(name) != version:
                 resource = Resource(name=name, version=version)
                 resource.resource.type_url = self.type_url
                 resource.resource.value = content
                 changed.append(resource)
                 self.held[name] = version
-        # A name that was asked for and does not exist is told to be absent: the client would wait for it otherwise.
-        absent = {name for name in self.wanted if name not in self.held}
-        removed = sorted(name for name in absent.union(self._held_names()) if name not in offered)
-        for name in removed:
-            self.held[name] = ""
+        self.looked_at = resources.changes(self.type_url)
+        self.doubtful.clear()
         return changed, removed
 
     def answer(self, nonce: str, *, is_refused: bool) -> list[str]:
@@ -176,9 +212,7 @@ class Subscription:
         """Send these once more, whatever the client holds."""
         for name in names:
             self.held.pop(name, None)
-
-    def _held_names(self) -> set[str]:
-        return {name for name, version in self.held.items() if version}
+            self.doubtful.add(name)
 
 
 class XdsServer:
@@ -273,7 +307,7 @@ class XdsServer:
                     if type_url == ROUTES and (clusters.unanswered or subscription.unanswered):
                         continue
                     changes = self._resources.changes(type_url)
-                    changed, removed = subscription.difference(self._resources.of(type_url))
+                    changed, removed = subscription.difference(self._resources)
                     if changed or removed or subscription.is_owed:
                         nonce = str(next(nonces))
                         subscription.is_owed = False

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import grpc.aio
 import pytest
@@ -20,11 +21,21 @@ from gateway.xds import CLUSTER, ENDPOINTS, ROUTES, Resources, Subscription, Xds
 from proxies.logs import Logger
 from tests.support.processes import eventually
 
-Offered = dict[str, tuple[str, bytes]]
+Offered = dict[str, bytes]
 
 
 def offer(**versions: str) -> Offered:
-    return {name: (version, f"{name}@{version}".encode()) for name, version in versions.items()}
+    return {name: f"{name}@{version}".encode() for name, version in versions.items()}
+
+
+def change(resources: Resources, offered: Offered) -> Resources:
+    """Let exactly that be offered."""
+    for name in list(resources.of(CLUSTER)):
+        if name not in offered:
+            resources.remove(CLUSTER, name)
+    for name, content in offered.items():
+        resources.put_bytes(CLUSTER, name, content)
+    return resources
 
 
 class Follower:
@@ -32,22 +43,25 @@ class Follower:
 
     def __init__(self, names: set[str] | None) -> None:
         self.names = names
-        self.holds: dict[str, tuple[str, bytes]] = {}
+        self.holds: Offered = {}
+        self.resources = Resources()
+        self._versions: dict[str, str] = {}
         self.connect()
 
     def connect(self) -> int:
         """A new stream, on which it says what it holds."""
         self.stream = Subscription(CLUSTER)
-        initial = {name: version for name, (version, _) in self.holds.items()}
+        initial = {name: self._versions[name] for name in self.holds}
         self.stream.request(sorted(self.names) if self.names is not None else [], [], initial)
         return len(initial)
 
     def fetch(self, offered: Offered) -> tuple[list[str], list[str]]:
         """Take the difference; the names in it."""
-        changed, removed = self.stream.difference(offered)
+        changed, removed = self.stream.difference(change(self.resources, offered))
         for resource in changed:
             assert resource.resource.type_url == CLUSTER
-            self.holds[resource.name] = (resource.version, resource.resource.value)
+            self.holds[resource.name] = resource.resource.value
+            self._versions[resource.name] = resource.version
         for name in removed:
             self.holds.pop(name, None)
         return [resource.name for resource in changed], removed
@@ -89,13 +103,13 @@ class TestResources:
 
 class TestSubscription:
     def test_nothing_is_sent_to_who_has_not_asked(self) -> None:
-        assert Subscription(CLUSTER).difference(offer(a="1")) == ([], [])
+        assert Subscription(CLUSTER).difference(change(Resources(), offer(a="1"))) == ([], [])
         assert not Subscription(CLUSTER).is_owed
 
     def test_who_asks_first_is_owed_an_answer_even_when_there_is_nothing(self) -> None:
         stream = Follower(None).stream
         assert stream.is_owed
-        assert stream.difference({}) == ([], [])
+        assert stream.difference(Resources()) == ([], [])
 
     def test_an_acknowledgement_is_owed_nothing(self) -> None:
         stream = Follower(None).stream
@@ -111,13 +125,14 @@ class TestSubscription:
     def test_a_star_is_a_wildcard_too_and_can_be_given_up(self) -> None:
         stream = Subscription(CLUSTER)
         stream.request(["*", "b"], [], {})
-        changed, _ = stream.difference(offer(a="1", b="1"))
+        resources = Resources()
+        changed, _ = stream.difference(change(resources, offer(a="1", b="1")))
         assert [resource.name for resource in changed] == ["a", "b"]
         stream.request([], ["*"], {})
-        changed, _ = stream.difference(offer(a="2", b="2"))
+        changed, _ = stream.difference(change(resources, offer(a="2", b="2")))
         assert [resource.name for resource in changed] == ["b"]
         stream.request(["*"], [], {})
-        changed, _ = stream.difference(offer(a="2", b="2"))
+        changed, _ = stream.difference(resources)
         assert [resource.name for resource in changed] == ["a"]
 
     def test_what_is_held_is_not_sent_again(self) -> None:
@@ -154,10 +169,33 @@ class TestSubscription:
         assert client.fetch(offer(a="1")) == ([], [])
         assert client.stream.is_owed
 
+    def test_what_has_not_changed_is_not_looked_at(self) -> None:
+        resources = change(Resources(), {f"c{number}": b"1" for number in range(100)})
+        assert resources.since(CLUSTER, 0) is not None
+        before = resources.changes(CLUSTER)
+        resources.put_bytes(CLUSTER, "c7", b"2")
+        resources.remove(CLUSTER, "c9")
+        assert resources.since(CLUSTER, before) == {"c7", "c9"}
+        assert resources.since(CLUSTER, resources.changes(CLUSTER)) == set()
+
+    def test_names_that_come_and_go_are_not_remembered_for_ever(self) -> None:
+        client = Follower(None)
+        client.fetch({})
+        before = client.resources.changes(CLUSTER)
+        for number in range(3_000):
+            client.fetch({f"c{number}": b"1"})
+        assert client.resources.since(CLUSTER, before) is None, "who was away for so long looks at everything"
+        assert len(client.resources._changed_at[CLUSTER]) < 1_100
+        assert client.stream.held == {"c2999": client.stream.held["c2999"]}
+
     @given(st.data(), st.booleans())
     def test_who_applies_every_difference_ends_with_exactly_what_is_offered(
         self, data: st.DataObject, is_wildcard: bool
     ) -> None:
+        with mock.patch("gateway.xds._REMOVED_MAX", 1):
+            self._follow_what_happens(data, is_wildcard)
+
+    def _follow_what_happens(self, data: st.DataObject, is_wildcard: bool) -> None:
         names = st.sampled_from("abcd")
         client = Follower(None if is_wildcard else data.draw(st.sets(names)) | {"e"})
         offered: Offered = {}
