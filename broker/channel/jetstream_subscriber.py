@@ -37,6 +37,7 @@ __all__ = ["Subscriber", "end_all", "timed"]
 
 _CREDIT_MAX: Final = 256
 """Events of one subscription under way in one process, whatever its consumer allows."""
+_UNADDRESSED_AGAIN_S: Final = 1.0
 _OWED_FIRST_S: Final = 1.0
 _OWED_LAST_S: Final = 60.0
 _OWED_MAX: Final = 1024
@@ -60,11 +61,11 @@ class Subscriber:
         missing: Callable[[], None],
         now_s: Callable[[], float],
         log: Logger,
-        addressed: Callable[[Subscription, Message], Subscription] | None = None,
+        addressed: Callable[[Subscription, Message], Subscription | None] | None = None,
     ) -> None:
         """`namespace`, `name`: the channel's. `missing` hears that the server knows no such consumer.
 
-        `addressed`: makes of the subscription that of one event, whose message it may use up.
+        `addressed`: makes of the subscription that of one event, whose message it may use up; None: not at this moment.
         """
         self._link = link
         self._deliveries = deliveries
@@ -150,7 +151,11 @@ class Subscriber:
             self._send_owed(message, parcel, owed)
             return
         if self._addressed is not None:
-            subscription = self._addressed(subscription, event)
+            one = self._addressed(subscription, event)
+            if one is None:
+                message.nak(_UNADDRESSED_AGAIN_S)
+                return
+            subscription = one
         judge = _Judge(subscription.settings, message.deliveries)
         flow = Flow(subscription, parcel, destination_retries=0, after_failure=judge)
         self._deliver(message, flow, parcel, judge)

@@ -3,7 +3,8 @@
 What is taken for a Trigger goes the way of every channel's delivery (`jetstream_subscriber`), but the first leg is the
 filter's own, without HTTP in between, and a reply is published to the stream at once (`jetstream_direct`).
 
-A Trigger gets the events from when its consumer was made. One that resumes goes on where the last of its name was.
+A Trigger gets the events from when its consumer was made, once it is known to whom they go. One that resumes goes on
+where the last of its name was.
 """
 
 from collections.abc import Mapping
@@ -58,7 +59,8 @@ class TriggerConsumers:
         self._process = JetStreamProcess(context, environ)
         self._deliveries = Deliveries(context, debugging)
         courier = self._deliveries.courier
-        courier.sends = DirectSends(courier.sends, context, subscribing, compiled, environ)
+        self._direct = DirectSends(courier.sends, context, subscribing, compiled, environ)
+        courier.sends = self._direct
         self._loop: Loop[Key] = Loop("triggers", self._reconcile, log=context.log)
         self._cleaning: Loop[Key] = Loop("trigger-consumers", self._clean, log=context.log)
         self._subscribers: dict[Key, tuple[str, Subscriber]] = {}
@@ -101,9 +103,7 @@ class TriggerConsumers:
         broker = self._brokers.get(*trigger.broker_key) if trigger is not None else None
         is_ours = broker is not None and broker.broker_class == _CLASS and not broker.metadata.deletion_timestamp
         if trigger is None or broker is None or not is_ours or trigger.metadata.deletion_timestamp:
-            held = self._subscribers.pop(key, None)
-            if held is not None:
-                held[1].stop()
+            if self._stop(key):
                 # After a look at all that is there: another replica may have been faster, in either direction.
                 for each in self._brokers.list():
                     if each.broker_class == _CLASS:
@@ -133,6 +133,10 @@ class TriggerConsumers:
         await self._process.streams.ensure_stream(broker_stream_config(broker))
         await self._process.streams.ensure_consumer(stream, consumer_config(place, start=DeliverPolicy.NEW))
         held = self._subscribers.get(trigger.key)
+        if not trigger.status.subscriber_uri:
+            # Its events are kept until it is known to whom they go.
+            self._stop(trigger.key)
+            return
         if held is not None:
             if held[0] == uid and held[1].place.consumer == place.consumer:
                 held[1].change(subscription, place)
@@ -151,10 +155,17 @@ class TriggerConsumers:
             missing=lambda: self._loop.add(key),
             now_s=self._context.clock,
             log=self._context.log,
-            addressed=SubscriberOf.addressed,
+            addressed=self._direct.addressed,
         )
         self._subscribers[key] = uid, subscriber
         subscriber.start()
+
+    def _stop(self, key: Key) -> bool:
+        """Take nothing more for a Trigger; whether anything was."""
+        held = self._subscribers.pop(key, None)
+        if held is not None:
+            held[1].stop()
+        return held is not None
 
     def _subscription_of(self, trigger: Trigger, broker: Broker) -> Subscription:
         """Return the Trigger as a subscription of its Broker's stream. Raises `ValueError` for a wrong `delivery`."""

@@ -20,6 +20,7 @@ from tests.sources.support import Got, running_sink
 from tests.support.api import running_api_server
 from tests.support.jetstream_dispatcher import config_nats
 from tests.support.nats import PASSWORD, USER, RunningNats, running_nats
+from tests.support.processes import eventually
 
 
 @asynccontextmanager
@@ -143,9 +144,7 @@ async def test_a_stream_that_is_missing_is_told_and_taken_from_when_it_is_there(
     async with surroundings(tmp_path) as (_, stream, environ), running_sink() as sink:
         await stream.delete_stream("S")
         async with running(environ, sink.url, log):
-            async with asyncio.timeout(20):
-                while b"stream_unavailable" not in b"".join(log):
-                    await asyncio.sleep(0.02)
+            await eventually(lambda: b"stream_unavailable" in b"".join(log), timeout_s=20)
             assert b"stream not found" in b"".join(log)
             await stream.add_stream(name="S", subjects=["s.>"])
             await stream.publish("s.a", b"x")

@@ -56,6 +56,7 @@ class Direct:
         spec: Mapping[str, Any] | None = None,
         annotations: Mapping[str, str] | None = None,
         name: str = "",
+        has_address: bool = True,
         **status: Any,
     ) -> Trigger:
         """A Trigger of it, when its consumer is told of."""
@@ -72,9 +73,14 @@ class Direct:
         client = self.world.client
         answer = await client.raw("POST", Trigger.RESOURCE.path("ns"), body=json.dumps(manifest).encode())
         name = json.loads(answer)["metadata"]["name"]
-        patch = {"status": {"subscriberUri": sink.url, **status}}
+        patch = {"status": {**({"subscriberUri": sink.url} if has_address else {}), **status}}
         await client.patch(Trigger, name, "ns", patch, subresource="status")
         return await self.told(Trigger, name, "ConsumerReady")
+
+    async def left(self, stream: str) -> int:
+        """How many events of a stream are not settled."""
+        info = await self.nats.jetstream().stream_info(stream)
+        return info.state.messages
 
     async def told(self, kind: Any, name: str, condition: str) -> Any:
         async def is_told() -> Any:
@@ -179,6 +185,17 @@ async def test_a_trigger_of_the_same_name_resumes_where_the_last_one_was(direct:
     assert (await direct.world.produce(broker, [*EVENT[:1], "ce-id: 2", *EVENT[2:]])).status == 202
     await sink.until(3)
     assert sorted(str(got.get("ce-id")) for got in sink.got) == ["1", "2", "2"]
+
+
+async def test_events_wait_until_it_is_known_to_whom_they_go(direct: Direct) -> None:
+    broker = await direct.broker("waits")
+    sink = await direct.sink()
+    trigger = await direct.trigger("waits", sink, has_address=False)
+    assert (await direct.world.produce(broker)).status == 202
+    assert await direct.left("KNB_NS__WAITS") == 1
+    patch = {"status": {"subscriberUri": sink.url}}
+    await direct.world.client.patch(Trigger, trigger.name, "ns", patch, subresource="status")
+    await sink.until(1)
 
 
 async def test_a_full_stream_refuses_events_and_says_so(direct: Direct) -> None:
