@@ -227,7 +227,7 @@ _QUEUE_PROXY = Dashboard(
         ),
         Panel(
             title="Memory of the sidecar",
-            description="Resident; about 30 MB, and 10 KB for each open connection.",
+            description="Resident. docs/performance.md has what is to be expected.",
             unit="bytes",
             queries=(
                 Query(

@@ -34,6 +34,8 @@ class Component:
     """Of `pyproject.toml`, or several with commas: which libraries are in it."""
     ports: tuple[int, ...] = ()
     """TCP ports that it opens, for `ExposedPorts`."""
+    roles: tuple[str, ...] = ("",)
+    """Arguments of which one must be given; an empty one: none need be."""
 
 
 COMPONENTS = (
@@ -67,6 +69,7 @@ COMPONENTS = (
         module="controller",
         packages=("proxies", "kube", "eventing", "controller"),
         extra="controller",
+        roles=("", "webhook"),
         ports=(8443, 9090),
     ),
     Component(
@@ -83,6 +86,7 @@ COMPONENTS = (
         module="broker",
         packages=("proxies", "kube", "eventing", "broker"),
         extra="broker,jetstream",
+        roles=("ingress", "filter", "dispatcher"),
         ports=(8080, 8443, 9090, 9092),
     ),
     Component(
@@ -91,6 +95,7 @@ COMPONENTS = (
         module="sources",
         packages=("proxies", "kube", "eventing", "sources"),
         extra="sources,jetstream",
+        roles=("ping", "apiserver"),
         ports=(9090,),
     ),
 )

@@ -1,6 +1,7 @@
 """All images, as `make images` has built them: sizes, contents, and each component started from its own files."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -66,12 +67,15 @@ def test_each_of_its_modules_can_be_imported_from_its_own_files(chroot: list[str
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
-def test_it_says_what_it_lacks_when_it_is_started_without_an_environment(chroot: list[str], image: Image) -> None:
-    command = [*chroot, *image.config["config"]["Entrypoint"]]
-    ran = subprocess.run(command, env={}, capture_output=True, text=True, check=False, timeout=60)
-    assert ran.returncode == 1
-    assert "required key" in ran.stderr
-    assert "Traceback" not in ran.stderr
+def test_it_says_what_it_lacks_when_it_is_started_without_an_environment(
+    chroot: list[str], image: Image, component: Component
+) -> None:
+    for role in component.roles:
+        command = [*chroot, *image.config["config"]["Entrypoint"], *role.split()]
+        ran = subprocess.run(command, env={}, capture_output=True, text=True, check=False, timeout=60)
+        assert ran.returncode == 1, (role, ran.stderr)
+        assert re.search("required key|KUBECONFIG", ran.stderr), (role, ran.stderr)
+        assert "Traceback" not in ran.stderr, role
 
 
 def test_it_is_the_same_when_it_is_built_again(images: Path, again: Path, component: Component) -> None:

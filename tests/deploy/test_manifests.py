@@ -15,6 +15,7 @@ from kube.client import Client
 from kube.models.apps import Deployment
 from kube.models.core import ConfigMap
 from tests.deploy.manifests import KUBECTL, MANIFESTS, OVERLAYS, rendered_objects
+from tests.deploy.originals import original
 from tests.support.api import RunningApiServer, running_api_server
 
 JsonObject = dict[str, Any]
@@ -149,32 +150,6 @@ async def test_a_bare_cluster_takes_the_whole_installation_and_its_kinds(api: Ru
     code, out = await kubectl(api, "apply", "--server-side", "-f", "-", stdin=json.dumps(service))
     assert code != 0
     assert "timeoutSecond" in out
-
-
-def original(overlay: str) -> list[JsonObject]:
-    """What stands in a cluster before: the same objects with the originals' own settings."""
-    found = []
-    for each in rendered_objects(overlay):
-        if each["kind"] == "ConfigMap":
-            found.append({**each, "data": {"queue-sidecar-image": "original/queue", "progress-deadline": "600s"}})
-        elif each["kind"] == "Deployment":
-            labels = {"app": each["metadata"]["name"]}
-            (container,) = each["spec"]["template"]["spec"]["containers"]
-            pod = {
-                "serviceAccountName": "original",
-                "containers": [
-                    {
-                        "name": container["name"],
-                        "image": "original/program",
-                        "env": [{"name": "POD_NAME", "value": "x"}, {"name": "GOGC", "value": "500"}],
-                        "ports": [{"containerPort": 8012, "name": "http1"}],
-                        "readinessProbe": {"httpGet": {"port": 8012}},
-                    }
-                ],
-            }
-            template = {"metadata": {"labels": labels}, "spec": pod}
-            found.append({**each, "spec": {"selector": {"matchLabels": labels}, "template": template}})
-    return found
 
 
 @pytest.mark.asyncio(loop_scope="module")
