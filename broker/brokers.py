@@ -76,16 +76,16 @@ class Brokers:
     def __init__(self, client: Client, log: Logger) -> None:
         self.targets: dict[tuple[str, str], Target] = {}
         """By namespace and name."""
-        self._informer = Informer(client, Broker, log=log)
-        self._informer.on_change(self._changed)
+        self.informer = Informer(client, Broker, log=log)
+        self.informer.on_change(self._changed)
 
     async def start(self) -> None:
         """Return when all that exist are known."""
-        await self._informer.start()
+        await self.informer.start()
 
     async def stop(self) -> None:
         """Follow nothing any more."""
-        await self._informer.stop()
+        await self.informer.stop()
 
     def _changed(self, old: Broker | None, new: Broker | None) -> None:
         if new is not None:

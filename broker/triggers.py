@@ -96,16 +96,16 @@ class Triggers:
         self.subscribers: dict[tuple[str, str], Subscriber] = {}
         """By namespace and name."""
         self._log = log
-        self._informer = Informer(client, Trigger, log=log)
-        self._informer.on_change(self._changed)
+        self.informer = Informer(client, Trigger, log=log)
+        self.informer.on_change(self._changed)
 
     async def start(self) -> None:
         """Return when all that exist are known."""
-        await self._informer.start()
+        await self.informer.start()
 
     async def stop(self) -> None:
         """Follow nothing any more."""
-        await self._informer.stop()
+        await self.informer.stop()
 
     def _changed(self, old: Trigger | None, new: Trigger | None) -> None:
         if new is not None:
