@@ -15,6 +15,8 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
+import msgspec
+
 from kube.client import Client
 from kube.errors import ApiError, ApiUnreachable, Gone
 from kube.models.meta import Resource
@@ -168,7 +170,8 @@ class Informer(Generic[R]):
             except Gone:
                 self._version = ""
                 continue
-            except (ApiError, ApiUnreachable) as error:
+            except (ApiError, ApiUnreachable, msgspec.DecodeError) as error:
+                # An object that does not fit its model is like a server that is away: said, and asked for again.
                 if self.is_current or not self._synced.is_set():
                     self._log.warning("watch_lost", kind=self.kind.RESOURCE.kind, error=str(error), retry_s=backoff_s)
                 self.is_current = False

@@ -129,6 +129,8 @@ def _decode(admitted: _Admitted, obj: JsonObject, preface: str) -> Resource:
     """The object as its model reads it. Raises `Denied` with the path of a field of the wrong type."""
     try:
         return msgspec.convert(_without_nulls(obj), admitted.kind)
+    except RecursionError:
+        raise Denied(f"{preface}it is nested too deep") from None
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at ")
         where = path.strip("`").removeprefix("$.")

@@ -60,6 +60,8 @@ LEASE = "knuv-eventing-controller"
 _ELECTION_MAP = "config-leader-election"
 _REFERENCES = "references"
 _WORKERS = 8
+_SUBSCRIPTION_WORKERS = 64
+"""Those who wait for the same channel are written together, so the more that wait the fewer writes there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Kind:
     """Of an object: keys as `reference_key` makes them."""
     is_ours: Callable[[Any], bool] = lambda _obj: True
     """Whether an object of the kind is for this controller."""
+    workers: int = _WORKERS
 
 
 def kinds(cluster: EventingCluster, lists: SubscriberLists, config: EventingConfig) -> list[Kind]:
@@ -94,7 +97,12 @@ def kinds(cluster: EventingCluster, lists: SubscriberLists, config: EventingConf
         Kind(cluster.channels, ChannelReconciler(cluster).reconciler(), _of_nothing),
         Kind(cluster.brokers, BrokerReconciler(cluster).reconciler(), _of_broker, is_ours),
         Kind(cluster.triggers, TriggerReconciler(cluster).reconciler(), _of_trigger, has_our_broker),
-        Kind(cluster.subscriptions, SubscriptionReconciler(cluster, lists).reconciler(), _of_subscription),
+        Kind(
+            cluster.subscriptions,
+            SubscriptionReconciler(cluster, lists).reconciler(),
+            _of_subscription,
+            workers=_SUBSCRIPTION_WORKERS,
+        ),
         Kind(cluster.sequences, SequenceReconciler(cluster).reconciler(), _of_nothing),
         Kind(cluster.parallels, ParallelReconciler(cluster).reconciler(), _of_nothing),
         Kind(sources.ping_sources, PingSourceReconciler(cluster, sources).reconciler(), _of_source),
@@ -222,7 +230,7 @@ class App:
             return await reconciler(key)
 
         name = kind.collection.kind.RESOURCE.kind.lower()
-        return Loop(name, while_leading, workers=_WORKERS, log=self._log)
+        return Loop(name, while_leading, workers=kind.workers, log=self._log)
 
     # Who is woken by what.
 

@@ -70,6 +70,8 @@ class Ducks(Generic[D]):
         self._log = log
         self._known = dict(known)
         self._found: dict[tuple[str, str], Collection[D]] = {}
+        self._unlisted: set[tuple[str, str]] = set()
+        """Kinds that were waited for in vain: nobody waits again, lest workers be held up by what is not allowed."""
         self._callbacks: list[Callable[[D | None, D | None], None]] = []
 
     def on_change(self, callback: Callable[[D | None, D | None], None]) -> None:
@@ -86,11 +88,17 @@ class Ducks(Generic[D]):
         if found is None:
             info = await self._discover(api_version, kind)
             found = self._found.setdefault((api_version, kind), self._follow(info))
-        try:
-            await asyncio.wait_for(found.informer.start(), _SYNC_S)
-        except TimeoutError:
-            raise UnknownKind(f"{api_version} {kind} cannot be listed") from None
-        return found
+        if found.informer.is_current:
+            self._unlisted.discard((api_version, kind))
+            return found
+        if (api_version, kind) not in self._unlisted:
+            try:
+                await asyncio.wait_for(found.informer.start(), _SYNC_S)
+            except TimeoutError:
+                self._unlisted.add((api_version, kind))
+            else:
+                return found
+        raise UnknownKind(f"{api_version} {kind} cannot be listed")
 
     async def stop(self) -> None:
         """End all watches."""

@@ -52,7 +52,11 @@ class TriggerReconciler:
         return Reconciler(self._cluster.triggers, CONDITIONS, self.reconcile, self._cluster.now_s, guards_status=True)
 
     async def reconcile(self, trigger: Trigger, status: TriggerStatus, conditions: Conditions) -> float | None:
-        """One pass. Until the Broker is ready there is nothing to subscribe to."""
+        """One pass. Until the Broker is ready there is nothing to subscribe to.
+
+        The identity comes first: a policy that names this Trigger may be what the Broker waits for.
+        """
+        status.auth = await provide_identity(self._cluster, trigger, status.auth, conditions)
         broker = self._broker(trigger)
         if broker is None:
             text = f'Broker "{trigger.broker_key[1]}" does not exist'
@@ -62,7 +66,6 @@ class TriggerReconciler:
         if not conditions.is_true("BrokerReady"):
             return None
         again_s = await self._resolve(trigger, broker, status, conditions)
-        status.auth = await provide_identity(self._cluster, trigger, status.auth, conditions)
         if status.subscriber_uri is not None:
             again_s = await self._subscribe(trigger, broker, conditions) or again_s
         return await self._check_dependency(trigger, conditions) or again_s

@@ -1,0 +1,120 @@
+"""With OIDC on: service accounts, audiences, the filter between channel and sinks, and policies."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from kube.models.core import ServiceAccount
+from kube.models.eventing import Broker, Trigger
+from kube.models.eventpolicy import EventPolicy
+from kube.models.messaging import InMemoryChannel, NatsJetStreamChannel, Subscription
+from kube.models.meta import Condition
+from tests.controller.eventing.cluster import SYSTEM, Eventing, condition, running
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def plane() -> AsyncIterator[Eventing]:
+    """A control plane with OIDC on."""
+    async with running(settings={"config-features": {"authentication-oidc": "enabled"}}) as eventing:
+        yield eventing
+
+
+async def test_audiences_are_told_and_the_filter_stands_before_reply_and_sink(eventing: Eventing) -> None:
+    sink = await eventing.service("sink")
+    broker = await eventing.broker(spec={"delivery": {"retry": 1, "deadLetterSink": sink}})
+    assert broker.status.address is not None
+    assert broker.status.address.audience == f"eventing.knative.dev/broker/{eventing.namespace}/default"
+    channel = await eventing.get(InMemoryChannel, "default-kne-trigger")
+    assert channel.status.address is not None
+    audience = f"messaging.knative.dev/inmemorychannel/{eventing.namespace}/default-kne-trigger"
+    assert channel.status.address.audience == audience
+    assert broker.status.annotations["knative.dev/channelAudience"] == audience
+
+    await eventing.create(Trigger, "mine", {"broker": "default", "subscriber": {"uri": "http://them"}})
+    trigger = await eventing.until_ready(Trigger, "mine")
+    uid = trigger.metadata.uid
+    base = f"http://broker-filter.{SYSTEM}.svc.cluster.local/triggers/{eventing.namespace}/mine/{uid}"
+    subscription = await eventing.raw(Subscription, f"default-mine-{uid}")
+    assert subscription["spec"]["subscriber"] == {"uri": base, "audience": "mt-broker-filter"}
+    assert subscription["spec"]["reply"] == {"uri": f"{base}/reply", "audience": "mt-broker-filter"}
+    dead = {"uri": f"{base}/dls", "audience": "mt-broker-filter"}
+    assert subscription["spec"]["delivery"] == {"retry": 1, "deadLetterSink": dead}
+
+
+async def test_senders_have_service_accounts_of_their_own(eventing: Eventing) -> None:
+    await eventing.broker()
+    await eventing.create(Trigger, "mine", {"broker": "default", "subscriber": {"uri": "http://them"}})
+    trigger = await eventing.until_ready(Trigger, "mine")
+    assert trigger.status.auth is not None
+    name = "mine-oidc-eventing.knative.dev-trigger"
+    assert trigger.status.auth.service_account_name == name
+    assert (await eventing.get(ServiceAccount, name)).is_controlled_by(trigger)
+    entry = (await eventing.get(InMemoryChannel, "default-kne-trigger")).spec.subscribers[0]
+    subscription = await eventing.get(Subscription, entry.name or "")
+    assert entry.auth == subscription.status.auth
+    assert entry.auth is not None
+
+
+async def test_policies_that_hold_are_listed_once_their_subjects_are_known(eventing: Eventing) -> None:
+    """By name, by labels, for all; not those for others. One that is not ready holds the Broker up."""
+    broker = {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker"}
+    await eventing.create(Broker, "default", {}, labels={"team": "a"})
+    anybody = [{"sub": "system:serviceaccount:a:*"}]
+    for name, to in (
+        ("for-all", []),
+        ("by-name", [{"ref": {**broker, "name": "default"}}]),
+        ("by-label", [{"selector": {**broker, "matchLabels": {"team": "a"}}}]),
+        ("others", [{"ref": {**broker, "name": "other"}}, {"selector": {**broker, "matchLabels": {"team": "b"}}}]),
+        ("channels", [{"selector": {"apiVersion": "messaging.knative.dev/v1", "kind": "Channel"}}]),
+    ):
+        await eventing.create(EventPolicy, name, {"from": anybody, "to": to})
+        policy = await eventing.until_ready(EventPolicy, name)
+        assert policy.status.from_ == ["system:serviceaccount:a:*"]
+    await eventing.until(
+        Broker,
+        "default",
+        "policies",
+        lambda found: [each.name for each in found.status.policies] == ["by-label", "by-name", "for-all"],
+    )
+    await eventing.until_ready(Broker, "default")
+    trigger = {"apiVersion": "eventing.knative.dev/v1", "kind": "Trigger", "name": "mine"}
+    await eventing.create(EventPolicy, "of-mine", {"from": [{"ref": trigger}]})
+    reason, message = await eventing.until_condition(Broker, "default", "EventPoliciesReady", "False")
+    assert (reason, message) == ("EventPoliciesNotReady", "event policies of-mine are not ready")
+    await eventing.create(Trigger, "mine", {"broker": "other", "subscriber": {"uri": "http://them"}})
+    await eventing.broker("other")
+    policy = await eventing.until_ready(EventPolicy, "of-mine")
+    account = "mine-oidc-eventing.knative.dev-trigger"
+    assert policy.status.from_ == [f"system:serviceaccount:{eventing.namespace}:{account}"]
+    await eventing.until_ready(Broker, "default")
+
+
+async def test_what_no_policy_holds_for_says_the_default(eventing: Eventing) -> None:
+    broker = await eventing.broker()
+    told = condition(broker, "EventPoliciesReady")
+    assert told == ("True", "DefaultAuthorizationMode", 'Default authz mode is "allow-same-namespace"')
+
+
+async def test_a_jetstream_channel_counts_what_its_dispatcher_tells_of_the_stream(eventing: Eventing) -> None:
+    """Two writers of one status: neither loses what the other wrote."""
+    await eventing.create(NatsJetStreamChannel, "mine", {})
+    reason, _ = await eventing.until_condition(NatsJetStreamChannel, "mine", "DispatcherReady", "False")
+    assert reason == "DispatcherDeploymentDoesNotExist"
+    channel = await eventing.until_condition(NatsJetStreamChannel, "mine", "StreamReady", "Unknown")
+    found = await eventing.get(NatsJetStreamChannel, "mine")
+    told = [each for each in found.status.conditions if each.type != "StreamReady"]
+    found.status.conditions = [*told, Condition(type="StreamReady", status="True", reason="Theirs")]
+    await eventing.client.patch_status(found, found.status)
+    await eventing.patch(NatsJetStreamChannel, "mine", {"spec": {"delivery": {"retry": 1}}})
+    channel = await eventing.until(
+        NatsJetStreamChannel,
+        "mine",
+        "its new generation",
+        lambda channel: channel.status.observed_generation == channel.metadata.generation,
+    )
+    assert condition(channel, "StreamReady")[:2] == ("True", "Theirs")
+    assert channel.status.address is not None
+    assert channel.status.address.url == f"http://mine-kn-jsm-channel.{eventing.namespace}.svc.cluster.local"
