@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from websockets.asyncio.client import connect as websocket_connect
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as websocket_serve
@@ -241,6 +242,29 @@ class TestRouting:
                 for text in ("a", "b"):
                     await client.send(text)
                     assert await client.recv() == f"echo {text}"
+
+    async def test_27_events_arrive_one_by_one(self, world: World) -> None:
+        seen = asyncio.Event()
+
+        async def stream(request: web.BaseRequest) -> web.StreamResponse:
+            response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            if request.headers.get("K-Network-Probe") == "probe":
+                return web.Response(headers={"K-Network-Hash": request.headers.get("K-Network-Hash", "")})
+            await response.prepare(request)
+            await response.write(b"data: 1\n\n")
+            await seen.wait()  # the second is sent when the first has arrived
+            await response.write(b"data: 2\n\n")
+            return response
+
+        address = world.new_address()
+        await world.serve(stream, address, 8012)
+        await world.client.create(service("events"))
+        await world.client.create(endpoint_slice("events", address))
+        await world.ingress("events", rule("events.com", to="events"))
+        async with world.session.get(f"http://{world.external}/", headers={"Host": "events.com"}) as response:
+            assert await response.content.readuntil(b"\n\n") == b"data: 1\n\n"
+            seen.set()
+            assert await response.content.read() == b"data: 2\n\n"
 
 
 class TestChanges:
