@@ -66,10 +66,13 @@ class Outcome:
         """The Trigger does not want the event."""
 
     def error_json(self) -> bytes:
-        """Return the destination and its answer, as channels unpack them (spec 7.2)."""
-        return msgspec.json.encode({"errdestination": self.destination, "errresponsebody": self.body or None})
+        """Return the destination and the begin of its answer, as channels unpack them (spec 7.2)."""
+        body = self.body[:_ERROR_BYTES_MAX] or None
+        return msgspec.json.encode({"errdestination": self.destination, "errresponsebody": body})
 
 
+_ERROR_BYTES_MAX: Final = 64 * 1024
+"""Of a subscriber's answer; channels read all of it to tell the first 768 bytes (spec eventing-channels.md 3.4)."""
 _EMPTY: Final[dict[int, Outcome]] = {}
 _MEANINGLESS: Final = frozenset([b"content-length", b"date", b"server", b"connection", b"keep-alive", b"x-powered-by"])
 """Headers that make a response neither an event nor are passed on; most success has no others."""

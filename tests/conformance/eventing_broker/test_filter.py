@@ -176,6 +176,13 @@ async def test_statement_65_what_the_subscriber_refuses(world: World, status: in
         assert len(subscriber.bodies) == 1
 
 
+async def test_a_long_answer_is_told_in_part(world: World) -> None:
+    async with running_sink(500, b"x" * (5 << 20)) as subscriber:
+        trigger = await world.trigger(subscriber)
+        content = json.loads((await world.dispatch(trigger)).body)
+        assert decoded(content["errresponsebody"]) == b"x" * (64 << 10)
+
+
 @pytest.mark.parametrize(("status", "reply"), [(200, []), (200, REPLY), (429, []), (200, [STRUCTURED])])
 async def test_statement_66_headers_of_the_answer(world: World, status: int, reply: list[str]) -> None:
     own = ["Retry-After: 7", "Knative-A: 1", "Knative-A: 2", "X-Request-Id: 3", "Set-Cookie: c", "X-Own: o"]
