@@ -5,9 +5,10 @@ accepted reads in one way only once it is sent on (`tests/conformance/http1/orac
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from eventing.event import STRUCTURED, Event, EventError, event_from
-from eventing.message import looks_like_event, passed_lines, read_message
+from eventing.message import Message, looks_like_event, passed_lines, read_message, read_request
 from eventing.values import Value, to_text
 from proxies.bodies import ChunkedBody
 from proxies.fields import Field
@@ -126,6 +127,7 @@ def fuzz_event(data: bytes) -> None:
     """Any header lines and any body, the first line of which is empty, as an event."""
     head, _, body = data.partition(b"\n\n")
     fields = [field for field in map(parse_field, head.split(b"\n")) if field is not None]
+    _check_request(fields, body)
     try:
         event = event_from([(field.name, field.value) for field in fields], body)
     except EventError:
@@ -151,6 +153,26 @@ def fuzz_event(data: bytes) -> None:
     if event.attributes.get("source") != "" and all(isinstance(value, str) for value in event.attributes.values()):
         structured = event_from([(b"content-type", STRUCTURED.encode())], event.structured())
         assert structured.attributes == event.attributes
+
+
+def _check_request(fields: list[Field], body: bytes) -> None:
+    """What is remembered of heads says the same as reading them, at the first time and at the second."""
+    lines = [b"POST / HTTP/1.1", b"Host: h", *(field.line for field in fields)]
+    for _ in range(2):
+        try:
+            head = request_head(b"\r\n".join(lines))
+        except RequestError:
+            return
+        assert _verdict_of(read_request, head, body) == _verdict_of(read_message, head.fields, body)
+
+
+def _verdict_of(read: Callable[[Any, bytes], Message], source: object, body: bytes) -> object:
+    try:
+        message = read(source, body)
+    except EventError:
+        return None
+    # Lines that change with each request stand behind the others, whatever their place was.
+    return message.attributes, sorted(message.lines.items()), sorted(message.passed), message.data
 
 
 def _message(fields: list[Field], body: bytes) -> tuple[dict[str, Value], bytes] | None:
