@@ -19,7 +19,7 @@ from controller.admission import Admission, Denied
 from controller.config import WebhookConfig
 from controller.eventing.admission import EventingAdmission
 from controller.eventing.webhook import EventingHooks
-from controller.webhook_tls import CertificateSource, MountedCertificate, OwnCertificate
+from controller.webhook_tls import EVENTING, SERVING, CertificateSource, MountedCertificate, OwnCertificate
 from kube.client import Client
 from kube.informer import Informer
 from kube.models.core import ConfigMap
@@ -162,6 +162,10 @@ class WebhookApp:
             secret=config.secret,
             service=config.service,
             cluster_domain=config.cluster_domain,
+            webhooks=(
+                *((SERVING,) if config.admits_serving else ()),
+                *((EVENTING,) if config.eventing_namespace is not None else ()),
+            ),
         )
 
     # The questions.

@@ -13,7 +13,7 @@ import json
 import ssl
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,13 +25,21 @@ from kube.models.meta import ObjectMeta
 from proxies.environment import ConfigError
 from proxies.logs import Logger
 
-__all__ = ["CertificateSource", "MountedCertificate", "OwnCertificate"]
+__all__ = ["EVENTING", "SERVING", "CertificateSource", "MountedCertificate", "OwnCertificate"]
 
-CONFIGURATIONS = {
+SERVING = {
     "mutatingwebhookconfigurations": ("webhook.serving.knative.dev",),
     "validatingwebhookconfigurations": ("config.webhook.serving.knative.dev", "validation.webhook.serving.knative.dev"),
 }
-"""Who asks us, by resource."""
+"""By which webhooks objects of serving come to us, by resource."""
+EVENTING = {
+    "mutatingwebhookconfigurations": ("webhook.eventing.knative.dev", "sinkbindings.webhook.sources.knative.dev"),
+    "validatingwebhookconfigurations": (
+        "config.webhook.eventing.knative.dev",
+        "validation.webhook.eventing.knative.dev",
+    ),
+}
+"""The same for eventing."""
 
 _KEY, _CERTIFICATE, _AUTHORITY = "server-key.pem", "server-cert.pem", "ca-cert.pem"
 _LIFETIME_S = 7 * 86_400.0
@@ -94,7 +102,7 @@ class MountedCertificate:
 
 
 class OwnCertificate:
-    """The Secret `secret` in `namespace`, for the Service `service` there."""
+    """The Secret `secret` in `namespace`, for the Service `service` there; known to the `webhooks` that exist."""
 
     def __init__(
         self,
@@ -106,6 +114,7 @@ class OwnCertificate:
         secret: str,
         service: str,
         cluster_domain: str,
+        webhooks: Sequence[Mapping[str, Sequence[str]]] = (SERVING,),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._context = context
@@ -114,6 +123,7 @@ class OwnCertificate:
         self._namespace = namespace
         self._secret = secret
         self._names = [f"{service}.{namespace}.svc", f"{service}.{namespace}.svc.{cluster_domain}"]
+        self._webhooks = webhooks
         self._now_s = clock
         self._shown: Mapping[str, bytes] | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -192,7 +202,7 @@ class OwnCertificate:
     async def _make_known(self, authority: bytes) -> None:
         """Put the authority into every webhook of ours that exists."""
         bundle = base64.b64encode(authority).decode()
-        for plural, names in CONFIGURATIONS.items():
+        for plural, names in (pair for each in self._webhooks for pair in each.items()):
             for name in names:
                 path = f"{_ADMISSION}/{plural}/{name}"
                 try:

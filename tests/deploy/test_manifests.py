@@ -51,7 +51,7 @@ def test_every_image_is_named_in_one_place(overlay: str) -> None:
 
 def test_pods_run_without_privileges_on_a_read_only_file_system() -> None:
     found = containers()
-    assert len({name for name, _, _ in found}) == 10
+    assert len({name for name, _, _ in found}) == 11
     for name, spec, container in found:
         assert spec["securityContext"]["runAsNonRoot"] is True, name
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
@@ -71,7 +71,7 @@ def test_ports_of_services_are_ports_of_the_containers_behind_them() -> None:
     for name, _, container in containers():
         offered.setdefault(name, set()).update(port["containerPort"] for port in container.get("ports", ()))
     services = [each for each in rendered_objects("full") if each["kind"] == "Service"]
-    assert len(services) == 10
+    assert len(services) == 11
     for service in services:
         targets = {port["targetPort"] for port in service["spec"]["ports"]}
         assert targets <= offered[service["spec"]["selector"]["app"]], service["metadata"]["name"]

@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.system, pytest.mark.xdist_group("stack-rbac")]
 ACCOUNTS = ("activator", "autoscaler", "controller", "gateway", "webhook")
 EVENTING_ACCOUNTS = (
     "eventing-controller",
+    "eventing-webhook",
     "imc-dispatcher",
     "mt-broker-filter",
     "mt-broker-ingress",
@@ -154,7 +155,7 @@ SELDOM = {
     ),
     # eventtype-auto-create and authentication-oidc.
     *((f"mt-broker-{role}", EVENTING, "eventtypes", verb) for role in ROLES for verb in ("list", "watch", "create")),
-    *((account, "", "serviceaccounts/token", "create") for account in EVENTING_ACCOUNTS[1:4]),
+    *((account, "", "serviceaccounts/token", "create") for account in EVENTING_ACCOUNTS[2:5]),
     # Only where the API server enforces it.
     *(("eventing-controller", EVENTING, f"{kind}/finalizers", "update") for kind in ("brokers", "triggers")),
     *(
@@ -173,14 +174,19 @@ SELDOM = {
     ("eventing-controller", "coordination.k8s.io", "leases", "patch"),
     # Sources that this life has none of, and the subjects of their bindings.
     *(("eventing-controller", *right) for right in RIGHTS_FOR_SOURCES),
-    # The webhook's certificate is renewed after six days.
+    # Certificates of webhooks are renewed after six days.
     ("webhook", "", "secrets", "patch"),
+    ("eventing-webhook", "", "secrets", "patch"),
 }
 
 
 async def test_components_may_do_what_they_do_and_nothing_else(tmp_path: Path) -> None:
     module = "tests.deploy.recording_stack"
-    async with running_system(tmp_path, module=module) as system, _webhook(system):
+    async with (
+        running_system(tmp_path, module=module) as system,
+        _webhook(system, "serving"),
+        _webhook(system, "eventing"),
+    ):
         await _life_of_events(system)
         await _life_of_a_service(system)
     accounts = {*ACCOUNTS, *EVENTING_ACCOUNTS}
@@ -295,22 +301,29 @@ async def _life_of_events(system: System) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _webhook(system: System) -> AsyncIterator[None]:
-    """The webhook server beside the stack, which has the same rules built in: it is asked about what does not exist."""
-    configurations = [each for each in rendered_objects("full") if each["kind"].endswith("WebhookConfiguration")]
+async def _webhook(system: System, half: str) -> AsyncIterator[None]:
+    """A webhook server beside the stack, which has the same rules built in: it is asked about what does not exist."""
+    objects = rendered_objects(f"full/{half}")
+    configurations = [each for each in objects if each["kind"].endswith("WebhookConfiguration")]
     for each in configurations:
         rule = {"operations": ["CREATE"], "apiGroups": ["example"], "apiVersions": ["v1"], "resources": ["none"]}
         changed = {**each, "webhooks": [{**each["webhooks"][0], "rules": [rule]}]}
         await apply(system.client, system.kinds, changed, NAMESPACE)
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "webhook"}}
-    await apply(system.client, system.kinds, account, SYSTEM_NAMESPACE)
-    printed = await system.knuv("kubeconfig", "--as", "webhook")
+    (deployment,) = [
+        each for each in objects if each["kind"] == "Deployment" and each["metadata"]["name"].endswith("webhook")
+    ]
+    namespace, pod = deployment["metadata"]["namespace"], deployment["spec"]["template"]["spec"]
+    name = pod["serviceAccountName"]
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
+    await apply(system.client, system.kinds, account, namespace)
+    printed = await system.knuv("kubeconfig", "--as", f"{namespace}/{name}")
     assert printed.code == 0, printed.err
-    kubeconfig = system.stack.state_dir / "webhook.kubeconfig"
+    kubeconfig = system.stack.state_dir / f"{name}.kubeconfig"
     kubeconfig.write_text(printed.out)
     environment = {
+        **{each["name"]: each["value"] for each in pod["containers"][0]["env"] if "value" in each},
         "KUBECONFIG": str(kubeconfig),
-        "SYSTEM_NAMESPACE": SYSTEM_NAMESPACE,
+        "SYSTEM_NAMESPACE": namespace,
         "KNUV_WEBHOOK_ADDRESS": "127.0.0.1:0",
     }
     process = await asyncio.create_subprocess_exec(
@@ -326,7 +339,7 @@ async def _webhook(system: System) -> AsyncIterator[None]:
         return True
 
     try:
-        await until(is_known, 30, "the webhook to make its certificate known")
+        await until(is_known, 30, f"{name} to make its certificate known")
         yield
     finally:
         kill_group(process.pid)
