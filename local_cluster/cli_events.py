@@ -20,17 +20,15 @@ from eventing.event import Event, EventError, event_from
 from eventing.sending import Sender
 from eventing.values import Value
 from kube.client import Client
-from kube.errors import NotFound
 from kube.informer import Informer
-from kube.models.eventing import Broker, Trigger
+from kube.models.eventing import Trigger
 from kube.models.messaging import Channel, Subscription
-from kube.models.meta import Resource
-from kube.resolve import Resolver
 from local_cluster.cli import Failure, Namespace, StateDir, err, out, with_client
 from local_cluster.event_listener import listening
 from local_cluster.event_posting import Posted, post_all
+from local_cluster.event_routes import KINDS, StackResolver, url_of
 from local_cluster.event_views import event_json, event_lines, journey_lines, printable
-from local_cluster.settings import default_state_dir
+from local_cluster.settings import StackInfo, default_state_dir
 
 __all__ = ["events"]
 
@@ -42,8 +40,8 @@ _TRIGGER_LABEL = "eventing.knative.dev/trigger"
 _DEBUG_FILE = "eventing-debug.json"
 _READY_S = 30.0
 _STDIN = "-"
+_LOOPBACK = "127.0.0.1"
 _FILE_BYTES_MAX = 64 << 20
-_KINDS: dict[str, type[Resource]] = {"broker": Broker, "channel": Channel}
 
 
 @events.command()
@@ -88,8 +86,9 @@ def send(
         raise typer.BadParameter(str(error)) from error
 
     async def work(client: Client) -> None:
-        async with _sender(client) as sender:
-            url = await _url_of(client, target, namespace)
+        resolver = StackResolver(client, StackInfo.load(state_dir or default_state_dir()))
+        async with _sender(resolver) as sender:
+            url = await resolver.reachable(await url_of(client, target, namespace))
             try:
                 posted = await post_all(sender, url, made, is_structured=structured, count=count, rate=rate)
             except* (EventError, DestinationError) as group:
@@ -108,7 +107,7 @@ def tail(
     cesql: Annotated[str, typer.Option(help="Only events for which this expression is true.")] = "",
     count: Annotated[int, typer.Option(min=0, help="End after so many events; 0: when it is interrupted.")] = 0,
     json_: Annotated[bool, typer.Option("--json", help="A line of JSON for each event.")] = False,
-    listen: Annotated[str, typer.Option(help="Address of this machine that the stack can reach.")] = "127.0.0.1",
+    listen: Annotated[str, typer.Option(help="Address of this machine that the stack can reach.")] = _LOOPBACK,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any.")] = 0,
     only_listen: Annotated[
         bool, typer.Option("--only-listen", help="Subscribe to nothing; print what is sent to the URL that is shown.")
@@ -118,7 +117,7 @@ def tail(
 ) -> None:
     """Print events as they pass, through a Trigger or a Subscription that is there meanwhile."""
     kind, _, name = target.partition("/")
-    if kind not in _KINDS or not name:
+    if kind not in KINDS or not name:
         raise typer.BadParameter("expected broker/NAME or channel/NAME", param_hint="TARGET")
     filters: list[dict[str, Any]] = [{"exact": {"type": type_}}] if type_ else []
     filters += [{"exact": {"source": source}}] if source else []
@@ -127,6 +126,10 @@ def tail(
         raise typer.BadParameter("a channel gives everybody everything: --type, --source and --cesql are a broker's")
 
     async def work(client: Client) -> None:
+        if not only_listen and listen == _LOOPBACK:
+            stack = StackInfo.load(state_dir or default_state_dir())
+            if await StackResolver(client, stack).has_own_networks(await url_of(client, target, namespace)):
+                raise Failure("pods of this stack have networks of their own; --listen says where they reach us")
         over = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, over.set)
@@ -214,29 +217,12 @@ def redrive(
 
 
 @asynccontextmanager
-async def _sender(client: Client) -> Any:
-    sender = Sender(asyncio.get_running_loop(), Resolver(client, by_endpoints=True))
+async def _sender(resolver: StackResolver) -> Any:
+    sender = Sender(asyncio.get_running_loop(), resolver)
     try:
         yield sender
     finally:
         await sender.close()
-
-
-async def _url_of(client: Client, target: str, namespace: str) -> str:
-    if target.startswith(("http://", "https://")):
-        return target
-    kind, _, name = target.partition("/")
-    if kind not in _KINDS or not name:
-        raise Failure(f"{target!r}: expected broker/NAME, channel/NAME or an http(s) URL")
-    shape = _KINDS[kind]
-    try:
-        body = await client.raw("GET", shape.RESOURCE.path(namespace, name))
-    except NotFound:
-        raise Failure(f'no {kind} "{name}" in namespace "{namespace}"; `knuv get {kind}s -A` lists them') from None
-    url = ((json.loads(body).get("status") or {}).get("address") or {}).get("url")
-    if not url:
-        raise Failure(f'{kind} "{name}" has no address yet; `knuv describe {kind} {name}` says why')
-    return str(url)
 
 
 def _read_event(path: str) -> Event:
@@ -284,7 +270,7 @@ async def _subscribed(
     client: Client, kind: str, name: str, namespace: str, filters: list[dict[str, Any]], url: str
 ) -> Any:
     """A Trigger or a Subscription while the context lasts; what it is called. Raises `Failure` when it is not ready."""
-    await _url_of(client, f"{kind}/{name}", namespace)
+    await url_of(client, f"{kind}/{name}", namespace)
     own = f"knuv-tail-{secrets.token_hex(4)}"
     if kind == "broker":
         shape: type[Trigger] | type[Subscription] = Trigger
