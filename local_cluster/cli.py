@@ -16,6 +16,7 @@ from kube.client import Client
 from kube.config import ApiConfig
 from kube.errors import ApiError, ApiUnreachable
 from kube.models.core import Pod, ServiceAccount
+from local_cluster.cli_lab import ANY_ARGUMENTS, lab
 from local_cluster.components import read_components
 from local_cluster.manifests import Kinds, ManifestError, apply, load
 from local_cluster.settings import SYSTEM_NAMESPACE, StackInfo, default_state_dir, kubeconfig_path
@@ -36,6 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("simulate")(simulate_command)
+app.command("lab", context_settings=ANY_ARGUMENTS)(lab)
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 

@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
         out.write(f"loadtests.lab: there is no benchmark {name!r}\n")
     out.write(_USAGE)
     for each in names():
-        out.write(f"  {each:18}{summary(each)}\n")
+        out.write(f"  {each:20}{summary(each)}\n")
     return 0 if is_help else 2
 
 

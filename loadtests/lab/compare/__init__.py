@@ -1,0 +1,24 @@
+"""Which of two is better, by how much, and is the difference more than chance? One report for each question.
+
+    python -m loadtests.lab compare --scenario queue-proxy-http1 --b nginx --out report
+    python -m loadtests.lab compare --scenario cold-start --a ours --b 'queue-proxy=/opt/queue,activator=/opt/activator'
+
+Both sides run on this machine in turns, A B A B, each run with fresh processes, so that whatever else the machine does
+meets both. A figure of one run is one value; sides are compared by the medians of their runs, each with the interval
+that the bootstrap gives for it (95 %). The report says that one side is better only where the intervals do not overlap.
+
+| module     | holds                                                            |
+|------------|------------------------------------------------------------------|
+| command    | the command line, the alternation, progress                      |
+| sides      | what A and B are                                                 |
+| scenarios  | the table of what can be asked                                   |
+| proxies    | runs of one proxy between a load and an app                      |
+| stacks     | runs of a whole local stack, with components swapped             |
+| model      | what a run gives                                                 |
+| statistics | medians, intervals, verdicts                                     |
+| page, charts | the report: one HTML file, pictures inside                     |
+"""
+
+from loadtests.lab.compare.command import main
+
+__all__ = ["main"]
