@@ -18,13 +18,21 @@ REASONS: Final = {
     100: b"Continue",
     101: b"Switching Protocols",
     200: b"OK",
+    201: b"Created",
+    202: b"Accepted",
+    204: b"No Content",
     307: b"Temporary Redirect",
     400: b"Bad Request",
+    401: b"Unauthorized",
+    403: b"Forbidden",
     404: b"Not Found",
     405: b"Method Not Allowed",
     408: b"Request Timeout",
+    409: b"Conflict",
+    413: b"Content Too Large",
     414: b"URI Too Long",
     417: b"Expectation Failed",
+    429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
     500: b"Internal Server Error",
     501: b"Not Implemented",
@@ -205,7 +213,7 @@ class ResponseHead:
 class Answer:
     """A whole response that a service gives itself. Immutable; make constant ones once."""
 
-    __slots__ = ("body", "fields", "status")
+    __slots__ = ("_head", "body", "fields", "status")
 
     def __init__(
         self, status: int, body: bytes = b"", *, content_type: bytes = b"", fields: Iterable[tuple[bytes, bytes]] = ()
@@ -214,6 +222,7 @@ class Answer:
         self.status = status
         self.body = body
         self.fields = tuple(fields) if not content_type else ((b"Content-Type", content_type), *fields)
+        self._head = b""
 
     @classmethod
     def error(cls, status: int, text: str) -> "Answer":
@@ -227,10 +236,12 @@ class Answer:
 
     def head(self) -> bytes:
         """Return the head in HTTP/1.1 up to where the connection appends `Date`, `Connection` and the empty line."""
-        lines = [b"HTTP/1.1 %d %s" % (self.status, REASONS.get(self.status, b"Unknown"))]
-        lines.extend(b"%s: %s" % field for field in self.fields)
-        lines.append(b"Content-Length: %d\r\n" % len(self.body))
-        return b"\r\n".join(lines)
+        if not self._head:
+            lines = [b"HTTP/1.1 %d %s" % (self.status, REASONS.get(self.status, b"Unknown"))]
+            lines.extend(b"%s: %s" % field for field in self.fields)
+            lines.append(b"Content-Length: %d\r\n" % len(self.body))
+            self._head = b"\r\n".join(lines)
+        return self._head
 
     def __repr__(self) -> str:
         return f"Answer({self.status}, {self.body!r})"
