@@ -16,10 +16,11 @@ Source: spec eventing-broker.md 5; conformance statements 1 to 46.
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from broker.answers import Answers
 from broker.brokers import Brokers, Target
+from broker.channel.backend import Accepting
 from broker.direct import DirectBrokers
 from broker.event_types import EventTypes
 from broker.paths import broker_of
@@ -50,13 +51,6 @@ _ACCEPTED: Final = 202
 _HEALTHY: Final = Answer(200)
 
 
-class Cancellable(Protocol):
-    """What is under way for an exchange."""
-
-    def cancel(self) -> None:
-        """Its client has left."""
-
-
 class _Passage:
     """One event on its way through."""
 
@@ -66,7 +60,7 @@ class _Passage:
         self.exchange = exchange
         self.scheme = scheme
         self.target: Target
-        self.sending: Cancellable | None = None
+        self.sending: Call | Accepting | None = None
         self.begun_s = 0.0
         self.attributes: Attributes
         """The event's."""
@@ -251,7 +245,9 @@ class IngressRole:
             if exchange.is_held:
                 self._finish(passage, status if status == _ACCEPTED else 0, reason)
 
-        channel.accept(message, published)
+        sending = channel.accept(message, published)
+        if exchange.is_held:
+            passage.sending = sending
 
     def _send_with_token(self, passage: _Passage, message: Message) -> None:
         exchange, config = passage.exchange, self._context.config

@@ -135,7 +135,7 @@ class Subscribing:
     ) -> Attempt | None:
         """Send an event to a Trigger's subscriber if the Trigger wants it. The message is used up.
 
-        `done` is called once, at once (then the result is None) or later, unless the attempt is cancelled.
+        `done` is called once, at once or later, unless the attempt is cancelled. None: there is nothing to cancel.
         `arrived_s`: monotonic time at which the event came; 0: now.
         """
         ttl = message.attributes.get(TTL)
