@@ -1,5 +1,6 @@
 """Kinds that nobody knew of: found when they are referred to, and no trouble when they are not what they seem."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,7 +8,8 @@ import pytest
 
 from controller.eventing import ducks
 from kube.models.eventing import Trigger
-from tests.controller.eventing.cluster import Eventing, running
+from proxies.logs import Logger
+from tests.controller.eventing.cluster import Eventing
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -69,16 +71,44 @@ async def test_a_custom_kind_with_an_address_is_followed_once_it_is_referred_to(
     assert trigger.status.subscriber_uri == "http://gadget/inner"
 
 
-async def test_a_kind_whose_address_is_something_else_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is waited for once, and not by every Trigger that refers to it."""
+async def test_a_kind_whose_address_is_something_else_is_told(
+    eventing: Eventing, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ducks, "_SYNC_S", 0.2)
-    async with running() as eventing:
-        await define(eventing, "oddities", "Oddity")
-        await put(eventing, "oddities", "Oddity", {"address": "10.0.0.1"})
-        await eventing.broker()
-        for name in (f"odd-{number}" for number in range(12)):
-            await eventing.create(Trigger, name, {"broker": "default", "subscriber": to("Oddity")})
-        await eventing.create(Trigger, "mine", {"broker": "default", "subscriber": {"uri": "http://them"}})
-        await eventing.until_ready(Trigger, "mine")
-        _, message = await eventing.until_condition(Trigger, "odd-11", "SubscriberResolved", "False")
-        assert message == "example.com/v1 Oddity cannot be listed"
+    await define(eventing, "oddities", "Oddity")
+    await put(eventing, "oddities", "Oddity", {"address": "10.0.0.1"})
+    await eventing.broker()
+    await eventing.create(Trigger, "mine", {"broker": "default", "subscriber": to("Oddity")})
+    _, message = await eventing.until_condition(Trigger, "mine", "SubscriberResolved", "False")
+    assert message == "example.com/v1 Oddity cannot be listed"
+
+
+async def test_a_kind_that_cannot_be_listed_is_waited_for_once(
+    eventing: Eventing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or everybody who refers to it would hold a worker up, again and again."""
+    await define(eventing, "curios", "Curio")
+    await put(eventing, "curios", "Curio", {"address": "10.0.0.1"})
+    found = ducks.Ducks(eventing.client, ducks.AddressableDuck, Logger("test", write=lambda _line: None), {})
+    try:
+        monkeypatch.setattr(ducks, "_SYNC_S", 0.1)
+        with pytest.raises(ducks.UnknownKind):
+            await found.of("example.com/v1", "Curio")
+        monkeypatch.setattr(ducks, "_SYNC_S", 60.0)
+        async with asyncio.timeout(10):
+            with pytest.raises(ducks.UnknownKind):
+                await found.of("example.com/v1", "Curio")
+            await eventing.client.raw("DELETE", f"/apis/example.com/v1/namespaces/{eventing.namespace}/curios/it")
+            while not await is_listed(found):
+                await asyncio.sleep(0)
+    finally:
+        await found.stop()
+
+
+async def is_listed(found: ducks.Ducks[ducks.AddressableDuck]) -> bool:
+    """Whether the kind can be had by now."""
+    try:
+        await found.of("example.com/v1", "Curio")
+    except ducks.UnknownKind:
+        return False
+    return True
