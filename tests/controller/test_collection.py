@@ -27,7 +27,7 @@ class Held:
     def get(self, namespace: str, name: str) -> Route | None:
         return self.route
 
-    async def set_status(self, obj: Route, status: RouteStatus) -> Route:
+    async def set_status(self, obj: Route, status: RouteStatus, *, guard: bool = False) -> Route:
         self.written.append(status)
         return obj
 
