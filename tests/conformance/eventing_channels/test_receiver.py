@@ -193,3 +193,26 @@ async def test_a_body_in_chunks_and_one_of_several_megabytes_arrive_whole(world:
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 202 ")
     writer.close()
     assert [got.body for got in sink.got] == [data, b"abcde"]
+
+
+@pytest.mark.parametrize(
+    ("status", "lines"),
+    [
+        (413, ("Content-Length: 104857600",)),
+        (431, (f"Ce-Large: {'x' * (2 << 20)}", "Content-Length: 0")),
+        (400, ("Ce-Control: a\x01b", "Content-Length: 0")),
+        (400, ("Ce-Latin: \xfc", "Content-Length: 0")),
+        (202, ("Ce-Id: second", "Content-Length: 0")),
+    ],
+)
+async def test_what_is_too_much_or_malformed_is_refused_at_once(
+    world: World, status: int, lines: tuple[str, ...]
+) -> None:
+    sink = await world.sink()
+    channel = await world.channel(subscriber(sink.url))
+    reader, writer = await asyncio.open_connection(world.address, 8080)
+    writer.write("\r\n".join([f"POST / HTTP/1.1\r\nHost: {channel.host}", *EVENT, *lines, "", ""]).encode("latin-1"))
+    assert (await reader.readline()).startswith(b"HTTP/1.1 %d " % status)
+    writer.transport.abort()
+    # Of equal names the first counts; of anything refused nobody hears.
+    assert [got.get("ce-id") for got in sink.got] == (["1"] if status == 202 else [])
