@@ -20,6 +20,7 @@ from typing import Final, NamedTuple, Protocol
 
 from eventing.event import Event, EventError
 from eventing.sending import Destination, Sender
+from kube.models.meta import Resource
 from kube.timestamps import format_micro_time
 from proxies.calls import Call
 from proxies.logs import Logger
@@ -51,6 +52,8 @@ class Target:
     service_account: str = ""
     """Who we are to the sink."""
     overrides: Overrides = field(default_factory=Overrides)
+    about: Resource | None = None
+    """The source itself, for events about it."""
 
     @property
     def path(self) -> str:
@@ -96,14 +99,16 @@ class Adapter:
         log: Logger,
         timeout_s: float = math.inf,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        on_lost: Callable[[Target, Outcome], None] = lambda _target, _outcome: None,
     ) -> None:
-        """`timeout_s`: of each attempt. `sleep` waits between attempts."""
+        """`timeout_s`: of each attempt. `sleep` waits between attempts. `on_lost` is told of lost events."""
         self._sender = sender
         self._tokens = tokens
         self._metrics = metrics
         self._log = log
         self._timeout_s = timeout_s
         self._sleep = sleep
+        self._on_lost = on_lost
         self._losing: dict[tuple[str, str, str], int] = {}
         """Targets that do not take events, and how many each has lost since it last took one."""
 
@@ -186,6 +191,7 @@ class Adapter:
             if lost:
                 self._log.info("sink_takes_events_again", source=target.path, sink=target.url, lost=lost)
             return outcome
+        self._on_lost(target, outcome)
         if not lost:
             self._log.error("event_lost", source=target.path, sink=target.url, outcome=str(outcome))
         self._losing[key] = lost + 1

@@ -5,6 +5,7 @@ delays later events of the same collection, and their order stays. Source: spec 
 """
 
 import asyncio
+import dataclasses
 import json
 import signal
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from typing import Any, Final
 from eventing.filters.dialects import Matches, compile_trigger
 from kube.client import Client
 from kube.errors import ApiError, ApiUnreachable, NotFound
+from kube.models.meta import ObjectMeta
+from kube.models.sources import ApiServerSource
 from proxies.environment import ConfigError, Environment
 from proxies.logs import Logger
 from sources.adapter import Target
@@ -62,9 +65,11 @@ class ApiServerConfig:
         reading = Environment(environ)
         content: dict[str, Any] = reading.parsed("K_SOURCE_CONFIG", _checked, None, {})
         owner = content.get("owner") or {}
+        target = read_target(reading, environ)
+        about = ObjectMeta(name=target.name, namespace=target.namespace)
         config = cls(
             adapter=AdapterConfig.read(reading, environ),
-            target=read_target(reading, environ),
+            target=dataclasses.replace(target, about=ApiServerSource(metadata=about)),
             resources=tuple(_watched(each) for each in content.get("resources") or ()),
             namespaces=tuple(content.get("namespaces") or ()),
             watches_all_namespaces=bool(content.get("allNamespaces")),

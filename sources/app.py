@@ -16,17 +16,20 @@ from aiohttp import web
 
 from eventing.sending import Sender
 from kube.client import Client
+from kube.events import WARNING, EventRecorder
 from kube.resolve import Resolver
 from kube.telemetry import Exporter, MetricsExport, resource_attributes
 from proxies.logs import Logger
 from proxies.metrics.instruments import Registry
-from sources.adapter import Adapter
+from sources.adapter import Adapter, Outcome, Target
 from sources.config import AdapterConfig
 from sources.election import Leadership
 from sources.metrics import SourceMetrics
 from sources.tokens import Tokens
 
 __all__ = ["Shell"]
+
+_REPORTS_LOSSES = "sink-event-error-reporting.enable"
 
 
 class Shell:
@@ -52,7 +55,9 @@ class Shell:
             metrics=SourceMetrics(self._registry),
             log=self.log,
             timeout_s=config.sink_timeout_s,
+            on_lost=self._tell_of_loss,
         )
+        self._events: EventRecorder | None = None
         self._exporter: Exporter | None = None
         self._leadership: Leadership | None = None
         self._probes: web.AppRunner | None = None
@@ -70,6 +75,11 @@ class Shell:
             bind_address = self.config.bind_address or "0.0.0.0"  # noqa: S104 - as the originals
             self._exporter = export.exporter(self._registry, bind_address=bind_address, log=self.log)
             await self._exporter.start()
+        if self.config.observability.get(_REPORTS_LOSSES) == "true":
+            self._events = EventRecorder(
+                self.client, component=self.component, clock=time.time, host=self.config.pod_name, log=self.log
+            )
+            await self._events.start()
         app = web.Application(client_max_size=0)
         app.router.add_get("/health", self._health)
         app.router.add_get("/readiness", self._readiness)
@@ -114,7 +124,14 @@ class Shell:
         if self._probes is not None:
             await self._probes.cleanup()
         await self.sender.close()
+        if self._events is not None:
+            await self._events.stop()
         await self.client.close()
+
+    def _tell_of_loss(self, target: Target, outcome: Outcome) -> None:
+        """With `sink-event-error-reporting.enable` in `config-observability`: an event about the source."""
+        if self._events is not None and target.about is not None:
+            self._events.report(target.about, WARNING, "SinkSendFailed", f"{target.url}: {outcome}")
 
     async def _health(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok")

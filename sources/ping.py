@@ -232,6 +232,7 @@ def target_of(source: PingSource) -> Target:
         audience=status.sink_audience or "",
         service_account=(status.auth.service_account_name or "") if status.auth else "",
         overrides=Overrides(overrides.extensions if overrides else {}),
+        about=source,
     )
 
 

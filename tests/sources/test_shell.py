@@ -8,14 +8,20 @@ from typing import Any
 import aiohttp
 import pytest
 
+from eventing.event import Event
 from kube.client import Client
+from kube.models.core import Event as KubernetesEvent
+from kube.models.meta import ObjectMeta
+from kube.models.sources import PingSource
 from kube.timestamps import format_time
 from proxies.environment import ConfigError, Environment
 from proxies.logs import Logger
 from sources.app import Shell
 from sources.config import AdapterConfig
 from sources.tokens import TokenError, Tokens
+from tests.sources.support import running_sink, target
 from tests.support.api import running_api_server
+from tests.support.processes import eventually
 
 
 class TokenApi:
@@ -80,6 +86,37 @@ async def test_a_source_is_ready_when_it_says_so_and_healthy_from_the_start() ->
                 assert (await status("/health"), await status("/readiness")) == (200, 503)
         finally:
             await shell.stop()
+
+
+async def test_losses_are_events_of_the_source_when_that_is_asked_for() -> None:
+    async with running_api_server() as api, Client(api.config) as client, running_sink(400) as sink:
+        for is_on in (False, True):
+            environ = {
+                "KUBECONFIG": str(api.kubeconfig),
+                "KNUV_BIND_ADDRESS": "127.0.0.1",
+                "KNUV_HEALTH_PORT": "0",
+                "K_OBSERVABILITY_CONFIG": json.dumps({"sink-event-error-reporting.enable": str(is_on).lower()}),
+            }
+            config = AdapterConfig.read(Environment(environ), environ)
+            shell = Shell(config, "test", Logger("test", write=lambda _line: None))
+            try:
+                await shell.start()
+                about = PingSource(metadata=ObjectMeta(name="orders", namespace="default"))
+                lost = Event({"type": "t", "source": "/s"}, None)
+                await shell.adapter.deliver(target(sink.url, about=about), lost)
+
+                async def events() -> list[KubernetesEvent]:
+                    return (await client.list(KubernetesEvent, "default")).items
+
+                if is_on:
+                    (event,) = await eventually(events)
+                    assert (event.type, event.reason) == ("Warning", "SinkSendFailed")
+                    assert event.involved_object.name == "orders"
+                    assert event.message == f"{sink.url}: status 400 after 1 attempt"
+            finally:
+                await shell.stop()
+            if not is_on:
+                assert (await client.list(KubernetesEvent, "default")).items == []
 
 
 async def test_metrics_that_cannot_be_are_a_problem_of_the_configuration() -> None:

@@ -172,6 +172,8 @@ SELDOM = {
     ),
     # A life that is over before the Lease is renewed.
     ("eventing-controller", "coordination.k8s.io", "leases", "patch"),
+    # sink-event-error-reporting.enable.
+    *(("pingsource-mt-adapter", "", "events", verb) for verb in ("create", "patch")),
     # Sources that this life has none of, and the subjects of their bindings.
     *(("eventing-controller", *right) for right in RIGHTS_FOR_SOURCES),
     # Certificates of webhooks are renewed after six days.
