@@ -168,6 +168,22 @@ async def test_a_write_that_fails_is_told_and_the_next_one_succeeds(
         assert list(store.state.entries[1].owed) == ["b"], "what nobody waited for was written later"
 
 
+async def test_a_disk_that_takes_nothing_does_not_keep_a_process_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _store(tmp_path) as store:
+        await _accept(store, _event(1, "a"))
+
+        def fail(*_: object) -> int:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "pwrite", fail)
+        store.append(Settled(1, "a"))
+    monkeypatch.undo()
+    async with _store(tmp_path) as store:
+        assert list(store.state.entries) == [1], "delivered once more, and not lost"
+
+
 def _append_to_last(directory: Path, data: bytes) -> None:
     segment = max(directory.glob("*.journal"))
     segment.write_bytes(segment.read_bytes() + data)

@@ -29,6 +29,8 @@ _LAZY_S: Final = 0.02
 _CARRIED_BYTES: Final = 1 << 20
 """Written anew in one go at most."""
 _RETRY_S: Final = 1.0
+_LAST_WRITES: Final = 3
+"""At the end: what is being written, what came meanwhile, and once more."""
 
 
 class JournalFull(Exception):
@@ -89,13 +91,14 @@ class JournalStore:
         self._trim()
 
     async def close(self) -> None:
-        """Write what is pending and close."""
-        while self._pending or self._writing is not None:
-            if self._writing is None:
-                self._flush()
+        """Write what is pending, if that can be done, and close."""
+        for _ in range(_LAST_WRITES):
+            self._flush()
             if self._writing is not None:
                 await asyncio.wait([self._writing])
-            await asyncio.sleep(0)
+                await asyncio.sleep(0)
+        if self._pending:
+            self._log.error("journal_incomplete", records=len(self._pending))
         if self._timer is not None:
             self._timer.cancel()
         self._thread.shutdown()
@@ -188,10 +191,9 @@ class JournalStore:
         self._writing = None
         batch, self._batch = self._batch, []
         error = future.exception()
-        if error is not None and not isinstance(error, OSError):
-            raise error
         if error is not None:
-            self._failed(batch, error)
+            # Whoever waits has to hear of a bug of ours, too.
+            self._failed(batch, error if isinstance(error, OSError) else OSError(repr(error)))
         else:
             self._is_failing = False
             segment, offset = future.result()
