@@ -1,4 +1,7 @@
-"""Every command in docs/drop-in, run in order against an API server that has what the originals install."""
+"""Every command in docs/drop-in and docs/install.md, run in order against an API server.
+
+For docs/drop-in it has what the originals install, which must be as it was at the end of each page.
+"""
 
 import asyncio
 import json
@@ -79,28 +82,36 @@ async def _state(client: Client) -> dict[str, object]:
 async def test_the_commands_of_a_page_work_from_its_top_to_its_end(
     page: Path, api: RunningApiServer, tmp_path: Path
 ) -> None:
-    shutil.copytree(MANIFESTS, tmp_path / "deploy" / "manifests", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    environment = {
-        "PATH": f"{KUBECTL.parent}:{os.defpath}",
-        "KUBECONFIG": str(api.kubeconfig),
-        "HOME": str(tmp_path),
-    }
-    script = f"set -eu\n{commands(page)}"
     async with Client(api.config) as client:
         before = await _state(client)
-        process = await asyncio.create_subprocess_exec(
-            *("bash", "-c", script),
-            cwd=tmp_path,
-            env=environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        out, _ = await asyncio.wait_for(process.communicate(), 100)
-        assert process.returncode == 0, out.decode()
+        out = await _run(page, api, tmp_path)
         if page.stem != "README":
             # It went there, and came back.
-            assert "serverside-applied" in out.decode()
+            assert "serverside-applied" in out
             assert await _state(client) == before
+
+
+async def test_the_commands_of_an_installation_leave_nothing_at_its_end(tmp_path: Path) -> None:
+    async with running_api_server() as api, Client(api.config) as client:
+        out = await _run(ROOT / "docs" / "install.md", api, tmp_path)
+        assert out.count("serverside-applied") == 2 * len(rendered_objects("full"))
+        assert (await client.list(Deployment)).items == []
+
+
+async def _run(page: Path, api: RunningApiServer, folder: Path) -> str:
+    """Run a page's commands beside a copy of the manifests; what they printed."""
+    shutil.copytree(MANIFESTS, folder / "deploy" / "manifests", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    environment = {"PATH": f"{KUBECTL.parent}:{os.defpath}", "KUBECONFIG": str(api.kubeconfig), "HOME": str(folder)}
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-c", f"set -eu\n{commands(page)}"),
+        cwd=folder,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 100)
+    assert process.returncode == 0, out.decode()
+    return out.decode()
 
 
 def test_every_overlay_has_its_page() -> None:
@@ -109,7 +120,7 @@ def test_every_overlay_has_its_page() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in PAGES:
+    for page in (*PAGES, ROOT / "docs" / "install.md"):
         for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
             assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
 
