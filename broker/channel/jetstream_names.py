@@ -47,7 +47,8 @@ def consumer_by_uid(uid: str) -> str:
 
 def consumer_by_name(namespace: str, name: str) -> str:
     """Return the consumer of a subscription that is to go on when it is made anew with the same name."""
-    return f"{CONSUMER_PREFIX}{_upper(namespace)}__{_upper(name)}"
+    # Here `-` stays: two consumers of one stream must never have one name, and no name of Kubernetes has a `_`.
+    return f"{CONSUMER_PREFIX}{namespace.upper()}__{name.upper().replace('.', '_')}"
 
 
 def _upper(name: str) -> str:

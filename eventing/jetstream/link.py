@@ -16,6 +16,7 @@ was asked for, and keeps it for others.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, NamedTuple, TypeAlias
 
 import nats.errors
@@ -35,6 +36,7 @@ _PING_S: Final = 10
 """Two that are not answered end a connection whose peer has vanished without a word."""
 _TICK_S: Final = 0.25
 _RETRY_MAX_S: Final = 5.0
+_HANDSHAKE_S: Final = 15.0
 _CLOSE_S: Final = 2.0
 
 
@@ -63,7 +65,6 @@ class Link:
         self._client: Client | None = None
         self._context: JetStreamContext | None = None
         self._task: asyncio.Task[None] | None = None
-        self._writer: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._queue: deque[_Out | _Act] = deque()
         self._wake = asyncio.Event()
@@ -143,7 +144,6 @@ class Link:
         """Begin to connect; returns at once."""
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._run(), name="nats link")
-        self._writer = loop.create_task(self._write(), name="nats writer")
         self._tick()
 
     async def wait_up(self) -> None:
@@ -156,12 +156,10 @@ class Link:
             self._timer.cancel()
         if self._client is not None and self.is_up:
             await self._flush()
-        tasks = [task for task in (self._task, self._writer) if task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        self._task = self._writer = None
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
 
     async def _flush(self) -> None:
         try:
@@ -194,21 +192,20 @@ class Link:
         self._queue.append(act)
         self._wake.set()
 
-    async def _write(self) -> None:
+    async def _write(self, client: Client) -> None:
+        """Hand what is queued to the library, as long as this connection lasts."""
         queue = self._queue
         while True:
             await self._wake.wait()
-            await self._up.wait()
             self._wake.clear()
-            client = self._client
-            while queue and client is not None and client is self._client:
+            while queue:
                 out = queue.popleft()
                 try:
                     await self._send(client, out)
                 except nats.errors.ConnectionClosedError:
                     if isinstance(out, _Out) and out.keep:
                         queue.appendleft(out)
-                    break
+                    return
                 except (nats.errors.Error, ValueError) as error:
                     # One message that cannot be sent must not stop the others; its owner hears of it by its timeout.
                     subject = out.subject if isinstance(out, _Out) else "inbox"
@@ -236,6 +233,8 @@ class Link:
                 if problem != self._problem:
                     self._log.warning("nats_unreachable", error=problem)
                 self._problem = problem
+            except Exception as error:  # noqa: BLE001 - a bug: without a connection the process would be of no use
+                self._log.exception("nats_link_failed", error)
             wait_s = min(max(wait_s * 2, reconnect_wait_s), _RETRY_MAX_S)
             await asyncio.sleep(wait_s)
 
@@ -253,24 +252,30 @@ class Link:
             # Why it is going to end; that it has is heard by `on_closed`.
             heard[:] = [str(error) or type(error).__name__]
 
+        writer: asyncio.Task[None] | None = None
         try:
-            await client.connect(
-                list(dict.fromkeys((*settings.servers, *self._discovered))),
-                name=self._name,
-                allow_reconnect=False,
-                connect_timeout=_CONNECT_TIMEOUT_S,
-                ping_interval=_PING_S,
-                max_outstanding_pings=2,
-                closed_cb=on_closed,
-                error_cb=on_error,
-                tls=settings.tls,
-                user=settings.user or None,
-                password=settings.password or None,
-                user_credentials=RawCredentials(settings.credentials) if settings.credentials else None,
-            )
-            self.prefix = client.new_inbox()
-            for inbox in list(self._inboxes):
-                await inbox.subscribe(client)
+            async with asyncio.timeout(_HANDSHAKE_S):
+                await client.connect(
+                    list(dict.fromkeys((*settings.servers, *self._discovered))),
+                    name=self._name,
+                    allow_reconnect=False,
+                    connect_timeout=_CONNECT_TIMEOUT_S,
+                    ping_interval=_PING_S,
+                    max_outstanding_pings=2,
+                    closed_cb=on_closed,
+                    error_cb=on_error,
+                    tls=settings.tls,
+                    user=settings.user or None,
+                    password=settings.password or None,
+                    user_credentials=RawCredentials(settings.credentials) if settings.credentials else None,
+                )
+                self.prefix = client.new_inbox()
+                # Others may be opened meanwhile.
+                while missing := [inbox for inbox in self._inboxes if not inbox.listens_to(client)]:
+                    for inbox in missing:
+                        await inbox.subscribe(client)
+            # It ends with this connection: the library may keep it waiting for a flush that never comes.
+            writer = asyncio.get_running_loop().create_task(self._write(client), name="nats writer")
             self._client = client
             self._context = client.jetstream()
             self._problem = ""
@@ -279,15 +284,23 @@ class Link:
             self._log.info("nats_connected", server=_shown(client))
             for callback in list(self._on_up):
                 callback()
+            writer.add_done_callback(lambda _writer: closed.set())
             await closed.wait()
+            if writer.done() and not writer.cancelled():
+                writer.result()  # raises what it ended with, if that was a bug
             self._discovered = tuple(url.geturl() for url in client.discovered_servers)
             self._problem = heard[0] if heard else "the connection to NATS was lost"
             self._log.warning("nats_lost", error=self._problem)
         finally:
+            if writer is not None:
+                writer.cancel()
+                await asyncio.wait([writer])
             if self._client is client:
                 self._lost()
             if not client.is_closed:
-                await client.close()
+                with suppress(TimeoutError, nats.errors.Error, OSError):
+                    async with asyncio.timeout(_CLOSE_S):
+                        await client.close()
 
     def _lost(self) -> None:
         self._up.clear()
@@ -309,13 +322,18 @@ class Link:
 class Inbox:
     """Where answers come to, over every connection."""
 
-    __slots__ = ("_handler", "_link", "_number", "_subscription")
+    __slots__ = ("_client", "_handler", "_link", "_number", "_subscription")
 
     def __init__(self, link: Link, number: int, handler: Callable[[Msg], None]) -> None:
         self._link = link
         self._number = number
         self._handler = handler
         self._subscription: Subscription | None = None
+        self._client: Client | None = None
+
+    def listens_to(self, client: Client) -> bool:
+        """Whether it is subscribed to over this connection."""
+        return self._client is client
 
     def subject(self, number: int) -> str:
         """Return where an answer is to be sent; its last token is `number`. It holds as long as this connection."""
@@ -323,6 +341,7 @@ class Inbox:
 
     async def subscribe(self, client: Client) -> None:
         """Listen over this connection."""
+        self._client = client
         self._subscription = await client.subscribe(f"{self._link.prefix}.{self._number}.*", cb=self._take)
 
     async def unsubscribe(self, client: Client) -> None:

@@ -23,7 +23,7 @@ from eventing.jetstream.link import Link
 __all__ = ["ByteBudget", "Delivered", "Pull"]
 
 _EXPIRES_S: Final = 30
-_HEARTBEAT_S: Final = 5
+_HEARTBEAT_S: Final = 10
 _LOST_S: Final = 2 * _HEARTBEAT_S + 1
 _RETRY_S: Final = 1.0
 _BYTES_PER_PULL: Final = 4 << 20
@@ -250,6 +250,8 @@ class Pull:
             self.ask()
 
     def _answered(self, message: Msg) -> None:
+        if not self._is_open:
+            return  # it comes again, to others
         # What comes with somewhere to settle it is a message of the stream, under its own subject.
         if message.reply:
             self._came(message)

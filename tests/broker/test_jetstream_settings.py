@@ -24,7 +24,8 @@ def test_names() -> None:
     assert channel_stream("my-ns", "my-channel") == "KN_MY_NS__MY_CHANNEL"
     assert channel_subject("my-ns", "my-channel") == "my-ns.my-channel._knative"
     assert consumer_by_uid("2b5e8d5c-1f7e-4d6a") == "KN_SUB_2B5E8D5C1F7E4D6A"
-    assert consumer_by_name("a.b", "c-d") == "KN_SUB_A_B__C_D"
+    assert consumer_by_name("a-b", "c.d") == "KN_SUB_A-B__C_D"
+    assert len({consumer_by_name("a", "b-c"), consumer_by_name("a", "b.c"), consumer_by_name("a-b", "c")}) == 3
     assert not broker_stream("x", "y").startswith("KN_")
 
 

@@ -76,9 +76,10 @@ class RunningNats:
         """End it as a crash would."""
         self._end(signal.SIGKILL)
 
-    def stop(self) -> None:
-        """End it in order."""
-        self._end(signal.SIGTERM)
+    def pause(self) -> None:
+        """Let it answer nothing any more."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
 
     def _end(self, number: int) -> None:
         if self._process is not None:

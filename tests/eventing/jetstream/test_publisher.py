@@ -117,6 +117,21 @@ async def test_what_was_under_way_when_the_server_died_is_stored_once_when_it_is
             assert info.state.messages == 101
 
 
+async def test_a_server_that_reads_no_more_and_then_dies_holds_up_nothing_for_ever(tmp_path: Path) -> None:
+    with running_nats(tmp_path) as nats:
+        async with linked(nats) as link:
+            await Streams(link).ensure_stream(StreamConfig(name="P6", subjects=["p6.x"]))
+            publisher = Publisher(link, timeout_s=30)
+            nats.pause()
+            # More than sockets and the library take: whoever writes has to wait.
+            waiting = [publish(publisher, "p6.x", b"x" * 900_000, message_id=str(n)) for n in range(20)]
+            await asyncio.sleep(0.1)
+            await lost(nats, link)
+            await asyncio.to_thread(nats.start)
+            results = await asyncio.wait_for(asyncio.gather(*waiting), 60)
+            assert {result.how for result in results} == {Publishing.STORED}
+
+
 async def test_without_a_connection_a_publish_fails_in_time_and_says_so(tmp_path: Path) -> None:
     nats = RunningNats(tmp_path)  # never started
     link = Link(nats.load, name="test", log=Logger("test", write=lambda _line: None))
