@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 
-from controller.collection import Reconciler, happy_condition
+from controller.collection import Reconciler
 from controller.eventing import keys
 from controller.eventing.addresses import apply_policies, has_addresses, resolve_dead_letter_sink, tell_addresses
 from controller.eventing.children import NotOwned, child_metadata, provide
 from controller.eventing.cluster import EventingCluster
 from controller.eventing.ducks import ChannelDuck, UnknownKind
+from controller.eventing.propagation import copy_condition, propagate
 from controller.eventing.resolving import delivery_within
 from controller.eventing.settings import channel_template
 from kube.autoscaling.config import InvalidConfig
@@ -90,17 +91,13 @@ class BrokerReconciler:
             return self._without_channel(status, conditions, "ChannelTemplateFailed", text)
         except (NotOwned, UnknownKind) as error:
             return self._without_channel(status, conditions, "ChannelFailure", str(error))
-        ready = happy_condition(channel.status)
-        if ready is None or channel.status.observed_generation != channel.metadata.generation:
-            conditions.mark_unknown(
-                "TriggerChannelReady", "ChannelNotConfigured", "Channel has not yet been reconciled."
-            )
-        elif ready.status == "True":
-            conditions.mark_true("TriggerChannelReady")
-        elif ready.status == "False":
-            conditions.mark_false("TriggerChannelReady", ready.reason, ready.message)
-        else:
-            conditions.mark_unknown("TriggerChannelReady", ready.reason, ready.message)
+        propagate(
+            conditions,
+            "TriggerChannelReady",
+            channel,
+            reason="ChannelNotConfigured",
+            message="Channel has not yet been reconciled.",
+        )
         address = channel.status.address
         if address is None or not address.url:
             if not conditions.is_false("TriggerChannelReady"):
@@ -190,9 +187,5 @@ def mirror(conditions: Conditions, told: str, as_: str, missing: str) -> None:
     found = conditions.get(told)
     if found is None:
         conditions.mark_unknown(as_, "NotTold", missing)
-    elif found.status == "True":
-        conditions.mark_true(as_)
-    elif found.status == "False":
-        conditions.mark_false(as_, found.reason, found.message)
     else:
-        conditions.mark_unknown(as_, found.reason, found.message)
+        copy_condition(conditions, as_, found)

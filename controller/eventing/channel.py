@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
-from controller.collection import Reconciler, happy_condition
+from controller.collection import Reconciler
 from controller.eventing.addresses import apply_policies, mark_no_sink
 from controller.eventing.children import NotOwned, child_metadata, provide
 from controller.eventing.cluster import EventingCluster
 from controller.eventing.ducks import ChannelDuck, UnknownKind
+from controller.eventing.propagation import copy_condition, propagate
 from kube.conditions import Conditions, ConditionSet
 from kube.models.duck import KReference
 from kube.models.messaging import Channel, ChannelStatus
@@ -78,16 +79,13 @@ def _inherited(channel: Channel) -> dict[str, str]:
 
 def _copy(backing: ChannelDuck, status: ChannelStatus, conditions: Conditions) -> None:
     found = backing.status
-    ready = happy_condition(found)
-    if ready is None or found.observed_generation != backing.metadata.generation:
-        text = "Backing Channel has not yet been reconciled."
-        conditions.mark_unknown("BackingChannelReady", "BackingChannelNotConfigured", text)
-    elif ready.status == "True":
-        conditions.mark_true("BackingChannelReady")
-    elif ready.status == "False":
-        conditions.mark_false("BackingChannelReady", ready.reason, ready.message)
-    else:
-        conditions.mark_unknown("BackingChannelReady", ready.reason, ready.message)
+    propagate(
+        conditions,
+        "BackingChannelReady",
+        backing,
+        reason="BackingChannelNotConfigured",
+        message="Backing Channel has not yet been reconciled.",
+    )
     status.subscribers = found.subscribers
     status.address, status.addresses = found.address, found.addresses
     if found.address is not None and found.address.url:
@@ -100,9 +98,5 @@ def _copy(backing: ChannelDuck, status: ChannelStatus, conditions: Conditions) -
     told = next((each for each in found.conditions if each.type == "DeadLetterSinkResolved"), None)
     if told is None or told.reason == "DeadLetterSinkNotConfigured":
         mark_no_sink(conditions)
-    elif told.status == "True":
-        conditions.mark_true("DeadLetterSinkResolved", told.reason, told.message)
-    elif told.status == "False":
-        conditions.mark_false("DeadLetterSinkResolved", told.reason, told.message)
     else:
-        conditions.mark_unknown("DeadLetterSinkResolved", told.reason, told.message)
+        copy_condition(conditions, "DeadLetterSinkResolved", told)

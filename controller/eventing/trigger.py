@@ -8,13 +8,14 @@ from typing import Any
 
 import msgspec
 
-from controller.collection import Reconciler, happy_condition
+from controller.collection import Reconciler
 from controller.eventing import keys
 from controller.eventing.addresses import mark_no_sink, resolve_dead_letter_sink, set_sink
 from controller.eventing.broker import mirror
 from controller.eventing.children import NotOwned, child_metadata, provide
 from controller.eventing.cluster import EventingCluster
 from controller.eventing.identities import provide_identity
+from controller.eventing.propagation import propagate
 from controller.eventing.resolving import Unresolved, delivery_within
 from eventing.features import TransportEncryption
 from kube.conditions import Conditions, ConditionSet
@@ -62,7 +63,13 @@ class TriggerReconciler:
             text = f'Broker "{trigger.broker_key[1]}" does not exist'
             conditions.mark_false("BrokerReady", "BrokerDoesNotExist", text)
             return None
-        _propagate_broker(broker, conditions)
+        propagate(
+            conditions,
+            "BrokerReady",
+            broker,
+            reason="BrokerNotConfigured",
+            message="Broker has not yet been reconciled.",
+        )
         if not conditions.is_true("BrokerReady"):
             return None
         again_s = await self._resolve(trigger, broker, status, conditions)
@@ -126,17 +133,13 @@ class TriggerReconciler:
         except NotOwned as error:
             conditions.mark_false("SubscriptionReady", "NotSubscribed", str(error))
             return _RETRY_S
-        ready = happy_condition(subscription.status)
-        if ready is None or subscription.status.observed_generation != subscription.metadata.generation:
-            conditions.mark_unknown(
-                "SubscriptionReady", "SubscriptionNotConfigured", "Subscription has not yet been reconciled."
-            )
-        elif ready.status == "True":
-            conditions.mark_true("SubscriptionReady")
-        elif ready.status == "False":
-            conditions.mark_false("SubscriptionReady", ready.reason, ready.message)
-        else:
-            conditions.mark_unknown("SubscriptionReady", ready.reason, ready.message)
+        propagate(
+            conditions,
+            "SubscriptionReady",
+            subscription,
+            reason="SubscriptionNotConfigured",
+            message="Subscription has not yet been reconciled.",
+        )
         return None
 
     def subscription_of(self, trigger: Trigger, broker: Broker) -> JsonObject:
@@ -187,16 +190,8 @@ class TriggerReconciler:
         except Unresolved as error:
             conditions.mark_false("DependencyReady", "DependencyDoesNotExist", f"Dependency does not exist: {error}")
             return _RETRY_S if error.is_transient else None
-        ready = happy_condition(found.status)
-        if ready is None or found.status.observed_generation != found.metadata.generation:
-            text = f'Dependency "{ref.name}" has not been reconciled at its generation {found.metadata.generation} yet'
-            conditions.mark_unknown("DependencyReady", "GenerationNotEqual", text)
-        elif ready.status == "True":
-            conditions.mark_true("DependencyReady")
-        elif ready.status == "False":
-            conditions.mark_false("DependencyReady", ready.reason, ready.message)
-        else:
-            conditions.mark_unknown("DependencyReady", ready.reason, ready.message)
+        text = f'Dependency "{ref.name}" has not been reconciled at its generation {found.metadata.generation} yet'
+        propagate(conditions, "DependencyReady", found, reason="GenerationNotEqual", message=text)
         return None
 
 
@@ -219,18 +214,6 @@ def dependency_of(trigger: Trigger) -> KReference | None:
         return msgspec.convert(json.loads(text), KReference)
     except (ValueError, msgspec.ValidationError):
         return None
-
-
-def _propagate_broker(broker: Broker, conditions: Conditions) -> None:
-    ready = happy_condition(broker.status)
-    if ready is None or broker.status.observed_generation != broker.metadata.generation:
-        conditions.mark_unknown("BrokerReady", "BrokerNotConfigured", "Broker has not yet been reconciled.")
-    elif ready.status == "True":
-        conditions.mark_true("BrokerReady")
-    elif ready.status == "False":
-        conditions.mark_false("BrokerReady", ready.reason, ready.message)
-    else:
-        conditions.mark_unknown("BrokerReady", ready.reason, ready.message)
 
 
 def _channel_of(trigger: Trigger, broker: Broker) -> JsonObject:
