@@ -184,6 +184,7 @@ def pod_manifests(layout: SystemLayout, components: Components, token: str) -> l
         "KNUV_CHANNELS": "memory" if components.eventing == "jetstream" else components.eventing,
         "MAX_IDLE_CONNS": "1000",
         "MAX_IDLE_CONNS_PER_HOST": "1000",
+        "KNUV_EARLY_FILTERS": "1",
     }
     folder = layout.state_dir / "events" if components.eventing == "journal" else None
     if folder is not None:
