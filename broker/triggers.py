@@ -6,7 +6,7 @@ from broker.brokers import Place
 from eventing.filters.dialects import Matches, compile_trigger
 from kube.client import Client
 from kube.informer import Informer
-from kube.models.eventing import Trigger
+from kube.models.eventing import Trigger, TriggerSpec
 from kube.names import child_name
 from proxies.logs import Logger
 
@@ -48,6 +48,7 @@ class Subscriber:
         "subscription",
         "trigger",
         "uid",
+        "wanted_type",
     )
 
     def __init__(self, trigger: Trigger, log: Logger) -> None:
@@ -87,6 +88,8 @@ class Subscriber:
         """None: every event is wanted."""
         if spec.filters or spec.filter is not None:
             self.matches = compile_trigger(spec.filters, spec.filter, problem)
+        self.wanted_type = _wanted_type(spec)
+        """The only type that `matches` lets through; None: any may pass."""
 
 
 class Triggers:
@@ -112,3 +115,17 @@ class Triggers:
             self.subscribers[new.key] = Subscriber(new, self._log)
         elif old is not None:
             self.subscribers.pop(old.key, None)
+
+
+def _wanted_type(spec: TriggerSpec) -> str | None:
+    """Return the type that every event must have, as far as that can be seen without looking into composites."""
+    if not spec.filters:
+        wanted = ((spec.filter or {}).get("attributes") or {}).get("type")
+        return wanted or None
+    for each in spec.filters:
+        exact = each.get("exact") or {}
+        # With an empty value among others the filter is none (spec 8.4).
+        if exact.get("type") and all(exact.values()):
+            found: str = exact["type"]
+            return found
+    return None

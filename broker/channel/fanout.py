@@ -7,8 +7,9 @@ All run at once, without an order and without a limit but for those of the sende
 Source: spec eventing-channels.md 4.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from broker.early_filters import EarlyFilters, Selection
 from eventing.delivery import Flow, Parcel, Subscription
 from eventing.dispatching import Courier, Delivery
 from eventing.message import Message
@@ -24,10 +25,19 @@ STALLED_S = 900.0
 class Rounds:
     """The events under way in one process, and what they share."""
 
-    __slots__ = ("active", "courier", "delivered")
+    __slots__ = ("active", "courier", "delivered", "early")
 
-    def __init__(self, courier: Courier, delivered: Callable[[Delivery], None] | None = None) -> None:
-        """`delivered` is told of every delivery that has ended, whether well or not."""
+    def __init__(
+        self,
+        courier: Courier,
+        delivered: Callable[[Delivery], None] | None = None,
+        early: EarlyFilters | None = None,
+    ) -> None:
+        """`delivered` is told of every delivery that has ended, whether well or not.
+
+        `early` knows what the broker filter would turn away; None: it is asked.
+        """
+        self.early = early
         self.courier = courier
         self.delivered = delivered
         self.active: set[Round] = set()
@@ -46,11 +56,12 @@ class Rounds:
 class Fanout:
     """A channel in memory. `subscriptions` may be replaced at any time; events under way keep theirs."""
 
-    __slots__ = ("_rounds", "is_async", "name", "namespace", "subscriptions")
+    __slots__ = ("_rounds", "_selection", "is_async", "name", "namespace", "subscriptions")
 
     def __init__(self, rounds: Rounds, namespace: str, name: str, *, is_async: bool) -> None:
         """`is_async`: 202 comes before the dispatch. It never changes (spec 4)."""
         self._rounds = rounds
+        self._selection = Selection(rounds.early) if rounds.early is not None else None
         self.namespace = namespace
         self.name = name
         self.is_async = is_async
@@ -58,7 +69,9 @@ class Fanout:
 
     def accept(self, message: Message, done: Callable[[int, str], None]) -> "Round | None":
         """Deliver an event to all; `done(status, reason)` as `backend.Channel` has it."""
-        subscriptions = self.subscriptions
+        subscriptions: Sequence[Subscription] = self.subscriptions
+        if self._selection is not None:
+            subscriptions = self._selection.wanted(subscriptions, message)
         if not subscriptions:
             done(_ACCEPTED, "")
             return None
@@ -89,7 +102,7 @@ class Round:
         self.moved_s = rounds.courier.now_s()
         """Loop time at which a delivery ended last."""
 
-    def start(self, subscriptions: tuple[Subscription, ...], parcel: Parcel) -> None:
+    def start(self, subscriptions: Sequence[Subscription], parcel: Parcel) -> None:
         """Begin all deliveries."""
         self._rounds.active.add(self)
         courier = self._rounds.courier

@@ -11,6 +11,7 @@ from broker.channel.backend import Channel, Refusal
 from broker.channel.deliveries import Deliveries
 from broker.channel.fanout import Fanout, Rounds
 from broker.channel.in_memory_channels import RESOURCE, InMemoryChannels
+from broker.early_filters import EarlyFilters
 from broker.role import Context
 from eventing.debugging import Debugging
 from kube.models.duck import AppliedPolicy
@@ -29,13 +30,16 @@ class MemoryBackend:
     def __init__(self, context: Context, environ: Mapping[str, str], debugging: Debugging) -> None:
         self._loop = context.loop
         deliveries = Deliveries(context, debugging)
-        self._rounds = Rounds(deliveries.courier, deliveries.delivered)
+        self._early = EarlyFilters.from_env(environ, context)
+        self._rounds = Rounds(deliveries.courier, deliveries.delivered, self._early)
         self._channels = InMemoryChannels.of(context, environ, self._make)
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Learn of the channels."""
         self._look()
+        if self._early is not None:
+            await self._early.start()
         await self._channels.start()
 
     def find(self, host: bytes, path: bytes) -> Channel | Refusal:
@@ -55,6 +59,8 @@ class MemoryBackend:
         if self._timer is not None:
             self._timer.cancel()
         await self._channels.stop()
+        if self._early is not None:
+            await self._early.stop()
         self._rounds.close()
 
     def _make(self, namespace: str, name: str, is_async: bool) -> Fanout:

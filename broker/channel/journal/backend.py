@@ -14,6 +14,7 @@ from broker.channel.deliveries import Deliveries
 from broker.channel.in_memory_channels import RESOURCE, InMemoryChannels
 from broker.channel.journal.channel import Journal, JournalChannel
 from broker.channel.journal.store import JournalLimits, JournalStore
+from broker.early_filters import EarlyFilters
 from broker.role import Context
 from eventing.debugging import Debugging
 from eventing.delivery import Leg, Outcome
@@ -47,7 +48,10 @@ class JournalBackend:
         reading.finish()
         self._store = JournalStore(Path(directory), limits, context.log)
         deliveries = Deliveries(context, debugging)
-        self._journal = Journal(self._store, deliveries.courier, context.log, delivered=deliveries.delivered)
+        self._early = EarlyFilters.from_env(environ, context)
+        self._journal = Journal(
+            self._store, deliveries.courier, context.log, delivered=deliveries.delivered, early=self._early
+        )
         self._noted = deliveries.courier.attempted
         deliveries.courier.attempted = self._attempted
         self._channels = InMemoryChannels.of(context, environ, self._make)
@@ -63,6 +67,8 @@ class JournalBackend:
         self._is_open = True
         self._journal.start()
         self._log.info("journal_opened", events=len(self._store.state.entries), bytes=self._store.size)
+        if self._early is not None:
+            await self._early.start()
         await self._channels.start()
         self._journal.forget_channels(self._channels.known)
 
@@ -81,6 +87,8 @@ class JournalBackend:
     async def stop(self) -> None:
         """Leave the rest to the next process."""
         await self._channels.stop()
+        if self._early is not None:
+            await self._early.stop()
         self._journal.is_ending = True
         end_s = self._loop.time() + _ENDING_S
         while any(channel.posts_under_way for channel in self._served) and self._loop.time() < end_s:  # noqa: ASYNC110

@@ -17,6 +17,7 @@ from typing import Any, Final
 from broker.channel.deliveries import attributes_of
 from broker.channel.journal.records import Accepted, Dead, Died, Owed, Redriven, Retried, Settled
 from broker.channel.journal.store import JournalFull, JournalStore
+from broker.early_filters import EarlyFilters, Selection
 from eventing.delivery import Flow, Leg, Outcome, Parcel, Subscription
 from eventing.dispatching import Courier, Delivery
 from eventing.message import Message
@@ -42,9 +43,14 @@ class Journal:
         log: Logger,
         *,
         delivered: Callable[[Delivery], None] | None = None,
+        early: EarlyFilters | None = None,
         unix_s: Callable[[], float] = time.time,
     ) -> None:
-        """`delivered` is told of every delivery that has ended, whether well or not."""
+        """`delivered` is told of every delivery that has ended, whether well or not.
+
+        `early` knows what the broker filter would turn away; None: it is asked.
+        """
+        self.early = early
         self.store = store
         self.courier = courier
         self.log = log
@@ -146,6 +152,7 @@ class JournalChannel:
         self._subscriptions: tuple[Subscription, ...] = ()
         self._queues: dict[str, _Queue] = {}
         self._is_begun = False
+        self._selection = Selection(journal.early) if journal.early is not None else None
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
@@ -170,12 +177,15 @@ class JournalChannel:
 
     def accept(self, message: Message, done: Callable[[int, str], None]) -> None:
         """Write an event down, and deliver it to whoever is subscribed at this moment; as `backend.Channel` has it."""
-        if not self._queues:
+        uids: Iterable[str] = self._queues
+        if self._selection is not None:
+            uids = [each.uid for each in self._selection.wanted(self._subscriptions, message)]
+        if not uids:
             done(202, "")
             return
         journal = self._journal
         parcel = Parcel.of(message, self.namespace, self.name)
-        owed = [Owed(uid) for uid in self._queues]
+        owed = [Owed(uid) for uid in uids]
         seq = journal.next_seq
         journal.next_seq += 1
         record = Accepted(

@@ -44,11 +44,13 @@ class Wired:
 
     world: World
     dispatcher: Process
+    is_early: bool
+    """The dispatcher knows the Triggers' filters."""
     names: list[str] = field(default_factory=list)
 
     async def broker(self) -> tuple[Broker, str]:
         """A Broker with a channel of its own, and that channel's name."""
-        name = f"channel-{len(self.names)}"
+        name = f"channel-{len(self.names)}{'-early' if self.is_early else ''}"
         self.names.append(name)
         return await self.world.broker(f"http://{self.dispatcher.host}:8080/ns/{name}"), name
 
@@ -82,7 +84,8 @@ class Wired:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def wired(world: World) -> AsyncIterator[Wired]:
+async def filter_service(world: World) -> None:
+    """The name under which channels know the filter."""
     client = world.client
     port = ServicePort(name="http", port=80)
     metadata = ObjectMeta(name="broker-filter", namespace=SYSTEM)
@@ -91,12 +94,18 @@ async def wired(world: World) -> AsyncIterator[Wired]:
         addresses=[EndpointAddress(ip=world.filter.host)], ports=[EndpointPort(name="http", port=8080)]
     )
     await client.create(Endpoints(metadata=metadata, subsets=[subset]))
-    host = f"{world.subnet}.4"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session", params=["", "1"], ids=["", "early filters"])
+async def wired(world: World, filter_service: None, request: pytest.FixtureRequest) -> AsyncIterator[Wired]:
+    is_early = bool(request.param)
+    host = f"{world.subnet}.{5 if is_early else 4}"
     variables = {
         "KNUV_CHANNELS": "memory",
         "MAX_IDLE_CONNS": "1000",
         "MAX_IDLE_CONNS_PER_HOST": "1000",
         "KNUV_SERVICE_RESOLUTION": "endpoints",
+        **({"KNUV_EARLY_FILTERS": "1"} if is_early else {}),
     }
     environ = environment("dispatcher", host, world.api, **variables)
     del environ["NAMESPACE"]
@@ -104,7 +113,7 @@ async def wired(world: World) -> AsyncIterator[Wired]:
     await dispatcher.spawn()
     try:
         await dispatcher.logged("broker_started")
-        yield Wired(world, dispatcher)
+        yield Wired(world, dispatcher, is_early)
     finally:
         await dispatcher.stop()
 
@@ -124,6 +133,31 @@ async def test_statements_85_and_86_each_trigger_that_matches_gets_the_event(wor
         assert sink.bodies == [DATA, DATA]
         assert [call.values("content-type") for call in sink.app.calls] == [["a/b"], ["a/b"]]
         assert other.bodies == []
+
+
+async def asked(world: World) -> int:
+    """How often the filter has answered 200 so far."""
+    text = (await fetch(world.filter.host, 9092, "/metrics")).body.decode()
+    lines = [line for line in text.splitlines() if line.startswith("http_server_request_duration_seconds_count{")]
+    return sum(int(float(line.rpartition(" ")[2])) for line in lines if 'status_code="200"' in line)
+
+
+async def test_a_dispatcher_may_know_what_the_filter_would_say(world: World, wired: Wired) -> None:
+    async with running_sink() as sink:
+        broker, channel = await wired.broker()
+        filters = [{"exact": {"type": "z"}}]
+        triggers = [await world.trigger(sink, spec={"broker": broker.name, "filters": filters}) for _ in range(2)]
+        await wired.subscribe(channel, broker, triggers)
+
+        async def is_asked_as_often_as_it_should() -> bool:
+            before = await asked(world)
+            assert (await world.produce(broker)).status == 202
+            return await asked(world) - before == (0 if wired.is_early else 2)
+
+        # What the dispatcher does not know yet it leaves to the filter.
+        await eventually(is_asked_as_often_as_it_should)
+        assert (await world.produce(broker, [*EVENT[:3], "ce-type: z"])).status == 202
+        assert len(sink.bodies) == 2
 
 
 async def test_statement_87_a_reply_goes_to_every_trigger(world: World, wired: Wired) -> None:
