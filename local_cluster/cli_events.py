@@ -24,7 +24,7 @@ from kube.informer import Informer
 from kube.models.eventing import Trigger
 from kube.models.messaging import Channel, Subscription
 from local_cluster.cli import Failure, Namespace, StateDir, err, out, with_client
-from local_cluster.event_listener import listening
+from local_cluster.event_listener import ListenError, listening
 from local_cluster.event_posting import Posted, post_all
 from local_cluster.event_routes import KINDS, StackResolver, url_of
 from local_cluster.event_views import event_json, event_lines, journey_lines, printable
@@ -145,14 +145,17 @@ def tail(
             if seen == count:
                 over.set()
 
-        async with listening(listen, port, show) as url:
-            if only_listen:
-                _tell(f"listening at {url}")
-                await over.wait()
-                return
-            async with _subscribed(client, kind, name, namespace, filters, url) as subscription:
-                _tell(f"{target} in namespace {namespace}, through {subscription}; Ctrl-C ends it")
-                await over.wait()
+        try:
+            async with listening(listen, port, show) as url:
+                if only_listen:
+                    _tell(f"listening at {url}")
+                    await over.wait()
+                    return
+                async with _subscribed(client, kind, name, namespace, filters, url) as subscription:
+                    _tell(f"{target} in namespace {namespace}, through {subscription}; Ctrl-C ends it")
+                    await over.wait()
+        except ListenError as error:
+            raise Failure(str(error)) from error
 
     with_client(state_dir, work)
 

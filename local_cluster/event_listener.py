@@ -7,14 +7,18 @@ from aiohttp import web
 
 from eventing.event import Event, EventError, event_from
 
-__all__ = ["listening"]
+__all__ = ["ListenError", "listening"]
 
 _EVENT_BYTES_MAX = 64 << 20
 
 
+class ListenError(Exception):
+    """Nobody can listen there; says where, and why."""
+
+
 @asynccontextmanager
 async def listening(host: str, port: int, handle: Callable[[Event], None]) -> AsyncIterator[str]:
-    """Listen while the context lasts; its URL. Raises `OSError` when the address cannot be had."""
+    """Listen while the context lasts; its URL. Raises `ListenError` when the address cannot be had."""
 
     async def receive(request: web.Request) -> web.Response:
         try:
@@ -29,7 +33,10 @@ async def listening(host: str, port: int, handle: Callable[[Event], None]) -> As
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise ListenError(f"{host}:{port}: {error.strerror}") from error
         bound = runner.addresses[0][1]
         yield f"http://{f'[{host}]' if ':' in host else host}:{bound}/"
     finally:

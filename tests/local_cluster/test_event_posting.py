@@ -8,7 +8,7 @@ import pytest
 
 from eventing.event import Event
 from eventing.sending import Sender
-from local_cluster.event_listener import listening
+from local_cluster.event_listener import ListenError, listening
 from local_cluster.event_posting import Posted, numbered, post_all
 from tests.sources.support import AsIs, running_sink
 
@@ -73,9 +73,9 @@ async def test_what_is_listened_to_arrives_whole_and_what_is_no_event_is_refused
     assert (event.attributes["id"], event.data) == ("1", b"{}")
 
 
-async def test_a_port_that_is_taken_is_an_error_of_the_system() -> None:
+async def test_a_port_that_is_taken_is_told() -> None:
     async with listening("127.0.0.1", 0, lambda _event: None) as url:
         port = int(url.rpartition(":")[2].rstrip("/"))
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(ListenError, match=f"127.0.0.1:{port}: .*in use"):
             async with listening("127.0.0.1", port, lambda _event: None):
                 pass
