@@ -1,7 +1,7 @@
 """An API server with Brokers, Triggers and channels in it, and the processes that follow it.
 
 The processes are `python -m broker ...`, told where everything is by their environment, as everywhere. Each has an
-address of its own; events go by addresses, so that no name is asked for.
+address of its own.
 """
 
 import asyncio
@@ -17,7 +17,16 @@ import msgspec
 
 from kube.client import Client
 from kube.config import ApiConfig
-from kube.models.core import Namespace
+from kube.models.core import (
+    EndpointAddress,
+    EndpointPort,
+    Endpoints,
+    EndpointSubset,
+    Namespace,
+    Service,
+    ServicePort,
+    ServiceSpec,
+)
 from kube.models.duck import Addressable, ChannelableStatus, SubscribableSpec, SubscriberSpec
 from kube.models.eventing import (
     CHANNEL_ADDRESS_ANNOTATION,
@@ -67,7 +76,8 @@ class World:
         spec = TriggerSpec(broker=broker, filter={"attributes": {"type": kind}})
         trigger = await self.client.create(Trigger(metadata=ObjectMeta(name=name, namespace=NAMESPACE), spec=spec))
         await self.client.patch_status(trigger, TriggerStatus(conditions=_READY, subscriber_uri=subscriber))
-        return f"http://{FILTER}:{PORT}/triggers/{NAMESPACE}/{name}/{trigger.metadata.uid}"
+        # By its name, as the dispatcher knows the filter by it.
+        return f"http://broker-filter.{SYSTEM}.svc.cluster.local/triggers/{NAMESPACE}/{name}/{trigger.metadata.uid}"
 
     async def channel(self, name: str, subscribers: Sequence[str], **delivery: Any) -> str:
         """A channel with these subscribers; return its URL at the dispatcher."""
@@ -144,4 +154,9 @@ async def running_world(scratch: Path) -> AsyncIterator[World]:
         write_kubeconfig(kubeconfig, server.url, ca.certificate_pem, token)
         client = await stack.enter_async_context(Client(ApiConfig.from_kubeconfig(kubeconfig)))
         await client.create(Namespace(metadata=ObjectMeta(name=SYSTEM)))
+        metadata = ObjectMeta(name="broker-filter", namespace=SYSTEM)
+        ports = [ServicePort(name="http", port=80)]
+        await client.create(Service(metadata=metadata, spec=ServiceSpec(ports=ports)))
+        address, port = EndpointAddress(ip=FILTER), EndpointPort(name="http", port=PORT)
+        await client.create(Endpoints(metadata=metadata, subsets=[EndpointSubset(addresses=[address], ports=[port])]))
         yield World(client, kubeconfig, scratch)
