@@ -75,6 +75,8 @@ class Eventing:
         self.client = client
         self.namespace = namespace
         """Where objects are made and looked for."""
+        self.controller_api = client.config
+        """The API with the controller's identity."""
         self.app = app
         self.dispatchers = dispatchers
         self.log_lines = log_lines
@@ -266,12 +268,15 @@ async def running(*, acts: bool = True, settings: dict[str, dict[str, str]] | No
         await dispatchers.start()
         stack.push_async_callback(dispatchers.stop)
         app = None
+        controller_api = dataclasses.replace(api.config, token=token)
         if acts:
-            config = EventingConfig(api=dataclasses.replace(api.config, token=token))
+            config = EventingConfig(api=controller_api)
             app = App(config, Logger("eventing-controller", write=log_lines.append))
             stack.push_async_callback(app.stop)
             await app.start()
-        yield Eventing(client, app, dispatchers, log_lines)
+        eventing = Eventing(client, app, dispatchers, log_lines)
+        eventing.controller_api = controller_api
+        yield eventing
 
 
 async def _prepare(client: Client, settings: dict[str, dict[str, str]]) -> None:
