@@ -8,7 +8,7 @@ Off unless `KNUV_EARLY_FILTERS=1`: the original's dispatcher may not list Trigge
 each demands, so that an event costs what those of its type cost.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,6 +17,7 @@ from broker.role import Context
 from broker.triggers import Subscriber, Triggers
 from broker.ttl import TTL, ttl_of
 from eventing.delivery import Subscription
+from eventing.event_journal import EventJournal
 from eventing.message import Message
 from eventing.values import Value, to_text
 from proxies.environment import Environment
@@ -24,13 +25,16 @@ from proxies.environment import Environment
 __all__ = ["EarlyFilters", "Selection"]
 
 _ENABLED: Final = "KNUV_EARLY_FILTERS"
+_NOTES_MAX: Final = 20
+"""Triggers of one event that did not want it and are noted by name: a thousand would push everything else out."""
 
 
 class EarlyFilters:
     """Follows the Triggers for one dispatcher."""
 
-    def __init__(self, context: Context, triggers: Triggers) -> None:
-        """Before `triggers` starts."""
+    def __init__(self, context: Context, triggers: Triggers, journal: EventJournal | None = None) -> None:
+        """Before `triggers` starts. `journal` hears which Triggers do not want an event."""
+        self.journal = journal
         self._context = context
         self._triggers = triggers
         triggers.informer.on_change(lambda old, new: self._changed())
@@ -38,12 +42,14 @@ class EarlyFilters:
         """Grows with each change of a Trigger."""
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str], context: Context) -> "EarlyFilters | None":
+    def from_env(
+        cls, environ: Mapping[str, str], context: Context, journal: EventJournal | None = None
+    ) -> "EarlyFilters | None":
         """Return them if the environment asks for them. Raises `ConfigError`."""
         reading = Environment(environ)
         is_enabled = reading.boolean(_ENABLED, False)
         reading.finish()
-        return cls(context, Triggers(context.client, context.log)) if is_enabled else None
+        return cls(context, Triggers(context.client, context.log), journal) if is_enabled else None
 
     async def start(self) -> None:
         """Return when all Triggers are known."""
@@ -111,7 +117,19 @@ class Selection:
             for subscription, subscriber in self._by_type.get(str(seen.get("type", "")), ())
             if subscriber.matches is None or subscriber.matches(seen)
         ]
+        if early.journal is not None and len(found) < len(subscriptions):
+            self._note(early.journal, message, {each.uid for each in found})
         return found
+
+    def _note(self, journal: EventJournal, message: Message, wanted: Container[str]) -> None:
+        """Say who did not want an event, as the filter does."""
+        others = [each for each in self._subscriptions if each.uid not in wanted]
+        for subscription in others[:_NOTES_MAX]:
+            subscriber = self._early.subscriber_of(subscription)
+            if subscriber is not None:
+                journal.note(message.attributes, "filtered", trigger=subscriber.trigger)
+        if len(others) > _NOTES_MAX:
+            journal.note(message.attributes, "filtered", trigger=f"{len(others) - _NOTES_MAX} more")
 
     def _sort(self, subscriptions: Sequence[Subscription]) -> None:
         self._subscriptions = subscriptions

@@ -30,7 +30,7 @@ class MemoryBackend:
     def __init__(self, context: Context, environ: Mapping[str, str], debugging: Debugging) -> None:
         self._loop = context.loop
         deliveries = Deliveries(context, debugging)
-        self._early = EarlyFilters.from_env(environ, context)
+        self._early = EarlyFilters.from_env(environ, context, debugging.journal)
         self._rounds = Rounds(deliveries.courier, deliveries.delivered, self._early)
         self._channels = InMemoryChannels.of(context, environ, self._make)
         self._timer: asyncio.TimerHandle | None = None

@@ -10,6 +10,7 @@ from broker.early_filters import EarlyFilters, Selection
 from broker.role import Context
 from broker.triggers import Triggers
 from eventing.delivery import Recipient, Subscription
+from eventing.event_journal import EventJournal
 from eventing.features import Features
 from eventing.message import Message
 from kube.client import Client
@@ -85,6 +86,18 @@ def test_what_is_in_doubt_is_sent() -> None:
     assert channel.wanted(knativebrokerttl="many") == everybody
     channel.context.features = Features(is_oidc_on=True)
     assert channel.wanted() == everybody
+
+
+def test_who_does_not_want_an_event_is_noted() -> None:
+    channel = Channel()
+    channel.trigger("all")
+    for number in range(25):
+        channel.trigger(f"t-{number}", filters=[{"exact": {"type": "z"}}])
+    channel.early.journal = journal = EventJournal("test")
+    assert channel.wanted() == {"all"}
+    notes = journal.answer({})["events"]
+    assert {note["step"] for note in notes} == {"filtered"}
+    assert [note["trigger"] for note in notes] == [*(f"Trigger ns/t-{number}" for number in range(20)), "5 more"]
 
 
 def test_a_changed_trigger_counts_at_once() -> None:

@@ -48,7 +48,7 @@ class JournalBackend:
         reading.finish()
         self._store = JournalStore(Path(directory), limits, context.log)
         deliveries = Deliveries(context, debugging)
-        self._early = EarlyFilters.from_env(environ, context)
+        self._early = EarlyFilters.from_env(environ, context, debugging.journal)
         self._journal = Journal(
             self._store, deliveries.courier, context.log, delivered=deliveries.delivered, early=self._early
         )
