@@ -15,7 +15,7 @@ __all__ = ["Netlink", "attribute"]
 _NEWLINK, _NEWADDR, _NEWROUTE = 16, 20, 24
 _REQUEST, _ACK, _EXCL, _CREATE = 0x1, 0x4, 0x200, 0x400
 _ERROR = 2
-_IFNAME, _MASTER, _LINKINFO, _NET_NS_FD = 3, 10, 18, 28
+_ADDRESS, _IFNAME, _MASTER, _LINKINFO, _NET_NS_FD = 1, 3, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _NESTED = 0x8000
 _UP = 1
@@ -47,9 +47,14 @@ class Netlink:
         self._socket.close()
 
     def add_bridge(self, name: str) -> None:
-        """A bridge that is up."""
+        """A bridge that is up, with an address of its own.
+
+        Otherwise it has the lowest one of its ports: another one whenever that port goes, and the others' pods send to
+        the one before for half a minute.
+        """
         info = attribute(_INFO_KIND, b"bridge\0")
-        body = _link(flags=_UP) + _name(name) + attribute(_LINKINFO | _NESTED, info)
+        address = attribute(_ADDRESS, b"\x02" + os.urandom(5))  # locally administered (IEEE 802)
+        body = _link(flags=_UP) + _name(name) + address + attribute(_LINKINFO | _NESTED, info)
         self._ask(_NEWLINK, _CREATE | _EXCL, body, f"add bridge {name}")
 
     def add_veth(self, name: str, index: int, bridge: int, peer: str, namespace: int) -> None:
