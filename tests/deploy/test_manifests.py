@@ -31,8 +31,13 @@ def pod_specs(overlay: str) -> list[tuple[str, JsonObject]]:
     ]
 
 
+def whole() -> list[JsonObject]:
+    return [*rendered_objects("full"), *rendered_objects("full/jetstream")]
+
+
 def containers() -> list[tuple[str, JsonObject, JsonObject]]:
-    return [(name, spec, each) for name, spec in pod_specs("full") for each in spec["containers"]]
+    specs = [*pod_specs("full"), *pod_specs("full/jetstream")]
+    return [(name, spec, each) for name, spec in specs for each in spec["containers"]]
 
 
 def test_what_is_made_of_the_code_is_fresh() -> None:
@@ -51,7 +56,7 @@ def test_every_image_is_named_in_one_place(overlay: str) -> None:
 
 def test_pods_run_without_privileges_on_a_read_only_file_system() -> None:
     found = containers()
-    assert len({name for name, _, _ in found}) == 11
+    assert len({name for name, _, _ in found}) == 12
     for name, spec, container in found:
         assert spec["securityContext"]["runAsNonRoot"] is True, name
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
@@ -70,15 +75,15 @@ def test_ports_of_services_are_ports_of_the_containers_behind_them() -> None:
     offered: dict[str, set[int]] = {}
     for name, _, container in containers():
         offered.setdefault(name, set()).update(port["containerPort"] for port in container.get("ports", ()))
-    services = [each for each in rendered_objects("full") if each["kind"] == "Service"]
-    assert len(services) == 11
+    services = [each for each in whole() if each["kind"] == "Service"]
+    assert len(services) == 12
     for service in services:
         targets = {port["targetPort"] for port in service["spec"]["ports"]}
         assert targets <= offered[service["spec"]["selector"]["app"]], service["metadata"]["name"]
 
 
 def test_ports_that_pods_offer_are_opened_by_the_network_policy() -> None:
-    policies = {each["metadata"]["name"]: each for each in rendered_objects("full") if each["kind"] == "NetworkPolicy"}
+    policies = {each["metadata"]["name"]: each for each in whole() if each["kind"] == "NetworkPolicy"}
     offered: dict[str, set[int]] = {}
     for name, _, container in containers():
         offered.setdefault(name, set()).update(port["containerPort"] for port in container.get("ports", ()))
@@ -89,7 +94,7 @@ def test_ports_that_pods_offer_are_opened_by_the_network_policy() -> None:
 
 
 def test_what_can_have_more_than_one_replica_has_with_a_budget_for_disruptions() -> None:
-    objects = rendered_objects("full")
+    objects = whole()
     budgets = {each["metadata"]["name"] for each in objects if each["kind"] == "PodDisruptionBudget"}
     scaled = {each["metadata"]["name"]: each for each in objects if each["kind"] == "HorizontalPodAutoscaler"}
     # What waits in memory waits in one place; and of clocks one is enough, and none without a PingSource.
@@ -136,9 +141,10 @@ async def kubectl(api: RunningApiServer, *arguments: str, stdin: str = "") -> tu
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_bare_cluster_takes_the_whole_installation_and_its_kinds(api: RunningApiServer) -> None:
-    code, out = await kubectl(api, "apply", "--server-side", "-k", str(MANIFESTS / "full"))
-    assert code == 0, out
-    assert out.count("serverside-applied") == len(rendered_objects("full"))
+    for overlay in ("full", "full/jetstream"):
+        code, out = await kubectl(api, "apply", "--server-side", "-k", str(MANIFESTS / overlay))
+        assert code == 0, out
+        assert out.count("serverside-applied") == len(rendered_objects(overlay))
 
     # Kinds are served as the definitions have them, schema included.
     service = {
@@ -201,3 +207,14 @@ async def described(client: Client, each: JsonObject) -> JsonObject:
 
 def without_image(described: JsonObject) -> JsonObject:
     return {key: value for key, value in described.items() if key not in ("image", "args", "queue-sidecar-image")}
+
+
+def test_what_has_metrics_is_scraped() -> None:
+    ports = {
+        each["metadata"]["labels"]["app"]
+        for each in whole()
+        if each["kind"] == "Service" and any(port["name"] == "http-metrics" for port in each["spec"]["ports"])
+    }
+    monitors = [each for each in rendered_objects("monitoring") if each["kind"] == "ServiceMonitor"]
+    scraped = [name for each in monitors for name in each["spec"]["selector"]["matchExpressions"][0]["values"]]
+    assert sorted(scraped) == sorted(ports)

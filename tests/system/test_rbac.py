@@ -34,6 +34,7 @@ EVENTING_ACCOUNTS = (
     "eventing-controller",
     "eventing-webhook",
     "imc-dispatcher",
+    "jetstream-ch-dispatcher",
     "mt-broker-filter",
     "mt-broker-ingress",
     "pingsource-mt-adapter",
@@ -153,9 +154,15 @@ SELDOM = {
         ("eventing-controller", "sources.knative.dev", f"{kind}/status", "patch")
         for kind in ("apiserversources", "containersources", "sinkbindings")
     ),
+    # A channel was changed while its status was told.
+    ("jetstream-ch-dispatcher", MESSAGING, "natsjetstreamchannels", "get"),
+    # Brokers of class JetStreamBroker.
+    *((f"mt-broker-{role}", "", kind, "get") for role in ROLES for kind in ("configmaps", "secrets")),
+    *(("mt-broker-ingress", EVENTING, kind, "patch") for kind in ("brokers", "brokers/status")),
+    ("mt-broker-filter", EVENTING, "triggers/status", "patch"),
     # eventtype-auto-create and authentication-oidc.
     *((f"mt-broker-{role}", EVENTING, "eventtypes", verb) for role in ROLES for verb in ("list", "watch", "create")),
-    *((account, "", "serviceaccounts/token", "create") for account in EVENTING_ACCOUNTS[2:5]),
+    *((account, "", "serviceaccounts/token", "create") for account in EVENTING_ACCOUNTS[2:6]),
     # Only where the API server enforces it.
     *(("eventing-controller", EVENTING, f"{kind}/finalizers", "update") for kind in ("brokers", "triggers")),
     *(
@@ -185,7 +192,8 @@ SELDOM = {
 async def test_components_may_do_what_they_do_and_nothing_else(tmp_path: Path) -> None:
     module = "tests.deploy.recording_stack"
     async with (
-        running_system(tmp_path, module=module) as system,
+        # With JetStream for Brokers; the flows name channels in memory.
+        running_system(tmp_path, "--eventing", "jetstream", module=module) as system,
         _webhook(system, "serving"),
         _webhook(system, "eventing"),
     ):
@@ -194,7 +202,7 @@ async def test_components_may_do_what_they_do_and_nothing_else(tmp_path: Path) -
     accounts = {*ACCOUNTS, *EVENTING_ACCOUNTS}
     requests = [request for request in _recorded(tmp_path / FILE) if request.account in accounts]
     needed = [each for each in requests if (each.account, each.group, each.resource, each.verb) not in LOCAL_ONLY]
-    rights = rights_of(rendered_objects("full"))
+    rights = rights_of([*rendered_objects("full"), *rendered_objects("full/jetstream")])
 
     assert {right.account for right in rights} == accounts
     missing = uncovered(needed, rights)
