@@ -136,10 +136,14 @@ class EndpointsController:
             take_in(self._endpoints, await self._client.patch(Endpoints, service.name, service.namespace, patch))
 
     async def _remove(self, key: Key) -> None:
-        """The Service is gone: so are the Endpoints of its name, and the slices unless the API collects them first."""
+        """The Service is gone: so are the Endpoints of its name, and the slices unless the API collects them first.
+
+        Endpoints that somebody owns are collected with their owner; they may belong to a successor of the same name.
+        """
         namespace, name = key
-        if self._endpoints.get(namespace, name) is not None:
-            await self._client.delete(Endpoints, name, namespace)
+        held = self._endpoints.get(namespace, name)
+        if held is not None and not held.metadata.owner_references:
+            await self._client.delete(Endpoints, name, namespace, uid=held.metadata.uid)
         await self._writer.write(namespace, name, [], labels={}, owner=None)
 
 

@@ -59,7 +59,9 @@ class SliceWriter:
         """Make the slices of `service` hold `contents`; surplus ones are deleted. `labels` are the Service's."""
         wanted_labels = {**labels, SERVICE_NAME_LABEL: service, MANAGED_BY_LABEL: self.manager}
         held = self.slices.by_index(SLICE_INDEX, f"{namespace}/{service}/{self.manager}")
-        spare = {s.name: s for s in sorted(held, key=lambda s: s.name)}
+        # A slice of a predecessor of the same name goes with it, whatever is written into it: it is left to do so.
+        former = [piece for piece in held if owner is not None and not _is_owned(piece, owner)]
+        spare = {s.name: s for s in sorted(held, key=lambda s: s.name) if s not in former}
         missing = []
         for content in contents:
             fitting = _take_fitting(spare, content)
@@ -72,7 +74,7 @@ class SliceWriter:
                 await self._update(spare.pop(next(iter(spare))), content, wanted_labels)
             else:
                 await self._create(namespace, service, content, wanted_labels, owner)
-        for surplus in spare.values():
+        for surplus in (*spare.values(), *former):
             try:
                 await self.client.delete(EndpointSlice, surplus.name, namespace)
             except NotFound:
@@ -111,6 +113,10 @@ class SliceWriter:
         answer = await self.client.raw("POST", path, body=msgspec.json.encode(body))
         # Known at once, or the next change would make a second one.
         self.slices.apply_local(msgspec.json.decode(answer, type=EndpointSlice))
+
+
+def _is_owned(piece: EndpointSlice, owner: OwnerReference) -> bool:
+    return any(reference.uid == owner.uid for reference in piece.metadata.owner_references)
 
 
 def _take_fitting(spare: dict[str, EndpointSlice], content: SliceContent) -> EndpointSlice | None:
