@@ -90,6 +90,10 @@ soak-churn: $(READY) ## create, change, split and delete Services for 30 minutes
 bench-activator: $(READY) ## every budget of the activator, against nginx
 	$(BIN)/python -m loadtests.lab activator
 
+SCENARIO ?= cold-start
+loadtest: $(READY) ## one load test with locust on a local stack: SCENARIO=cold-start, storm, burst, ramp, steady, trickle, grpc, websocket, sse, events
+	$(BIN)/python -m loadtests.locust $(SCENARIO)
+
 bench-apiserver: $(READY) ## every budget of the local API server
 	$(BIN)/python -m loadtests.lab apiserver
 

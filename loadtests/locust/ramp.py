@@ -1,0 +1,15 @@
+"""Arrivals that grow in three equal steps, by default 1,000, 2,000, 3,000 a second (`--rate` is the first)."""
+
+from loadtests.locust.common import OpenLoop
+
+STEP_S = 20.0
+
+
+class Ramp(OpenLoop):
+    """All arrivals."""
+
+    fixed_count = 1
+
+    def rate_at(self, elapsed_s: float) -> float:
+        """Once, twice, three times the rate."""
+        return super().rate_at(elapsed_s) * min(3, 1 + int(elapsed_s / STEP_S))
