@@ -2,7 +2,7 @@
 
     kn.eventing.dispatch.duration      ingress: what its channel accepted; filter: each request to a subscriber
     kn.eventing.process.duration       filter: until that request was sent
-    http.server.*                      each request but probes to shut ports
+    http.server.*                      each request, probes included
 
 A producer chooses the type of its events: beyond the bound of an instrument's series they count under `overflow`.
 
