@@ -90,7 +90,8 @@ def main(arguments: list[str]) -> int:
     options, more = parser.parse_known_args(arguments)
     with tempfile.TemporaryDirectory(prefix="knuv-load-") as folder:
         try:
-            return uvloop.run(_run(options.scenario, more, Path(folder)))
+            code: int = uvloop.run(_run(options.scenario, more, Path(folder)))
+            return code
         except TimeoutError as error:
             print(f"loadtest: {error}", file=sys.stderr)
             return 2
