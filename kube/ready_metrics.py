@@ -35,9 +35,10 @@ class _Clock:
 
     def changed(self, old: Resource | None, new: Resource | None) -> None:
         """An object came, changed or went."""
+        if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
+            self._since.pop(old.metadata.uid, None)
+            old = None  # a successor of the same name begins anew
         if new is None:
-            if old is not None:
-                self._since.pop(old.metadata.uid, None)
             return
         uid, generation = new.metadata.uid, new.metadata.generation
         known = self._since.get(uid)
