@@ -21,7 +21,7 @@ from kube.models.eventpolicy import EventPolicy
 from kube.models.flows import Parallel, Sequence
 from kube.models.messaging import Channel, InMemoryChannel, NatsJetStreamChannel, Subscription
 from kube.models.meta import Resource
-from kube.models.sources import ApiServerSource, ContainerSource, PingSource, SinkBinding
+from kube.models.sources import ApiServerSource, ContainerSource, JetStreamSource, PingSource, SinkBinding
 
 __all__ = ["CONFIG_VALIDATION", "DEFAULTING", "VALIDATION", "EventingAdmission"]
 
@@ -57,6 +57,7 @@ ADMITTED: Final[Mapping[tuple[str, str], _Admitted]] = {
         _Admitted(ApiServerSource, sources.default_api_server_source, sources.check_api_server_source),
         _Admitted(ContainerSource, sources.default_container_source, sources.check_container_source),
         _Admitted(SinkBinding, sources.default_sink_binding, sources.check_sink_binding),
+        _Admitted(JetStreamSource, sources.default_jetstream_source, sources.check_jetstream_source),
     )
 }
 

@@ -27,6 +27,7 @@ from controller.eventing.resolving import destination_keys
 from controller.eventing.sequence import SequenceReconciler
 from controller.eventing.sources.api_server import ApiServerSourceReconciler
 from controller.eventing.sources.container import ContainerSourceReconciler
+from controller.eventing.sources.jetstream import JetStreamSourceReconciler
 from controller.eventing.sources.ping import ADAPTER as PING_ADAPTER
 from controller.eventing.sources.ping import PingSourceReconciler
 from controller.eventing.sources.sink_binding import SinkBindingReconciler
@@ -46,7 +47,7 @@ from kube.models.eventing import Broker, EventType, Trigger
 from kube.models.eventpolicy import EventPolicy
 from kube.models.messaging import InMemoryChannel, NatsJetStreamChannel, Subscription
 from kube.models.meta import Resource
-from kube.models.sources import ApiServerSource, PingSource, SinkBinding
+from kube.models.sources import ApiServerSource, JetStreamSource, PingSource, SinkBinding
 from kube.reconcile import Loop
 from proxies.environment import ConfigError
 from proxies.logs import Logger
@@ -82,6 +83,7 @@ def kinds(cluster: EventingCluster, lists: SubscriberLists, config: EventingConf
 
     sources = cluster.sources
     watching = ApiServerSourceReconciler(cluster, sources, image=config.api_server_source_image)
+    pulling = JetStreamSourceReconciler(cluster, sources, image=config.jetstream_source_image)
     binding = SinkBindingReconciler(cluster, sources, mode=config.sink_binding_selection)
 
     def is_ours(broker: Broker) -> bool:
@@ -109,6 +111,7 @@ def kinds(cluster: EventingCluster, lists: SubscriberLists, config: EventingConf
         Kind(sources.api_server_sources, watching.reconciler(), _of_source),
         Kind(sources.container_sources, ContainerSourceReconciler(cluster, sources).reconciler(), _of_nothing),
         Kind(sources.sink_bindings, binding.reconciler(), _of_sink_binding),
+        Kind(sources.jetstream_sources, pulling.reconciler(), _of_source),
         Kind(cluster.event_types, EventTypeReconciler(cluster).reconciler(), _of_event_type),
         Kind(cluster.event_policies, EventPolicyReconciler(cluster).reconciler(), _of_event_policy),
     ]
@@ -345,7 +348,7 @@ def _of_subscription(subscription: Subscription) -> Iterator[str]:
     yield from _of_delivery(spec.delivery, namespace)
 
 
-def _of_source(source: PingSource | ApiServerSource | SinkBinding) -> Iterator[str]:
+def _of_source(source: PingSource | ApiServerSource | SinkBinding | JetStreamSource) -> Iterator[str]:
     yield from destination_keys(source.spec.sink, source.namespace)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from controller.eventing.sources.api_server import IMAGE as API_SERVER_SOURCE_IMAGE
 from controller.eventing.sources.binding_rules import SelectionMode
+from controller.eventing.sources.jetstream import IMAGE as JETSTREAM_SOURCE_IMAGE
 from kube.config import ApiConfig
 from proxies.environment import Environment
 
@@ -30,6 +31,8 @@ class EventingConfig:
     """Named in log lines, and whoever holds the Lease. `POD_NAME`."""
     api_server_source_image: str = API_SERVER_SOURCE_IMAGE
     """Of the adapters of ApiServerSources. `APISERVER_RA_IMAGE`."""
+    jetstream_source_image: str = JETSTREAM_SOURCE_IMAGE
+    """Of the adapters of JetStreamSources. `JETSTREAM_RA_IMAGE`."""
     sink_binding_selection: SelectionMode = SelectionMode.EXCLUSION
     """Which subjects SinkBindings tell. `SINK_BINDING_SELECTION_MODE`: exclusion or inclusion."""
 
@@ -47,6 +50,7 @@ class EventingConfig:
             cluster_domain=reading.text("CLUSTER_DOMAIN", "cluster.local") or "cluster.local",
             pod_name=reading.text("POD_NAME", ""),
             api_server_source_image=reading.text("APISERVER_RA_IMAGE", "") or API_SERVER_SOURCE_IMAGE,
+            jetstream_source_image=reading.text("JETSTREAM_RA_IMAGE", "") or JETSTREAM_SOURCE_IMAGE,
             sink_binding_selection=SelectionMode(reading.choice("SINK_BINDING_SELECTION_MODE", _SELECTION_MODES)),
         )
         reading.finish()

@@ -56,8 +56,9 @@ RIGHTS_FOR_SOURCES = (
     *((SOURCES, "sinkbindings", verb) for verb in ("get", "create", "patch")),
     *(
         (SOURCES, f"{kind}/finalizers", "update")
-        for kind in ("pingsources", "apiserversources", "containersources", "sinkbindings")
+        for kind in ("pingsources", "apiserversources", "containersources", "sinkbindings", "jetstreamsources")
     ),
+    (SOURCES, "jetstreamsources/status", "patch"),
     *(("apps", "deployments", verb) for verb in ("get", "list", "create", "patch")),
     *(
         ("apps", kind, verb)

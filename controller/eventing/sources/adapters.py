@@ -5,21 +5,34 @@ eventing-sources.md 1.1, 1.2.
 """
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import msgspec
 
+from controller.eventing.children import child_metadata
 from controller.eventing.cluster import EventingCluster
 from controller.eventing.resolving import Unresolved
+from controller.eventing.sources.collections import SOURCE_LABEL
 from kube.conditions import Conditions
 from kube.models.apps import Deployment
 from kube.models.duck import Destination
 from kube.models.meta import LabelSelector
-from kube.models.sources import CloudEventOverrides, SourceStatus
+from kube.models.sources import ApiServerSource, CloudEventOverrides, JetStreamSource, SourceStatus
+from kube.names import child_name
 
-__all__ = ["mark_deployed", "overrides_json", "resolve_sink", "selector_text", "shared_environment", "variable"]
+__all__ = [
+    "AdapterKind",
+    "adapter_deployment",
+    "mark_deployed",
+    "overrides_json",
+    "resolve_sink",
+    "selector_text",
+]
 
 JsonObject = dict[str, Any]
+Source: TypeAlias = ApiServerSource | JetStreamSource
 
 _RETRY_S = 30.0
 
@@ -62,12 +75,81 @@ def overrides_json(overrides: CloudEventOverrides | None) -> str:
     return json.dumps(msgspec.to_builtins(overrides), separators=(",", ":"), sort_keys=True)
 
 
-def variable(name: str, value: str) -> JsonObject:
+def _variable(name: str, value: str) -> JsonObject:
     """An environment variable of a container."""
     return {"name": name, "value": value}
 
 
-def shared_environment(cluster: EventingCluster, component: str) -> list[JsonObject]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterKind:
+    """What the adapters of one kind of sources have in common."""
+
+    component: str
+    """In logs and metrics, and the beginning of a Deployment's name."""
+    controller: str
+    """Value of the label that says who looks after it."""
+    name_label: str
+    """The label with the source's name."""
+    role: str
+    """The argument of `python -m sources`."""
+
+
+def adapter_deployment(
+    cluster: EventingCluster,
+    source: Source,
+    status: SourceStatus,
+    *,
+    about: AdapterKind,
+    image: str,
+    config: str,
+    service_account: str = "",
+    node_selector: Mapping[str, str] | None = None,
+) -> JsonObject:
+    """The adapter of one source. It is restarted by every change of what it is told; `config` is `K_SOURCE_CONFIG`."""
+    info = source.RESOURCE
+    labels = {SOURCE_LABEL: about.controller, about.name_label: source.name}
+    env = [
+        _variable("K_SINK", status.sink_uri or ""),
+        _variable("K_SOURCE_CONFIG", config),
+        _variable("NAME", source.name),
+        {"name": "NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
+        {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        _variable("K_RESOURCE_GROUP", f"{info.plural}.{info.group}"),
+        _variable("SYSTEM_NAMESPACE", cluster.system_namespace),
+        *_shared_environment(cluster, about.component),
+        _variable("K_CE_OVERRIDES", overrides_json(source.spec.ce_overrides)),
+    ]
+    if status.sink_ca_certs:
+        env.append(_variable("K_CA_CERTS", status.sink_ca_certs))
+    if status.sink_audience:
+        env.append(_variable("K_AUDIENCE", status.sink_audience))
+    if status.auth is not None and status.auth.service_account_name:
+        env.append(_variable("K_OIDC_SERVICE_ACCOUNT", status.auth.service_account_name))
+    container = {
+        "name": "receive-adapter",
+        "image": image,
+        "args": [about.role],
+        "env": env,
+        "ports": [{"name": "metrics", "containerPort": 9090}, {"name": "health", "containerPort": 8080}],
+        "readinessProbe": {"httpGet": {"port": 8080, "path": "/readiness"}},
+    }
+    pod: JsonObject = {"serviceAccountName": service_account or "default", "containers": [container]}
+    if node_selector:
+        pod["nodeSelector"] = dict(node_selector)
+    name = child_name(f"{about.component}-{source.name}-", source.metadata.uid)
+    return {
+        "apiVersion": Deployment.RESOURCE.api_version,
+        "kind": "Deployment",
+        "metadata": child_metadata(source, name, labels),
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    }
+
+
+def _shared_environment(cluster: EventingCluster, component: str) -> list[JsonObject]:
     """The settings that every adapter gets, as JSON of the ConfigMaps that they are written in."""
 
     def data_of(name: str) -> str:
@@ -76,9 +158,9 @@ def shared_environment(cluster: EventingCluster, component: str) -> list[JsonObj
         return json.dumps(data, separators=(",", ":"), sort_keys=True)
 
     return [
-        variable("K_COMPONENT", component),
-        variable("K_LOGGING_CONFIG", data_of("config-logging")),
-        variable("K_OBSERVABILITY_CONFIG", data_of("config-observability")),
+        _variable("K_COMPONENT", component),
+        _variable("K_LOGGING_CONFIG", data_of("config-logging")),
+        _variable("K_OBSERVABILITY_CONFIG", data_of("config-observability")),
     ]
 
 

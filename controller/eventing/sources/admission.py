@@ -23,15 +23,25 @@ from controller.field_errors import (
     multiple_one_of,
 )
 from eventing.cron import CronError, UnknownZone, parse
-from kube.models.sources import ApiServerSource, ContainerSource, PingSource, SinkBinding, SourceSpec
+from kube.models.sources import (
+    ApiServerSource,
+    ContainerSource,
+    JetStreamSource,
+    PingSource,
+    SinkBinding,
+    SourceSpec,
+)
+from proxies.gotext import parse_duration_s
 
 __all__ = [
     "check_api_server_source",
     "check_container_source",
+    "check_jetstream_source",
     "check_ping_source",
     "check_sink_binding",
     "default_api_server_source",
     "default_container_source",
+    "default_jetstream_source",
     "default_ping_source",
     "default_sink_binding",
 ]
@@ -41,6 +51,7 @@ JsonObject = dict[str, Any]
 EVERY_MINUTE: Final = "* * * * *"
 _MODES: Final = ("Reference", "Resource")
 _JSON: Final = "application/json"
+_DELIVER_POLICIES: Final = ("", "All", "Last", "New")
 
 
 # Defaults.
@@ -75,6 +86,11 @@ def default_sink_binding(obj: JsonObject, settings: EventingSettings) -> None:
     subject = spec.get("subject")
     if isinstance(subject, dict) and not subject.get("namespace"):
         subject["namespace"] = obj["metadata"].get("namespace", "")
+
+
+def default_jetstream_source(obj: JsonObject, settings: EventingSettings) -> None:
+    """Nothing but the sink's namespace: what is left out, the adapter decides."""
+    _with_sink(obj)
 
 
 def _with_sink(obj: JsonObject) -> JsonObject:
@@ -178,6 +194,28 @@ def check_sink_binding(binding: SinkBinding, old: SinkBinding | None, context: C
         yield multiple_one_of("spec.subject.name", "spec.subject.selector")
     elif not subject.name and subject.selector is None:
         yield missing_one_of("spec.subject.name", "spec.subject.selector")
+
+
+def check_jetstream_source(
+    source: JetStreamSource, old: JetStreamSource | None, context: Context
+) -> Iterator[FieldError]:
+    """What the adapter would refuse at start."""
+    spec = source.spec
+    yield from at("spec", _check_common(spec, source.namespace))
+    if not spec.stream:
+        yield missing("spec.stream")
+    if spec.deliver_policy not in _DELIVER_POLICIES:
+        details = f"expected {', '.join(each for each in _DELIVER_POLICIES if each)}"
+        yield invalid_value(spec.deliver_policy, "spec.deliverPolicy", details)
+    if spec.max_ack_pending < 0:
+        yield invalid_value(spec.max_ack_pending, "spec.maxAckPending", "expected 0 or more")
+    if spec.ack_wait:
+        try:
+            is_positive = parse_duration_s(spec.ack_wait) > 0
+        except ValueError:
+            is_positive = False
+        if not is_positive:
+            yield invalid_value(spec.ack_wait, "spec.ackWait", "expected a duration above 0, such as 30s")
 
 
 def _check_common(spec: SourceSpec, namespace: str) -> Iterator[FieldError]:

@@ -10,24 +10,22 @@ import msgspec
 
 from controller.collection import Reconciler
 from controller.eventing.addresses import selects
-from controller.eventing.children import NotOwned, child_metadata
+from controller.eventing.children import NotOwned
 from controller.eventing.cluster import EventingCluster
 from controller.eventing.identities import provide_identity
 from controller.eventing.sources.adapters import (
+    AdapterKind,
+    adapter_deployment,
     mark_deployed,
-    overrides_json,
     resolve_sink,
     selector_text,
-    shared_environment,
-    variable,
 )
-from controller.eventing.sources.collections import SOURCE_LABEL, SourceCollections
+from controller.eventing.sources.collections import SourceCollections
 from controller.eventing.sources.workloads import provide_deployment
 from kube.conditions import Conditions, ConditionSet
-from kube.models.apps import Deployment
 from kube.models.meta import LabelSelector
 from kube.models.sources import ApiServerSource, ApiServerSourceStatus, CloudEventAttributes
-from kube.names import child_name, plural_of
+from kube.names import plural_of
 
 __all__ = ["ApiServerSourceReconciler"]
 
@@ -36,8 +34,12 @@ JsonObject = dict[str, Any]
 CONDITIONS: Final = ConditionSet(("SinkProvided", "Deployed", "SufficientPermissions", "OIDCIdentityCreated"))
 SKIP_PERMISSIONS: Final = "features.knative.dev/apiserversource-skip-permissions-check"
 IMAGE: Final = "dev.local/knuv/apiserver-source"
-_CONTROLLER: Final = "apiserver-source-controller"
-_NAME_LABEL: Final = "sources.knative.dev/apiServerSource"
+ABOUT: Final = AdapterKind(
+    component="apiserversource",
+    controller="apiserver-source-controller",
+    name_label="sources.knative.dev/apiServerSource",
+    role="apiserver",
+)
 _VERBS: Final = ("get", "list", "watch")
 _TYPES: Final = {"Reference": "dev.knative.apiserver.ref", "Resource": "dev.knative.apiserver.resource"}
 _PERMISSIONS_RETRY_S: Final = 30.0
@@ -75,7 +77,16 @@ class ApiServerSourceReconciler:
                 return _PERMISSIONS_RETRY_S
         conditions.mark_true("SufficientPermissions")
         try:
-            wanted = self.deployment_of(source, status)
+            wanted = adapter_deployment(
+                self._cluster,
+                source,
+                status,
+                about=ABOUT,
+                image=self._image,
+                config=self._source_config(source, status),
+                service_account=source.spec.service_account_name,
+                node_selector=self._cluster.settings.features.source_node_selector,
+            )
             deployment = await provide_deployment(self._sources.deployments, source, wanted)
         except NotOwned as error:
             conditions.mark_false("Deployed", "NotOwned", str(error))
@@ -87,50 +98,6 @@ class ApiServerSourceReconciler:
             for verb in ("add", "delete", "update")
         ]
         return again_s
-
-    def deployment_of(self, source: ApiServerSource, status: ApiServerSourceStatus) -> JsonObject:
-        """The adapter. It is restarted by every change of what it is told."""
-        spec = source.spec
-        labels = {SOURCE_LABEL: _CONTROLLER, _NAME_LABEL: source.name}
-        env = [
-            variable("K_SINK", status.sink_uri or ""),
-            variable("K_SOURCE_CONFIG", self._source_config(source, status)),
-            variable("NAME", source.name),
-            {"name": "NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
-            {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-            variable("K_RESOURCE_GROUP", "apiserversources.sources.knative.dev"),
-            variable("SYSTEM_NAMESPACE", self._cluster.system_namespace),
-            *shared_environment(self._cluster, "apiserversource"),
-            variable("K_CE_OVERRIDES", overrides_json(spec.ce_overrides)),
-        ]
-        if status.sink_ca_certs:
-            env.append(variable("K_CA_CERTS", status.sink_ca_certs))
-        if status.sink_audience:
-            env.append(variable("K_AUDIENCE", status.sink_audience))
-        if status.auth is not None and status.auth.service_account_name:
-            env.append(variable("K_OIDC_SERVICE_ACCOUNT", status.auth.service_account_name))
-        container = {
-            "name": "receive-adapter",
-            "image": self._image,
-            "args": ["apiserver"],
-            "env": env,
-            "ports": [{"name": "metrics", "containerPort": 9090}, {"name": "health", "containerPort": 8080}],
-            "readinessProbe": {"httpGet": {"port": 8080, "path": "/readiness"}},
-        }
-        pod: JsonObject = {"serviceAccountName": spec.service_account_name or "default", "containers": [container]}
-        node_selector = dict(self._cluster.settings.features.source_node_selector)
-        if node_selector:
-            pod["nodeSelector"] = node_selector
-        return {
-            "apiVersion": Deployment.RESOURCE.api_version,
-            "kind": "Deployment",
-            "metadata": child_metadata(source, _adapter_name(source), labels),
-            "spec": {
-                "replicas": 1,
-                "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": pod},
-            },
-        }
 
     def _source_config(self, source: ApiServerSource, status: ApiServerSourceStatus) -> str:
         spec = source.spec
@@ -199,7 +166,3 @@ def _selects_everything(selector: LabelSelector | None) -> bool:
 def _gvr(api_version: str, kind: str) -> JsonObject:
     group, slash, version = api_version.rpartition("/")
     return {"Group": group if slash else "", "Version": version, "Resource": plural_of(kind)}
-
-
-def _adapter_name(source: ApiServerSource) -> str:
-    return child_name(f"apiserversource-{source.name}-", source.metadata.uid)

@@ -6,7 +6,7 @@ from controller.collection import Collection
 from kube.client import Client
 from kube.models import core
 from kube.models.apps import Deployment
-from kube.models.sources import ApiServerSource, ContainerSource, PingSource, SinkBinding
+from kube.models.sources import ApiServerSource, ContainerSource, JetStreamSource, PingSource, SinkBinding
 
 __all__ = ["SOURCE_LABEL", "SourceCollections"]
 
@@ -22,6 +22,7 @@ class SourceCollections:
         self.api_server_sources = Collection(client, ApiServerSource)
         self.container_sources = Collection(client, ContainerSource)
         self.sink_bindings = Collection(client, SinkBinding)
+        self.jetstream_sources = Collection(client, JetStreamSource)
         self.deployments = Collection(client, Deployment, label_selector=SOURCE_LABEL)
         self.namespaces = Collection(client, core.Namespace)
 
@@ -32,6 +33,7 @@ class SourceCollections:
             self.api_server_sources,
             self.container_sources,
             self.sink_bindings,
+            self.jetstream_sources,
             self.deployments,
             self.namespaces,
         ]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from kube.models.sources import ApiServerSource, ContainerSource, PingSource, SinkBinding
+from kube.models.sources import ApiServerSource, ContainerSource, JetStreamSource, PingSource, SinkBinding
 from tests.controller.eventing.cluster import Eventing, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -119,3 +119,16 @@ async def test_47_containers_have_images_and_get_names(api: Eventing) -> None:
     template = {"spec": {"containers": [{"image": "a"}, {"image": "b"}]}}
     made = await api.create(ContainerSource, "c47", {"sink": SINK, "template": template})
     assert [each["name"] for each in made.spec.template["spec"]["containers"]] == ["c47-0", "c47-1"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("stream", ""), ("deliverPolicy", "Sometimes"), ("maxAckPending", -1), ("ackWait", "soon"), ("ackWait", "-1s")],
+)
+async def test_a_jetstream_source_that_its_adapter_would_refuse(api: Eventing, field: str, value: object) -> None:
+    spec = {"sink": SINK, "stream": "orders", field: value}
+    assert f"spec.{field}" in await api.refusal(JetStreamSource, "j", spec)
+
+
+async def test_a_jetstream_source_that_is_fine(api: Eventing) -> None:
+    await api.create(JetStreamSource, "j", {"sink": SINK, "stream": "orders", "deliverPolicy": "New", "ackWait": "30s"})

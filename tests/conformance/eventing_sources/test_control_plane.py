@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from kube.models.apps import Deployment
 from kube.models.core import Namespace, Service
-from kube.models.sources import ApiServerSource, ContainerSource, PingSource, SinkBinding
+from kube.models.sources import ApiServerSource, ContainerSource, JetStreamSource, PingSource, SinkBinding
 from tests.controller.eventing.cluster import SYSTEM, Eventing, running
 from tests.support.processes import eventually
 
@@ -167,6 +167,23 @@ async def test_38_missing_permissions(api: Eventing, monkeypatch: pytest.MonkeyP
         'User system:serviceaccount:default:nobody cannot list resource "secrets" in API group "" '
         'in Namespace "default"'
     )
+
+
+async def test_a_jetstream_source_gets_an_adapter_that_is_told_its_stream(api: Eventing) -> None:
+    spec = {"sink": SINK, "stream": "orders", "subject": "orders.>", "maxAckPending": 5}
+    made = await api.create(JetStreamSource, "j", spec)
+    name = f"jetstreamsource-j-{made.metadata.uid}"[:63]
+    found = await api.until(Deployment, name, "there", lambda _found: True)
+    (container,) = found.spec.template["spec"]["containers"]
+    assert container["args"] == ["jetstream"]
+    assert json.loads(told(found)[0]["K_SOURCE_CONFIG"]) == {
+        "stream": "orders",
+        "subject": "orders.>",
+        "maxAckPending": 5,
+    }
+    assert told(found)[0]["K_SINK"] == "http://sink.example/"
+    await become_available(api, name)
+    await api.until_ready(JetStreamSource, "j")
 
 
 async def test_39_to_41_containers_are_told(api: Eventing) -> None:
