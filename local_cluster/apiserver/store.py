@@ -25,10 +25,11 @@ from local_cluster.apiserver.selectors import EVERY_FIELD, EVERY_LABEL, FieldSel
 
 __all__ = ["Change", "Collection", "Follower", "Seen", "Selection", "Store", "Stored"]
 
-HISTORY_MAX = 10_000
+HISTORY_MAX = 4_000
 """Changes kept per kind; a watch from before them is answered 410."""
-HISTORY_BYTES_MAX = 16 << 20
-"""And at most these bytes of objects per kind."""
+HISTORY_BYTES_MAX = 4 << 20
+"""And at most these bytes of objects per kind: some twenty kinds are written to all the time, and with 16 MiB each
+half an hour of 200 Services that come and go took 100 MB more."""
 RENDERED_MAX = 64
 """Newest changes whose rendered bytes are kept: all watchers ask at nearly the same time, later ones are few."""
 _NO_FIELDS: Mapping[str, str] = {}

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,7 @@ def left(system: System) -> dict[str, int]:
     return {
         "mounts": (process / "mountinfo").read_text().count("\n"),
         "links": (process / "net" / "dev").read_text().count("pod"),
+        "cgroups": sum(1 for _ in Path("/sys/fs/cgroup").glob(f"**/knuv-{system.stack.pid}/container-*")),
         "folders": sum(len(list(folder.iterdir())) for folder in folders if folder.exists()),
     }
 
@@ -54,8 +56,9 @@ async def test_a_hundred_pods_come_crash_and_go(tmp_path: Path, network: str) ->
         before, files = left(system), descriptors(system)
         marks = (guardian_mark(tmp_path),)
         processes = {pid for pid, _ in processes_of(*marks)}
-        container = {"name": "c", "image": "x", "command": ["sh", "-c", LOOPBACK_SCRIPT, str(tmp_path)]}
-        spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
+        container: dict[str, Any] = {"name": "c", "image": "x", "command": ["sh", "-c", LOOPBACK_SCRIPT, str(tmp_path)]}
+        container["resources"] = {"limits": {"memory": "256Mi"}}
+        spec: dict[str, Any] = {"containers": [container], "terminationGracePeriodSeconds": 0}
         if network == "netns":
             container |= {
                 "command": ["sh", "-c", SCRIPT],
