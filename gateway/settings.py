@@ -96,8 +96,10 @@ def _authorization(data: Mapping[str, str]) -> Authorization | None:
         return None
     try:
         address = Address.parse(text)
-    except ValueError as error:
-        raise InvalidSettings(f"extauthz-host: expected host:port, got {text!r}") from error
+    except ValueError:
+        address = None
+    if address is None or address.is_everywhere:
+        raise InvalidSettings(f"extauthz-host: expected host:port, got {text!r}")
     protocol = data.get("extauthz-protocol", "")
     if protocol not in _AUTHORIZATION_PROTOCOLS:
         raise InvalidSettings(

@@ -40,6 +40,7 @@ def secured(name: str, **data: str) -> Listener:
     [
         ({"extauthz-host": "a:1"}, "extauthz-protocol: expected one of grpc, http, https, got ''"),
         ({"extauthz-host": "a", "extauthz-protocol": "grpc"}, "extauthz-host: expected host:port, got 'a'"),
+        ({"extauthz-host": ":1", "extauthz-protocol": "grpc"}, "extauthz-host: expected host:port, got ':1'"),
         (
             {"extauthz-host": "a:1", "extauthz-protocol": "grpc", "extauthz-timeout": "0"},
             "extauthz-timeout: expected milliseconds above zero, got '0'",
