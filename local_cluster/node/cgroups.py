@@ -130,10 +130,9 @@ class Cgroups:
         return Cgroup(path, self._left)
 
     def close(self) -> None:
-        """Take the node's group away, as far as nothing runs in it."""
-        for path in self.folder.iterdir():
-            if path.is_dir():
-                _remove(path)
+        """Take the node's group away, as far as nothing runs in it; the guardian's reaper may have done so."""
+        for path in self.folder.glob("container-*"):
+            _remove(path)
         _remove(self.folder)
 
 

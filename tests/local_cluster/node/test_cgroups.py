@@ -1,6 +1,7 @@
 """`local_cluster/node/cgroups.py`: on a folder that looks like cgroup v2, and on the machine's where it may be used."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,13 @@ def test_a_group_gets_its_limits_and_its_first_process(root: Path, tmp_path: Pat
     assert not group.was_out_of_memory()
     (group.path / "memory.events").write_text("low 0\noom 3\noom_kill 1\n")
     assert group.was_out_of_memory()
+
+
+def test_a_folder_that_is_gone_already_is_closed_all_the_same(root: Path, tmp_path: Path) -> None:
+    cgroups = Cgroups.open(root, own(tmp_path, "0::/\n"))
+    shutil.rmtree(cgroups.folder)
+    cgroups.close()
+    assert not cgroups.folder.exists()
 
 
 def test_the_node_leaves_a_group_in_which_it_is_alone(root: Path, tmp_path: Path) -> None:
