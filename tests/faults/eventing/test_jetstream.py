@@ -20,12 +20,15 @@ import pytest
 from kube.models.duck import Addressable, DeliverySpec, Destination
 from kube.models.eventing import CHANNEL_ADDRESS_ANNOTATION, Broker, BrokerStatus, Trigger, TriggerSpec, TriggerStatus
 from kube.models.meta import ObjectMeta
-from tests.faults.eventing.plant import DEADLINE_S, PATIENT, PORT, READY, Flow, Process, all_arrived, ids_of
+from tests.faults.eventing.plant import DEADLINE_S, PORT, READY, Flow, Process, all_arrived, ids_of
 from tests.support.dispatcher import EVENT, NAMESPACE, SYSTEM, Sink, World, subscriber, surroundings
 from tests.support.http import fetch
 from tests.support.jetstream_dispatcher import JetStreamWorld, config_nats
 from tests.support.nats import PASSWORD, USER, RunningNats, running_nats
 from tests.support.processes import eventually
+
+PATIENT = {"retry": 100, "backoffPolicy": "linear", "backoffDelay": "PT0.1S"}
+"""Longer than any process is away, however busy the machine: without a dead letter sink, what is used up is lost."""
 
 
 @dataclass
@@ -97,6 +100,22 @@ class Plant:
         await eventually(lambda: self._accepts(f"/{NAMESPACE}/{name}"), timeout_s=DEADLINE_S)
         return f"/{NAMESPACE}/{name}"
 
+    async def told_by_nats(self) -> str:
+        """What the server has of streams and consumers."""
+        connection = await nats_client.connect(self.server.url, user=USER, password=PASSWORD)
+        try:
+            context, told = connection.jetstream(), []
+            for stream in await context.streams_info():
+                told.append(f"{stream.config.name}: {stream.state.messages} messages up to {stream.state.last_seq}")
+                told += [
+                    f"{each.name}: {each.num_pending} pending, {each.num_ack_pending} under way, "
+                    f"{each.num_waiting} pulls, delivered {each.delivered}, acknowledged {each.ack_floor}"
+                    for each in await context.consumers_info(str(stream.config.name))
+                ]
+            return "; ".join(told)
+        finally:
+            await connection.close()
+
     async def restart(self, name: str) -> None:
         """Kill one and start it anew."""
         if name == "nats":
@@ -151,7 +170,10 @@ async def test_every_event_that_got_202_is_delivered_though_each_process_is_kill
             await world.restart(name)
             killed += 1
         accepted = await flow.end()
-        counts = [await all_arrived(sink, accepted, timeout_s=100) for sink in sinks]
+        try:
+            counts = [await all_arrived(sink, accepted, timeout_s=100) for sink in sinks]
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {await world.told_by_nats()}") from error
     assert len(accepted) > seconds * rate / 4, flow.refused
     with capsys.disabled():
         for number, count in enumerate(counts):
