@@ -66,6 +66,7 @@ class Watcher:
                     raise
                 self._log.warning("changes_may_be_lost", error=str(error))
                 self._version = ""
+                backoff_s = await _pause(backoff_s)
             except (ApiError, ApiUnreachable) as error:
                 if self._fails_fast:
                     raise
@@ -76,8 +77,7 @@ class Watcher:
                     # A server that was set back refuses a version that it has not reached for ever.
                     self._log.warning("changes_may_be_lost", error=str(error))
                     self._version = ""
-                await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
-                backoff_s = min(backoff_s * 2, _BACKOFF_MAX_S)
+                backoff_s = await _pause(backoff_s)
 
     async def _watch(self) -> None:
         events = self._client.watch_raw(self._path, resource_version=self._version, label_selector=self._label_selector)
@@ -87,3 +87,9 @@ class Watcher:
                 obj = json.loads(whole)
                 await self._handle(type_, obj, whole)
                 self._version = str(obj["metadata"]["resourceVersion"])
+
+
+async def _pause(backoff_s: float) -> float:
+    """Wait before the next try; how long to wait before the one after."""
+    await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
+    return min(backoff_s * 2, _BACKOFF_MAX_S)
