@@ -50,8 +50,10 @@ class Builder:
             tree = runtime()
             self._runtime = tree, self._pack(tree)
         below, lowest = self._runtime
-        upper = {"libraries": libraries_of(component), "application": application(component)}
-        merged(below, *upper.values())
+        found = {"libraries": libraries_of(component), "application": application(component)}
+        merged(below, *found.values())
+        # What the lowest layer has is not packed again: the C library, for one, is linked to by all.
+        upper = {what: {path: tree[path] for path in tree if path not in below} for what, tree in found.items()}
         layers = [("interpreter", lowest), *((what, self._pack(tree)) for what, tree in upper.items())]
         release = version()
         created = datetime.datetime.fromtimestamp(self._time_s, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

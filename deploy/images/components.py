@@ -91,11 +91,11 @@ COMPONENTS = (
     ),
     Component(
         name="sources",
-        description="Knative Eventing's sources: with the argument `ping` or `apiserver`",
+        description="Knative Eventing's sources: with the argument `ping`, `apiserver` or `jetstream`",
         module="sources",
         packages=("proxies", "kube", "eventing", "sources"),
         extra="sources,jetstream",
-        roles=("ping", "apiserver"),
+        roles=("ping", "apiserver", "jetstream"),
         ports=(9090,),
     ),
 )
