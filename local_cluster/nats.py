@@ -1,9 +1,9 @@
 """NATS in the stack, for `knuv up --eventing jetstream`: a server with JetStream as one more pod of the system.
 
-It listens on an address of the stack's own, asks for a password that is made per state directory, and keeps its streams
-in that directory. Password and address reach our processes as every installation of Knative has them: ConfigMap
-`config-nats` and a Secret. The server's configuration is a file that only its owner reads; nothing secret is in its
-arguments.
+It listens on an address of the stack's own (where pods have networks: in the network of its pod, behind a Service),
+asks for a password that is made per stack, and keeps its streams in the state directory. Password and address reach our
+processes as every installation of Knative has them: ConfigMap `config-nats` and a Secret. The server's configuration is
+a file that only its owner reads; nothing secret is in its arguments.
 
 JetStream writes what it acknowledges to its file, and syncs the file each second: what was acknowledged outlives every
 process of the stack, NATS included, but the last second of it not a loss of power.
@@ -56,6 +56,8 @@ def folder(layout: SystemLayout) -> Path:
 
 def address(layout: SystemLayout) -> str:
     """Return host:port of the server."""
+    if layout.pods_have_networks:
+        return f"nats.{EVENTING_NAMESPACE}.svc.cluster.local:{PORT}"
     return f"{layout.address(_ADDRESS)}:{PORT}"
 
 
@@ -82,7 +84,8 @@ def server_config(layout: SystemLayout, password: str) -> JsonObject:
     """Return the server's configuration; it reads JSON."""
     return {
         "server_name": "knuv",
-        "host": str(layout.address(_ADDRESS)),
+        # A pod with a network of its own does not reach the stack's loopback addresses, nor anybody else its network.
+        "host": "0.0.0.0" if layout.pods_have_networks else str(layout.address(_ADDRESS)),  # noqa: S104
         "port": PORT,
         "max_payload": _PAYLOAD_BYTES_MAX,
         "jetstream": {
@@ -107,9 +110,11 @@ def base_manifests(layout: SystemLayout, password: str) -> list[JsonObject]:
 
 
 def pod_manifests(layout: SystemLayout) -> list[JsonObject]:
-    """Return the server's Deployment. Raises `StackError`."""
+    """Return the server's Deployment and its Service. Raises `StackError`."""
     home = folder(layout)
-    probe = {"host": str(layout.address(_ADDRESS)), "port": PORT}
+    probe: JsonObject = {"port": PORT}
+    if not layout.pods_have_networks:
+        probe["host"] = str(layout.address(_ADDRESS))
     container: JsonObject = {
         "name": "nats",
         "image": "dev.local/knuv/nats",
@@ -121,13 +126,14 @@ def pod_manifests(layout: SystemLayout) -> list[JsonObject]:
         "containers": [container],
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 5,
-        "hostNetwork": layout.pods_have_networks,
     }
     if layout.pods_have_networks:
         container["volumeMounts"] = [{"name": "nats", "mountPath": str(home)}]
         pod["volumes"] = [{"name": "nats", "hostPath": {"path": str(home), "type": "DirectoryOrCreate"}}]
     labels = {"app": "nats"}
+    ports = [{"name": "nats", "port": PORT, "targetPort": PORT}]
     return [
+        _object("v1", "Service", "nats", labels) | {"spec": {"selector": labels, "ports": ports}},
         _object("apps/v1", "Deployment", "nats", labels | MANAGED)
         | {
             "spec": {
@@ -137,7 +143,7 @@ def pod_manifests(layout: SystemLayout) -> list[JsonObject]:
                 "strategy": {"type": "Recreate"},
                 "template": {"metadata": {"labels": labels}, "spec": pod},
             }
-        }
+        },
     ]
 
 

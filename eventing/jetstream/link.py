@@ -15,9 +15,10 @@ was asked for, and keeps it for others.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Final, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
 
 import nats.errors
 from nats.aio.client import Client, RawCredentials
@@ -254,7 +255,7 @@ class Link:
 
         writer: asyncio.Task[None] | None = None
         try:
-            async with asyncio.timeout(_HANDSHAKE_S):
+            async with _limit(settings):
                 await client.connect(
                     list(dict.fromkeys((*settings.servers, *self._discovered))),
                     name=self._name,
@@ -352,6 +353,17 @@ class Inbox:
 
     async def _take(self, message: Msg) -> None:
         self._handler(message)
+
+
+@asynccontextmanager
+async def _limit(settings: NatsSettings) -> AsyncIterator[None]:
+    """Bound the time for connecting; raise `TimeoutError` that says to whom."""
+    try:
+        async with asyncio.timeout(_HANDSHAKE_S):
+            yield
+    except TimeoutError as error:
+        hosts = ", ".join(urlsplit(server).netloc.rpartition("@")[2] for server in settings.servers)
+        raise TimeoutError(f"{hosts}: no answer within {_HANDSHAKE_S:g} s") from error
 
 
 def _shown(client: Client) -> str:

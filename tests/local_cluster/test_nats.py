@@ -2,6 +2,7 @@
 
 import json
 import stat
+from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -44,6 +45,15 @@ def test_what_was_stored_stays_where_the_stack_keeps_its_state(tmp_path: Path) -
         stored.write_text("events")
         nats.prepare(layout(tmp_path), keeps_state=keeps_state)
         assert stored.exists() == keeps_state
+
+
+def test_where_pods_have_networks_it_is_behind_a_service(tmp_path: Path) -> None:
+    netns = replace(layout(tmp_path), pods_have_networks=True)
+    assert nats.server_config(netns, "password")["host"] == "0.0.0.0"
+    _, config_map = nats.base_manifests(netns, "password")
+    assert "nats://nats.knative-eventing.svc.cluster.local:4222" in config_map["data"]["eventing-nats"]
+    service, deployment = nats.pod_manifests(netns)
+    assert service["spec"]["selector"] == deployment["spec"]["template"]["metadata"]["labels"] == {"app": "nats"}
 
 
 def test_channels_are_on_jetstream_where_it_was_asked_for(tmp_path: Path) -> None:
