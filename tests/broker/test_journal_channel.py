@@ -90,6 +90,25 @@ async def test_what_is_waited_for_is_waited_for_by_the_next_process_too(tmp_path
         assert owed.retry == 2
 
 
+async def test_a_clock_that_was_set_back_makes_no_wait_longer(tmp_path: Path) -> None:
+    subscription = Subscription(
+        uid="a",
+        destination=Recipient("http://a/"),
+        settings=DeliverySettings(retries=3, backoff_policy="exponential", backoff_s=10),
+    )
+    async with _world(tmp_path) as world:
+        world.channel.subscriptions = (subscription,)
+        await world.accept()
+        world.sends.answer(503)
+    async with _world(tmp_path) as world:
+        world.clock.now_s = -1e6
+        world.channel.subscriptions = (subscription,)
+        world.clock.go(9)
+        assert not world.sends.posts
+        world.clock.go(1.1)
+        assert len(world.sends.posts) == 1
+
+
 async def test_no_more_than_256_are_under_way_and_the_rest_follows(tmp_path: Path) -> None:
     async with _world(tmp_path) as world:
         world.channel.subscriptions = (_subscription("a"),)

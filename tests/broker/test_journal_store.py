@@ -184,6 +184,73 @@ async def test_a_disk_that_takes_nothing_does_not_keep_a_process_from_ending(
         assert list(store.state.entries) == [1], "delivered once more, and not lost"
 
 
+async def test_a_segment_that_cannot_be_begun_for_want_of_descriptors_is_begun_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def fail(path: Path, flags: int, *more: int) -> int:
+        if flags & os.O_DIRECTORY:
+            raise OSError(24, "Too many open files")
+        return opened(path, flags, *more)
+
+    async with _store(tmp_path, JournalLimits(segment_bytes=1)) as store:
+        await _accept(store, _event(1, "a"))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", fail)
+            assert "Too many open files" in str(await _accept(store, _event(2, "a")))
+        assert await _accept(store, _event(3, "a")) is None
+
+
+async def test_starts_leave_no_segments_behind_while_an_event_stays(tmp_path: Path) -> None:
+    async with _store(tmp_path) as store:
+        await _accept(store, _event(1, "a"))
+    for _ in range(5):
+        async with _store(tmp_path) as store:
+            assert list(store.state.entries) == [1]
+    assert len(list(tmp_path.glob("*.journal"))) == 2
+
+
+async def test_a_segment_that_cannot_be_deleted_disturbs_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        raise OSError(30, "Read-only file system")
+
+    lines: list[bytes] = []
+    store = JournalStore(tmp_path, JournalLimits(segment_bytes=1), Logger("test", write=lines.append))
+    await store.open()
+    for seq in (1, 2):
+        await _accept(store, _event(seq, "a"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", fail)
+        store.append(Settled(1, "a"))
+        store.append(Settled(2, "a"))
+        assert await _accept(store, _event(3, "a")) is None
+    assert len([line for line in lines if b"journal_segment_kept" in line]) == 1
+    await _accept(store, _event(4, "a"))
+    assert len(list(tmp_path.glob("*.journal"))) == 2
+    await store.close()
+
+
+async def test_nothing_is_written_or_told_after_the_end(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    def again(error: OSError | None) -> None:
+        told.append(len(told))
+        store.accept(_event(len(told) + 1, "a"), again)
+
+    async with _store(tmp_path) as store:
+        store.accept(_event(1, "a"), again)
+        await eventually(lambda: len(told) > 1)
+    ended = len(told)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(told) == ended
+    async with _store(tmp_path) as store:
+        assert len(store.state.entries) == ended
+
+
 def _append_to_last(directory: Path, data: bytes) -> None:
     segment = max(directory.glob("*.journal"))
     segment.write_bytes(segment.read_bytes() + data)

@@ -354,7 +354,9 @@ class _Queue:
         ticket.delivery = delivery
         wait_s = owed.due_s - journal.unix_s() if owed.due_s else 0.0
         if wait_s > 0:
-            delivery.start_after(wait_s)
+            # Never longer than it was to be: somebody may have set the clock back meanwhile.
+            settings = self.subscription.settings
+            delivery.start_after(min(wait_s, max(settings.wait_s(owed.retry - 1), settings.retry_after_max_s)))
         else:
             delivery.start()
 

@@ -48,10 +48,17 @@ class Segments:
         """Yield (segment, its bytes) in order, and begin a new segment behind them."""
         found = (_NAME.fullmatch(path.name) for path in self._directory.iterdir())
         for number in sorted(int(match[1]) for match in found if match is not None):
-            descriptor = self._descriptors[number] = os.open(self._path(number), os.O_RDWR | os.O_CLOEXEC)
-            data = _read(descriptor, os.fstat(descriptor).st_size, 0)
-            self.sizes[number] = len(data)
             self._last = number
+            descriptor = os.open(self._path(number), os.O_RDWR | os.O_CLOEXEC)
+            size = os.fstat(descriptor).st_size
+            if not size:
+                # Of a process that wrote nothing: each start would leave one more open, for as long as one event stays.
+                os.close(descriptor)
+                os.unlink(self._path(number))
+                continue
+            self._descriptors[number] = descriptor
+            data = _read(descriptor, size, 0)
+            self.sizes[number] = len(data)
             yield number, data
         self._begin()
 
@@ -113,22 +120,27 @@ class Segments:
         number = self._last + 1
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(self._path(number), flags, 0o600)
-        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             # The name, too, has to be on the disk before what is in the file counts.
-            os.fsync(directory)
+            _sync_directory(self._directory)
         except OSError:
             os.close(descriptor)
             os.unlink(self._path(number))
             raise
-        finally:
-            os.close(directory)
         self._descriptors[number] = descriptor
         self.sizes[number] = 0
         self._last, self._end, self._is_broken = number, 0, False
 
     def _path(self, number: int) -> Path:
         return self._directory / f"{number:010}.journal"
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _read(descriptor: int, length: int, offset: int) -> bytes:

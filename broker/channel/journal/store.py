@@ -83,6 +83,8 @@ class JournalStore:
         self._is_urgent = False
         self._is_carrying = False
         self._is_failing = False
+        self._is_untidy = False
+        self._is_closing = False
 
     async def open(self) -> None:
         """Read what is there. Raises `OSError`, `JournalInUse`."""
@@ -91,7 +93,8 @@ class JournalStore:
         self._trim()
 
     async def close(self) -> None:
-        """Write what is pending, if that can be done, and close."""
+        """Write what is pending, if that can be done, and close. Whoever is not told by then is not told at all."""
+        self._is_closing = True
         for _ in range(_LAST_WRITES):
             self._flush()
             if self._writing is not None:
@@ -170,6 +173,8 @@ class JournalStore:
 
     def _flush_soon(self, *, is_urgent: bool) -> None:
         """Write in the next turn of the loop, so that all that came in this one goes together; or after a while."""
+        if self._is_closing:
+            return  # `close` does it: a write that it does not know of would end when the files are another's
         self._is_urgent = is_urgent
         self._timer = self._loop.call_soon(self._flush) if is_urgent else self._loop.call_later(_LAZY_S, self._flush)
 
@@ -231,7 +236,8 @@ class JournalStore:
         self._trim()
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(_RETRY_S, self._flush) if self._pending else None
+        is_tried_again = self._pending and not self._is_closing
+        self._timer = self._loop.call_later(_RETRY_S, self._flush) if is_tried_again else None
 
     def _trim(self) -> None:
         """Delete the oldest segments, as far as nothing in them is owed to anybody."""
@@ -239,7 +245,15 @@ class JournalStore:
         for number in list(segments.sizes):
             if number == segments.last or number in self.state.live or self._writing is not None:
                 return
-            segments.remove(number)
+            try:
+                segments.remove(number)
+            except OSError as error:
+                # Whoever settles an event must not stumble over it; the next one that does tries again.
+                if not self._is_untidy:
+                    self._log.error("journal_segment_kept", segment=number, error=str(error))
+                self._is_untidy = True
+                return
+            self._is_untidy = False
 
     def _carry(self) -> None:
         """Write what is alive in the oldest segment anew, if too much of all is waste."""
@@ -247,7 +261,7 @@ class JournalStore:
         total = segments.size
         waste = total - state.live_bytes
         is_tight = total > self.limits.bytes_max * 3 // 4
-        if self._is_carrying or len(segments.sizes) < 3 or waste < total // (10 if is_tight else 2):
+        if self._is_closing or self._is_carrying or len(segments.sizes) < 3 or waste < total // (10 if is_tight else 2):
             return
         oldest = next(iter(segments.sizes))
         carried_bytes = 0
