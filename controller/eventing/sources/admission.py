@@ -7,6 +7,7 @@ knative/eventing `pkg/apis/sources/v1/*_{defaults,validation}.go`; spec eventing
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -17,12 +18,14 @@ from controller.field_errors import (
     at,
     at_index,
     disallowed,
+    invalid_key,
     invalid_value,
     missing,
     missing_one_of,
     multiple_one_of,
 )
 from eventing.cron import CronError, UnknownZone, parse
+from kube.models.meta import LabelSelector
 from kube.models.sources import (
     ApiServerSource,
     ContainerSource,
@@ -52,6 +55,13 @@ EVERY_MINUTE: Final = "* * * * *"
 _MODES: Final = ("Reference", "Resource")
 _JSON: Final = "application/json"
 _DELIVER_POLICIES: Final = ("", "All", "Last", "New")
+_API_VERSION: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]*/)?[A-Za-z0-9]+")
+_KIND: Final = re.compile(r"[A-Za-z0-9]+")
+_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:-]*[A-Za-z0-9])?")
+_LABEL_KEY: Final = re.compile(r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
+_OPERATORS: Final = {"In": True, "NotIn": True, "Exists": False, "DoesNotExist": False}
+"""And whether they take values."""
 
 
 # Defaults.
@@ -150,6 +160,8 @@ def check_api_server_source(
             yield from at_index("spec.resources", index, [invalid_value(resource.api_version, "apiVersion", details)])
         empty = [name for name, text in (("apiVersion", resource.api_version), ("kind", resource.kind)) if not text]
         yield from at_index("spec.resources", index, (missing(name) for name in empty))
+        yield from at_index("spec.resources", index, at("selector", _check_selector(resource.selector)))
+    yield from at("spec.namespaceSelector", _check_selector(spec.namespace_selector))
     if spec.owner is not None:
         empty = [name for name, text in (("apiVersion", spec.owner.api_version), ("kind", spec.owner.kind)) if not text]
         yield from at("spec.owner", (missing(name) for name in empty))
@@ -188,6 +200,15 @@ def check_sink_binding(binding: SinkBinding, old: SinkBinding | None, context: C
     subject = binding.spec.subject
     empty = [name for name, text in (("apiVersion", subject.api_version), ("kind", subject.kind)) if not text]
     yield from at("spec.subject", (missing(name) for name in empty))
+    # They become parts of paths of the API, which the controller asks with rights of its own.
+    for field, text, rule in (
+        ("apiVersion", subject.api_version, _API_VERSION),
+        ("kind", subject.kind, _KIND),
+        ("name", subject.name, _NAME),
+    ):
+        if text and not rule.fullmatch(text):
+            yield from at("spec.subject", [invalid_value(text[:200], field, f"expected {rule.pattern}")])
+    yield from at("spec.subject.selector", _check_selector(subject.selector))
     if subject.namespace != binding.namespace:
         yield invalid_value(subject.namespace, "spec.subject.namespace", "expected the namespace of the SinkBinding")
     if subject.name and subject.selector is not None:
@@ -223,6 +244,30 @@ def _check_common(spec: SourceSpec, namespace: str) -> Iterator[FieldError]:
     yield from at("sink", check_destination(spec.sink, namespace))
     if spec.ce_overrides is not None:
         yield from at("ceOverrides", check_overrides(spec.ce_overrides.extensions))
+
+
+def _check_selector(selector: LabelSelector | None) -> Iterator[FieldError]:
+    """What the API could not read as a selector."""
+    if selector is None:
+        return
+    for key, value in selector.match_labels.items():
+        if not _LABEL_KEY.fullmatch(key):
+            yield invalid_key(key[:200], "matchLabels", "expected the name of a label")
+        if not _LABEL_VALUE.fullmatch(value):
+            yield invalid_value(value[:200], f"matchLabels[{key[:200]}]", "expected the value of a label")
+    for index, each in enumerate(selector.match_expressions):
+        where = f"matchExpressions[{index}]"
+        if not _LABEL_KEY.fullmatch(each.key):
+            yield invalid_value(each.key[:200], f"{where}.key", "expected the name of a label")
+        takes_values = _OPERATORS.get(each.operator)
+        if takes_values is None:
+            yield invalid_value(each.operator[:200], f"{where}.operator", f"expected {', '.join(_OPERATORS)}")
+        elif takes_values != bool(each.values):
+            expected = "at least one" if takes_values else "none"
+            yield invalid_value(len(each.values), f"{where}.values", f"expected {expected} with {each.operator}")
+        for value in each.values:
+            if not _LABEL_VALUE.fullmatch(value):
+                yield invalid_value(value[:200], f"{where}.values", "expected values of a label")
 
 
 def _check_json(content_type: str, data: bytes, path: str) -> Iterator[FieldError]:

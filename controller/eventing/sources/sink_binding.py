@@ -19,13 +19,15 @@ from controller.eventing.sources.binding_rules import (
     SelectionMode,
     apply_bindings,
     injection_of,
+    is_about,
     is_selected,
 )
 from controller.eventing.sources.binding_tokens import TokenSecrets
 from controller.eventing.sources.collections import SourceCollections
 from controller.eventing.sources.injection import unbind
 from kube.conditions import Conditions, ConditionSet
-from kube.errors import Invalid, NotFound
+from kube.errors import ApiError, Invalid, NotFound
+from kube.events import WARNING
 from kube.models.sources import SinkBinding, SinkBindingStatus
 from kube.names import plural_of
 
@@ -45,6 +47,8 @@ CONDITIONS: Final = ConditionSet(
 _RESYNC_S: Final = 30.0
 """Subjects can be of any kind and are not followed; admission tells those that are written, this finds the rest."""
 _MISSING_S: Final = 5.0
+_REFUSED: Final = frozenset([400, 403, 404, 405, 422])
+"""What the API would answer again, whenever it is asked."""
 
 
 class SinkBindingReconciler:
@@ -89,16 +93,27 @@ class SinkBindingReconciler:
         return min(_RESYNC_S, renewal_s or _RESYNC_S)
 
     async def finalize(self, binding: SinkBinding) -> None:
-        """Take out what was put in."""
+        """Take out what was put in, as far as the API lets us: a binding whose end is refused would stay for ever."""
         try:
             subjects = await self._subjects(binding)
-        except NotFound:
+        except ApiError as error:
+            self._give_up(binding, error)
             return
         for subject in subjects:
-            if self._takes_part(subject):
+            if is_about(binding, subject) and self._takes_part(subject):
                 bare = copy.deepcopy(subject)
                 unbind(bare)
-                await self._patch(subject, bare)
+                try:
+                    await self._patch(subject, bare)
+                except ApiError as error:
+                    self._give_up(binding, error)
+
+    def _give_up(self, binding: SinkBinding, error: ApiError) -> None:
+        """Tell of subjects that stay as they are; raises `error` when asking again may help."""
+        if error.code not in _REFUSED:
+            raise error
+        if not isinstance(error, NotFound):
+            self._cluster.events.report(binding, WARNING, "SubjectNotReleased", error.message)
 
     async def _subjects(self, binding: SinkBinding) -> list[JsonObject]:
         """The subjects, whole. Raises `NotFound` when the one that is named does not exist, or the kind does not."""
@@ -112,7 +127,7 @@ class SinkBindingReconciler:
 
     async def _patch(self, before: JsonObject, after: JsonObject) -> None:
         """Write a template that has changed, provided that the object is still as it was seen."""
-        if before["spec"] == after["spec"]:
+        if before.get("spec") == after.get("spec"):
             return
         metadata = before["metadata"]
         operations = [
