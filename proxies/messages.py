@@ -210,6 +210,9 @@ class ResponseHead:
         return f"ResponseHead({self.status}, {self.fields!r})"
 
 
+_BODILESS: Final = frozenset([204, 304])
+
+
 class Answer:
     """A whole response that a service gives itself. Immutable; make constant ones once."""
 
@@ -218,9 +221,12 @@ class Answer:
     def __init__(
         self, status: int, body: bytes = b"", *, content_type: bytes = b"", fields: Iterable[tuple[bytes, bytes]] = ()
     ) -> None:
-        """`content_type` is left out when empty; `fields` are (name, value) as they shall be written."""
+        """`content_type` is left out when empty; `fields` are (name, value) as they shall be written.
+
+        204 and 304 have no body, whatever is given: a client would take it for the next response (RFC 9112 6.3).
+        """
         self.status = status
-        self.body = body
+        self.body = b"" if status in _BODILESS else body
         self.fields = tuple(fields) if not content_type else ((b"Content-Type", content_type), *fields)
         self._head = b""
 
@@ -239,7 +245,7 @@ class Answer:
         if not self._head:
             lines = [b"HTTP/1.1 %d %s" % (self.status, REASONS.get(self.status, b"Unknown"))]
             lines.extend(b"%s: %s" % field for field in self.fields)
-            lines.append(b"Content-Length: %d\r\n" % len(self.body))
+            lines.append(b"" if self.status in _BODILESS else b"Content-Length: %d\r\n" % len(self.body))
             self._head = b"\r\n".join(lines)
         return self._head
 

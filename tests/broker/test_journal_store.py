@@ -202,13 +202,17 @@ async def test_a_segment_that_cannot_be_begun_for_want_of_descriptors_is_begun_l
         assert await _accept(store, _event(3, "a")) is None
 
 
+def _segments(directory: Path) -> int:
+    return len(list(directory.glob("*.journal")))
+
+
 async def test_starts_leave_no_segments_behind_while_an_event_stays(tmp_path: Path) -> None:
     async with _store(tmp_path) as store:
         await _accept(store, _event(1, "a"))
     for _ in range(5):
         async with _store(tmp_path) as store:
             assert list(store.state.entries) == [1]
-    assert len(list(tmp_path.glob("*.journal"))) == 2
+    assert _segments(tmp_path) == 2
 
 
 async def test_a_segment_that_cannot_be_deleted_disturbs_nobody(
@@ -229,7 +233,7 @@ async def test_a_segment_that_cannot_be_deleted_disturbs_nobody(
         assert await _accept(store, _event(3, "a")) is None
     assert len([line for line in lines if b"journal_segment_kept" in line]) == 1
     await _accept(store, _event(4, "a"))
-    assert len(list(tmp_path.glob("*.journal"))) == 2
+    assert _segments(tmp_path) == 2
     await store.close()
 
 

@@ -276,6 +276,21 @@ async def test_an_answer_before_the_body_was_sent_reaches_the_client_that_goes_o
         assert await asyncio.wait_for(client.eof(), 1) == b""
 
 
+@pytest.mark.parametrize("status", [204, 304])
+async def test_an_answer_that_can_have_no_body_does_not_become_the_next_answer(status: int) -> None:
+    async with running_proxy(1) as proxy:
+        proxy.policy.decide = lambda exchange: exchange.answer(
+            Answer(status if exchange.request.target == b"/first" else 200, b"body")
+        )
+        client = await proxy.open()
+        await client.send(
+            b"GET /first HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+        )
+        first, second = (await client.eof()).split(b"\r\n\r\n", 1)
+        assert b"content-length" not in first.lower()
+        assert second.startswith(b"HTTP/1.1 200 ")
+
+
 async def test_an_app_that_answers_before_reading_is_heard() -> None:
     async def answer(call: Call) -> None:
         await call.respond(413, b"too much")
