@@ -13,6 +13,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from local_cluster.node.logs import ContainerLog
 __all__ = ["ContainerProcess", "StartError", "Started", "User", "find_executable", "open_output", "spawn"]
 
 _READ_BYTES = 1 << 16
+_LOOK_AGAIN_S = 0.1
 _LAST_READS = 4
 """A pipe holds 64 KiB, so this takes all that was written before the end, and ends if someone goes on writing."""
 
@@ -142,15 +144,23 @@ class ContainerProcess:
     def terminate(self) -> None:
         """SIGTERM to the first process only, as in a container.
 
-        The first one of a PID namespace gets no signal that it does not handle. SIGTERM means its end all the same.
+        The first one of a PID namespace gets no signal that it does not handle. SIGTERM means its end all the same. One
+        that blocks signals may wait for them, or may just be starting another program: then we look again.
         """
         if self._popen.returncode is not None:
             return
-        if self._is_first and not _is_prepared_for(self.pid, signal.SIGTERM):
+        signals = _Signals.of(self.pid, signal.SIGTERM) if self._is_first else _Signals.TAKEN
+        if signals is _Signals.LOST:
             self._was_told_to_end = True
             os.kill(self.pid, signal.SIGKILL)
-        else:
-            os.kill(self.pid, signal.SIGTERM)
+            return
+        os.kill(self.pid, signal.SIGTERM)
+        if signals is _Signals.BLOCKED:
+            self._loop.call_later(_LOOK_AGAIN_S, self._look_again)
+
+    def _look_again(self) -> None:
+        if self._popen.returncode is None and _Signals.of(self.pid, signal.SIGTERM) is _Signals.LOST:
+            self.terminate()
 
     def kill(self) -> None:
         """SIGKILL to the whole group."""
@@ -220,12 +230,23 @@ def find_executable(name: str, path: str, cwd: str) -> str:
     raise StartError(f'exec: "{name}": executable file not found in $PATH')
 
 
-def _is_prepared_for(pid: int, number: signal.Signals) -> bool:
-    """Whether a process handles, ignores or blocks a signal, as proc(5) tells of it."""
-    bit = 1 << (number - 1)
-    masks = ("SigBlk:", "SigIgn:", "SigCgt:")
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return any(int(line.split()[1], 16) & bit for line in lines if line.startswith(masks))
+class _Signals(Enum):
+    """What becomes of a signal to the first process of a PID namespace."""
+
+    TAKEN = auto()
+    """It is handled, or ignored on purpose."""
+    BLOCKED = auto()
+    LOST = auto()
+
+    @classmethod
+    def of(cls, pid: int, number: signal.Signals) -> "_Signals":
+        """As proc(5) tells of a process."""
+        bit = 1 << (number - 1)
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        masks = {line[:6]: int(line.split()[1], 16) for line in lines if line.startswith("Sig") and line[3] != "Q"}
+        if (masks.get("SigCgt", 0) | masks.get("SigIgn", 0)) & bit:
+            return cls.TAKEN
+        return cls.BLOCKED if masks.get("SigBlk", 0) & bit else cls.LOST
 
 
 def _reason(error: OSError | ValueError) -> str:

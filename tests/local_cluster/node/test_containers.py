@@ -31,6 +31,16 @@ print(json.dumps({"seen": seen, "uid": os.getuid(), "gid": os.getgid(), "groups"
 """
 
 
+BLOCKING = """
+import signal, time
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+while signal.SIGTERM not in signal.sigpending():
+    time.sleep(0.001)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+time.sleep(600)
+"""
+
+
 def look(*paths: str, **container: Any) -> dict[str, Any]:
     """A container that tells what is at `paths`."""
     return {"command": [sys.executable, "-I", "-S", "-c", LOOK, *paths], **container}
@@ -67,7 +77,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
 
 async def ended(cluster: Cluster, name: str, container: str = "c") -> str:
     """What a pod's container printed, once the pod has succeeded."""
-    pod = await cluster.until(Pod, name, lambda pod: pod.status.phase in ("Succeeded", "Failed"))
+    pod = await cluster.until(Pod, name, lambda pod: pod.status.phase in ("Succeeded", "Failed"), timeout_s=30)
     text = await cluster.logs(name, container)
     assert pod.status.phase == "Succeeded", text
     return text
@@ -188,7 +198,7 @@ while test $(cat a) != 300; do sleep 0.01; done; ls; cat a b extra; echo $PART; 
     volumes = [{"name": "m", "configMap": {"name": "m"}}, {"name": "s", "secret": {"secretName": "s"}}]
     await cluster.create_pod("p", container, volumes=volumes, restartPolicy="Never")
     await cluster.until(Pod, "p", Pod.is_ready)
-    for number in range(2, 40):
+    for number in range(2, 12):
         await cluster.client.patch(ConfigMap, "m", "default", {"data": {"a": f"{number}", "b": f"{number}"}})
     word = base64.b64encode(b"new").decode()
     await cluster.client.patch(Secret, "s", "default", {"data": {"word": word}})

@@ -65,7 +65,8 @@ async def test_everything_written_before_the_end_is_in_the_log_when_the_end_is_t
 
 
 async def test_sigterm_goes_to_the_first_process_only(tmp_path: Path) -> None:
-    script = "sh -c 'trap \"echo child got it\" TERM; echo up; while :; do sleep 0.01; done' & trap 'exit 7' TERM; wait"
+    child = "trap 'echo child got it' TERM; echo up; while :; do sleep 0.01; done"
+    script = f'trap "exit 7" TERM; sh -c "{child}" & wait'
     container = Container(tmp_path, ["sh", "-c", script])
     await eventually(lambda: b"up" in container.log.path.read_bytes())
     container.process.terminate()
