@@ -25,6 +25,9 @@ from proxies.upstream import Endpoint
 
 __all__ = ["Call", "Caller"]
 
+_KEPT_MAX: Final = 256 << 20
+_SMALL_BYTES: Final = 64 << 10
+"""Kept of a response however much others take: peers that send much and never end harm only those like them."""
 _NO_FIELDS: Final[tuple[Field, ...]] = ()
 
 
@@ -71,10 +74,14 @@ class _Rendered:
 class Caller:
     """Makes calls on one loop. Close it after its pools."""
 
-    __slots__ = ("_limits", "_now_s", "timers", "under_way")
+    __slots__ = ("_limits", "_now_s", "kept_bytes", "kept_max", "timers", "under_way")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, kept_max: int = _KEPT_MAX) -> None:
+        """`kept_max`: bytes of responses that are not whole yet, of all calls; beyond it only small ones are kept."""
         self.timers = Timers(loop)
+        self.kept_max = kept_max
+        self.kept_bytes = 0
+        """Of responses that are not whole yet."""
         self._now_s = loop.time
         self._limits: dict[float, TimeoutLimits] = {}
         self.under_way = 0
@@ -120,6 +127,7 @@ class Call(Timer):
         "_caller",
         "_done",
         "_exchange",
+        "_kept",
         "_parts",
         "_room",
         "_unreached",
@@ -144,6 +152,7 @@ class Call(Timer):
         self._caller = caller
         self._done: Callable[[Call], None] | None = done
         self._parts: list[bytes] = []
+        self._kept = 0
         self._room = room
         self._unreached: Callable[[Call, str], bool]
         self.peer_port = 0
@@ -156,7 +165,7 @@ class Call(Timer):
         self.reason = ""
         """Why there is no response, or not the whole of it; empty otherwise."""
         self.is_cut = False
-        """The response's body was larger than what is kept of it."""
+        """The response's body was larger than what is kept of it, or than there was room for."""
         self.is_timed_out = False
         self._exchange: Exchange | None = Exchange(
             self, _QUIET, _BARE[method], peer=b"", clock=clock, data=b"", body=None, request_done=True
@@ -239,6 +248,11 @@ class Call(Timer):
             data = data[: self._room]
         if data:
             self._parts.append(data)
+            self._kept += len(data)
+            caller = self._caller
+            caller.kept_bytes += len(data)
+            if caller.kept_bytes > caller.kept_max and self._kept > _SMALL_BYTES and not is_done:
+                self.is_cut = True
         if self.is_cut and not is_done and self._exchange is not None:
             self._exchange.stop()
 
@@ -280,6 +294,7 @@ class Call(Timer):
         caller = self._caller
         caller.timers.disarm(self)
         caller.under_way -= 1
+        caller.kept_bytes -= self._kept
         self.is_timed_out = exchange.outcome is Outcome.TIMED_OUT
         done = self._done
         if done is not None:

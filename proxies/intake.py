@@ -62,7 +62,11 @@ class Gatherer:
         """Read the body of a held exchange; once for each, in `Policy.admit`."""
         request = exchange.request
         if exchange.request_done and not request.is_chunked:
-            self._then(exchange, exchange.take_body())
+            body = exchange.take_body()
+            if len(body) > self._bytes_max:
+                self._failed(exchange, Unread.TOO_LARGE)
+            else:
+                self._then(exchange, body)
             return
         if request.content_length > self._bytes_max:
             self._failed(exchange, Unread.TOO_LARGE)

@@ -62,6 +62,33 @@ async def test_the_whole_response_comes_and_the_connection_is_kept() -> None:
         assert bench.app.calls[0].raw_head + b"hello" == REQUEST
 
 
+async def half_of_much(call: Asked) -> None:
+    await call.body()
+    size = int(call.target.rpartition("/")[2])
+    await call.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * size) + bytes(size))
+
+
+async def test_responses_that_never_end_share_a_bounded_room() -> None:
+    async with running(half_of_much) as bench:
+        bench.caller.kept_max = 1 << 20
+
+        def start(size: int) -> tuple[Call, "asyncio.Future[Call]"]:
+            call, future = bench.start(room=4 << 20)
+            call.send(bench.endpoint, REQUEST.replace(b"/x", b"/%d" % size))
+            return call, future
+
+        large = [start(500_000) for _ in range(10)]
+        await eventually(lambda: sum(future.done() for _, future in large) >= 7)
+        assert all(call.is_cut for call, future in large if future.done())
+        assert bench.caller.kept_bytes <= 2 << 20
+        small, future = start(30_000)
+        await eventually(lambda: len(small.body) == 30_000)
+        assert not future.done()
+        for call, _ in [*large, (small, future)]:
+            call.cancel()
+        assert bench.caller.kept_bytes == 0
+
+
 async def chunked(call: Asked) -> None:
     await call.start_chunked(200)
     for part in (b"one ", b"two", b""):

@@ -114,6 +114,12 @@ async def test_a_client_that_asks_first_is_told_to_go_on() -> None:
         assert (await client.response()).body == b"hello"
 
 
+async def test_a_body_that_came_with_its_head_is_refused_as_well() -> None:
+    async with running(bytes_max=10) as bench:
+        assert (await bench.post(b"x" * 10))[0] == 200
+        assert (await bench.post(b"x" * 11))[0] == 413
+
+
 @pytest.mark.parametrize("framing", ["Content-Length: 8388609", "Transfer-Encoding: chunked"])
 async def test_a_body_that_is_too_large_is_refused(framing: str) -> None:
     async with running() as bench:
