@@ -34,6 +34,7 @@ print(json.dumps({"seen": seen, "uid": os.getuid(), "gid": os.getgid(), "groups"
 BLOCKING = """
 import signal, time
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+open("/knuv-e/up", "w").close()
 while signal.SIGTERM not in signal.sigpending():
     time.sleep(0.001)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
@@ -304,16 +305,18 @@ async def test_a_container_numbers_its_processes_itself_and_nothing_of_it_outliv
 
 @ROOT
 @pytest.mark.parametrize(
-    ("script", "code"),
+    ("command", "code"),
     [
-        ("touch /knuv-e/up; exec sleep 600", 143),
-        ("trap 'exit 7' TERM; touch /knuv-e/up; while :; do sleep 0.01; done", 7),
+        (["sh", "-c", "touch /knuv-e/up; exec sleep 600"], 143),
+        ([sys.executable, "-I", "-S", "-c", BLOCKING], 143),
+        (["sh", "-c", "trap 'exit 7' TERM; touch /knuv-e/up; while :; do sleep 0.01; done"], 7),
     ],
+    ids=["unhandled", "blocked for a moment", "handled"],
 )
 async def test_the_first_process_ends_by_sigterm_whether_it_handles_it_or_not(
-    cluster: Cluster, script: str, code: int
+    cluster: Cluster, command: list[str], code: int
 ) -> None:
-    container = shell(script, volumeMounts=[mount("e", "/knuv-e")])
+    container = {"command": command, "volumeMounts": [mount("e", "/knuv-e")]}
     made = await cluster.create_pod(
         "p", container, volumes=[{"name": "e", "emptyDir": {}}], terminationGracePeriodSeconds=600
     )
