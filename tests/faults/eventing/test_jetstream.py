@@ -27,7 +27,7 @@ from tests.support.jetstream_dispatcher import JetStreamWorld, config_nats
 from tests.support.nats import PASSWORD, USER, RunningNats, running_nats
 from tests.support.processes import eventually
 
-PATIENT = {"retry": 100, "backoffPolicy": "linear", "backoffDelay": "PT0.1S"}
+PATIENT = {"retry": 100, "backoffPolicy": "linear", "backoffDelay": "PT0.1S", "timeout": "PT2S"}
 """Longer than any process is away, however busy the machine: without a dead letter sink, what is used up is lost."""
 
 
