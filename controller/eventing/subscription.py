@@ -83,16 +83,18 @@ class SubscriptionReconciler:
     async def finalize(self, subscription: Subscription) -> None:
         """Take the entry out of the channel, if that is still there."""
         try:
-            channel = await self._channel(subscription)
+            # An entry in another namespace is taken out although such links may be forbidden by now.
+            channel = await self._channel(subscription, may_cross=True)
         except NotReferred:
             return
         await self._lists.remove(channel.collection, channel.obj, subscription.metadata.uid)
 
-    async def _channel(self, subscription: Subscription) -> _Channel:
-        """Raises `NotReferred`."""
+    async def _channel(self, subscription: Subscription, *, may_cross: bool = False) -> _Channel:
+        """`may_cross`: into another namespace whatever the settings say. Raises `NotReferred`."""
         ref = subscription.spec.channel
         namespace = ref.namespace or subscription.namespace
-        if namespace != subscription.namespace and not self._cluster.settings.features.has_cross_namespace_links:
+        may_cross = may_cross or self._cluster.settings.features.has_cross_namespace_links
+        if namespace != subscription.namespace and not may_cross:
             text = f"Failed to get spec.channel or backing channel: {namespace} is another namespace"
             raise NotReferred("ChannelReferenceFailed", text)
         if (ref.api_version.partition("/")[0], ref.kind) == (messaging.GROUP, "Channel"):

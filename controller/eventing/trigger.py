@@ -4,6 +4,7 @@ Source: knative/eventing `pkg/reconciler/broker/trigger/trigger.go`; spec eventi
 """
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -39,6 +40,8 @@ CONDITIONS = ConditionSet(
 )
 _FILTER_TLS_SECRET = "mt-broker-filter-server-tls"  # noqa: S105 - a name
 _NAME_MAX = 63
+_OWNER = "owner"
+"""Index of Subscriptions by the uid of who controls them."""
 _RETRY_S = 30.0
 
 
@@ -47,6 +50,7 @@ class TriggerReconciler:
 
     def __init__(self, cluster: EventingCluster) -> None:
         self._cluster = cluster
+        cluster.subscriptions.informer.add_index(_OWNER, _owner_of)
 
     def reconciler(self) -> Reconciler[Trigger]:
         """The envelope for this kind."""
@@ -58,6 +62,7 @@ class TriggerReconciler:
         The identity comes first: a policy that names this Trigger may be what the Broker waits for.
         """
         status.auth = await provide_identity(self._cluster, trigger, status.auth, conditions)
+        await self._unsubscribe_elsewhere(trigger)
         broker = self._broker(trigger)
         if broker is None:
             text = f'Broker "{trigger.broker_key[1]}" does not exist'
@@ -142,6 +147,13 @@ class TriggerReconciler:
         )
         return None
 
+    async def _unsubscribe_elsewhere(self, trigger: Trigger) -> None:
+        """`brokerRef` may change (spec 8.5): the Broker that it named before is not to deliver any more."""
+        name = subscription_name(trigger)
+        for held in self._cluster.subscriptions.informer.by_index(_OWNER, trigger.metadata.uid):
+            if held.name != name and held.metadata.deletion_timestamp is None:
+                await self._cluster.subscriptions.delete(held)
+
     def subscription_of(self, trigger: Trigger, broker: Broker) -> JsonObject:
         """The Subscription as it should be. With OIDC the filter stands between, so that it is asked for its token."""
         features = self._cluster.settings.features
@@ -212,7 +224,7 @@ def dependency_of(trigger: Trigger) -> KReference | None:
         return None
     try:
         return msgspec.convert(json.loads(text), KReference)
-    except (ValueError, msgspec.ValidationError):
+    except (ValueError, RecursionError, msgspec.ValidationError):
         return None
 
 
@@ -226,6 +238,12 @@ def _channel_of(trigger: Trigger, broker: Broker) -> JsonObject:
     if broker.namespace != trigger.namespace:
         channel["namespace"] = broker.namespace
     return channel
+
+
+def _owner_of(subscription: Subscription) -> Iterator[str]:
+    owner = subscription.metadata.controller()
+    if owner is not None:
+        yield owner.uid
 
 
 def _is_elsewhere(held: Subscription, wanted: JsonObject) -> bool:

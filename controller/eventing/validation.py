@@ -107,7 +107,7 @@ def _check_trigger_annotations(trigger: Trigger) -> Iterator[FieldError]:
     path = f"metadata.annotations[{keys.DEPENDENCY}]"
     try:
         ref = msgspec.convert(json.loads(dependency), KReference)
-    except (ValueError, msgspec.ValidationError):
+    except (ValueError, RecursionError, msgspec.ValidationError):
         yield FieldError(f'The provided annotation was not a corev1.ObjectReference: "{dependency[:200]}"', (path,))
         return
     if ref.namespace not in ("", trigger.namespace):
