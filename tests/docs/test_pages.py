@@ -34,15 +34,26 @@ def page(request: pytest.FixtureRequest) -> Path:
 
 def test_links_lead_somewhere(page: Path) -> None:
     broken = []
-    for link in _LINK.findall(_SPAN.sub("", _FENCE.sub("", page.read_text()))):
+    for link in _links(page):
         name, _, anchor = link.partition("#")
-        if "://" in link:
-            continue
         target = (page.parent / name) if name else page
         if not target.exists() or (anchor and anchor not in _anchors(target)):
             broken.append(link)
 
     assert broken == []
+
+
+def test_every_page_is_found_from_the_readme() -> None:
+    found, ahead = set[Path](), [ROOT / "README.md"]
+    while ahead:
+        page = ahead.pop()
+        if page.is_dir():
+            ahead += page.glob("*.md")
+        elif page.suffix == ".md" and page not in found:
+            found.add(page)
+            ahead += [(page.parent / link.partition("#")[0]).resolve() for link in _links(page) if link[0] != "#"]
+
+    assert set(PAGES) - found == set()
 
 
 def test_words_of_make_exist(page: Path) -> None:
@@ -83,6 +94,12 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
     named = [(path, found[1]) for path in _code(page) if (found := paths.fullmatch(path))]
     assert [path for path, folder in named if folder in folders and not (ROOT / path).exists()] == []
+
+
+def _links(page: Path) -> list[str]:
+    """Where its links lead, but for those to elsewhere."""
+    links = _LINK.findall(_SPAN.sub("", _FENCE.sub("", page.read_text())))
+    return [link for link in links if "://" not in link]
 
 
 def _code(page: Path) -> Iterator[str]:
