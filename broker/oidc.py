@@ -26,7 +26,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from kube.client import Client
-from kube.errors import ApiError, ApiUnreachable
 from proxies.logs import Logger
 
 __all__ = ["Keys", "TokenError", "Verifier"]
@@ -211,7 +210,7 @@ class Verifier:
                 await self._get(f"{base_url}/.well-known/openid-configuration"), type=dict[str, Any]
             )
             keys = Keys(str(configuration["issuer"]), await self._get(str(configuration["jwks_uri"])))
-        except (ApiError, ApiUnreachable, aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever an issuer published, those who wait have to hear it
             self._log.error("oidc_keys_unavailable", base_url=base_url, problem=f"{type(error).__name__}: {error}")
         else:
             self._keys = keys

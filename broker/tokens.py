@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
@@ -89,7 +90,8 @@ class Tokens:
             "kind": "TokenRequest",
             "spec": {"audiences": [key.audience], "expirationSeconds": _LIFETIME_S},
         }
-        path = f"/api/v1/namespaces/{key.namespace}/serviceaccounts/{key.account}/token"
+        # Whoever may write a subscription chose the account: it names no other path.
+        path = f"/api/v1/namespaces/{key.namespace}/serviceaccounts/{quote(key.account, safe='')}/token"
         try:
             if not key.account:
                 raise ValueError("expected a service account, got none")

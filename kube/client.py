@@ -302,7 +302,10 @@ class Client:
 
     def _authorization(self) -> dict[str, str]:
         if self.config.token_file is not None and time.monotonic() - self._token_read_at > _TOKEN_AGE_MAX_S:
-            self._token = self.config.token_file.read_text().strip()
+            try:
+                self._token = self.config.token_file.read_text().strip()
+            except (OSError, ValueError) as error:
+                raise ApiUnreachable(f"our token: {error}") from error
             self._token_read_at = time.monotonic()
         return {"Authorization": f"Bearer {self._token}"} if self._token else {}
 

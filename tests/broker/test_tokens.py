@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,6 +96,20 @@ async def test_what_cannot_be_had_is_asked_again_after_a_second() -> None:
     asking.api.is_refusing = False
     asking.api.now_s += 1
     assert await asking.line() == b"Authorization: Bearer token-2"
+
+
+async def test_who_waits_is_told_also_when_our_own_token_cannot_be_read(tmp_path: Path) -> None:
+    api = Client(ApiConfig(server="http://127.0.0.1:1", token_file=tmp_path / "gone"))
+    lines: list[bytes | None] = []
+    Tokens(api, Logger("test", write=lambda line: None)).line("ns", "me", "a", lines.append)
+    await eventually(lambda: lines == [None])
+
+
+async def test_an_account_is_one_part_of_the_path() -> None:
+    asking = Asking()
+    await asking.line(account="../../other/serviceaccounts/you?x=")
+    path = "/api/v1/namespaces/ns/serviceaccounts/..%2F..%2Fother%2Fserviceaccounts%2Fyou%3Fx%3D/token"
+    assert asking.api.asked[0][0] == path
 
 
 async def test_without_an_account_nobody_is_asked() -> None:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import pytest
+
 from broker.oidc import Verifier
 from kube.client import Client
 from kube.config import ApiConfig
@@ -104,6 +106,17 @@ async def test_another_issuer_means_other_keys() -> None:
         first.verifier.discover(f"http://127.0.0.1:{second.app.port}/")
         assert await first.subject(second.issuer.token("you", "a")) == "you"
         assert await first.subject(token) == ""
+
+
+async def test_keys_that_make_no_sense_leave_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with publishing() as published:
+        monkeypatch.setattr(published.issuer, "jwks", lambda: b'{"keys": 5}')
+        published.verifier.discover(f"http://127.0.0.1:{published.app.port}")
+        token = published.issuer.token("me", "a")
+        assert await published.subject(token) == ""
+        monkeypatch.undo()
+        published.verifier._asked_s -= 10
+        assert await published.subject(token) == "me"
 
 
 async def test_an_issuer_that_cannot_be_asked_is_believed_nothing() -> None:
