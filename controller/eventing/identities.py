@@ -3,14 +3,12 @@
 Source: knative/eventing `pkg/auth/serviceaccount.go`.
 """
 
-import contextlib
-
 import msgspec
 
 from controller.eventing.children import child_metadata
 from controller.eventing.cluster import EventingCluster
 from kube.conditions import Conditions
-from kube.errors import AlreadyExists
+from kube.errors import AlreadyExists, Conflict
 from kube.models import core
 from kube.models.duck import Auth
 from kube.models.meta import Resource
@@ -22,7 +20,11 @@ __all__ = ["provide_identity"]
 async def provide_identity(
     cluster: EventingCluster, obj: Resource, auth: Auth | None, conditions: Conditions
 ) -> Auth | None:
-    """The identity for an object's status, made if it is not there; None while OIDC is off."""
+    """The identity for an object's status, made if it is not there; None while OIDC is off.
+
+    An account that belongs to somebody else is nobody's to send with, and one of a predecessor of the same name is
+    about to be collected: raises `Conflict` while there is one, so that the object is looked at again.
+    """
     if not cluster.settings.features.is_oidc_on:
         conditions.mark_true("OIDCIdentityCreated", "authentication-oidc feature disabled")
         return None
@@ -31,7 +33,13 @@ async def provide_identity(
     if auth is None or auth.service_account_name != name:
         body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": child_metadata(obj, name)}
         path = core.ServiceAccount.RESOURCE.path(obj.namespace)
-        with contextlib.suppress(AlreadyExists):
+        try:
             await cluster.client.raw("POST", path, body=msgspec.json.encode(body))
+        except AlreadyExists:
+            held = await cluster.client.get(core.ServiceAccount, name, obj.namespace)
+            if not held.is_controlled_by(obj):
+                text = f'ServiceAccount "{name}" exists and does not belong to {obj.kind} "{obj.name}"'
+                conditions.mark_false("OIDCIdentityCreated", "NotOwned", text)
+                raise Conflict(409, "AlreadyExists", text) from None
     conditions.mark_true("OIDCIdentityCreated")
     return Auth(service_account_name=name)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from typing import Final
 
-from controller.eventing.children import child_metadata
+from controller.eventing.children import NotOwned, child_metadata
 from kube.client import Client
 from kube.conditions import Conditions
 from kube.errors import NotFound
@@ -23,6 +23,7 @@ __all__ = ["TokenSecrets"]
 _LIFETIME_S: Final = 3600
 _RENEW_S: Final = _LIFETIME_S / 2 + 300
 """When less than this is left, a token is renewed."""
+_NOT_OWNED_S: Final = 5.0
 _EXPIRES: Final = "sources.knuv.dev/token-expires"
 _AUDIENCE: Final = "sources.knuv.dev/token-audience"
 
@@ -35,14 +36,22 @@ class TokenSecrets:
         self._now_s = clock
 
     async def provide(self, binding: SinkBinding, status: SinkBindingStatus, conditions: Conditions) -> float | None:
-        """Set the status's Secret and the condition; seconds until it has to be renewed, None when there is none."""
+        """Set the status's Secret and the condition; seconds until it has to be renewed, None when there is none.
+
+        A Secret of somebody else is left alone, and nobody is told of it: `_NOT_OWNED_S` until it is looked at again.
+        """
         account = status.auth.service_account_name if status.auth is not None else None
         if not account or not status.sink_audience:
             status.oidc_token_secret_name = None
             conditions.mark_true("OIDCTokenSecretCreated")
             return None
         name = child_name(binding.name, "-oidc-token")
-        left_s = await self._left_s(binding, name, status.sink_audience)
+        try:
+            left_s = await self._left_s(binding, name, status.sink_audience)
+        except NotOwned as error:
+            status.oidc_token_secret_name = None
+            conditions.mark_false("OIDCTokenSecretCreated", "NotOwned", str(error))
+            return _NOT_OWNED_S
         if left_s < _RENEW_S:
             await self._write(binding, name, account, status.sink_audience)
             left_s = float(_LIFETIME_S)
@@ -51,10 +60,13 @@ class TokenSecrets:
         return left_s - _RENEW_S
 
     async def _left_s(self, binding: SinkBinding, name: str, audience: str) -> float:
+        """How long what there is holds. Raises `NotOwned`."""
         try:
             held = await self._client.get(Secret, name, binding.namespace)
         except NotFound:
             return 0.0
+        if not held.is_controlled_by(binding):
+            raise NotOwned(f'Secret "{name}" exists and does not belong to SinkBinding "{binding.name}"')
         annotations = held.metadata.annotations
         if annotations.get(_AUDIENCE) != audience:
             return 0.0

@@ -1,5 +1,6 @@
 """With OIDC on: service accounts, audiences, the filter between channel and sinks, and policies."""
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,6 +11,7 @@ from kube.models.eventing import Broker, Trigger
 from kube.models.eventpolicy import EventPolicy
 from kube.models.messaging import InMemoryChannel, NatsJetStreamChannel, Subscription
 from kube.models.meta import Condition
+from kube.models.sources import PingSource
 from tests.controller.eventing.cluster import SYSTEM, Eventing, condition, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -118,3 +120,22 @@ async def test_a_jetstream_channel_counts_what_its_dispatcher_tells_of_the_strea
     assert condition(channel, "StreamReady")[:2] == ("True", "Theirs")
     assert channel.status.address is not None
     assert channel.status.address.url == f"http://mine-kn-jsm-channel.{eventing.namespace}.svc.cluster.local"
+
+
+async def test_nobody_sends_with_the_account_of_somebody_else(eventing: Eventing) -> None:
+    """One of a predecessor of the same name is collected soon, and only then there is one of our own."""
+    name = "mine-oidc-sources.knative.dev-pingsource"
+    path = ServiceAccount.RESOURCE.path(eventing.namespace)
+    theirs = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
+    await eventing.client.raw("POST", path, body=json.dumps(theirs).encode())
+    await eventing.create(PingSource, "mine", {"sink": {"uri": "http://them"}})
+    reason, message = await eventing.until_condition(PingSource, "mine", "OIDCIdentityCreated", "False")
+    assert (reason, message) == (
+        "NotOwned",
+        f'ServiceAccount "{name}" exists and does not belong to PingSource "mine"',
+    )
+    assert (await eventing.get(PingSource, "mine")).status.auth is None
+    await eventing.client.raw("DELETE", f"{path}/{name}")
+    await eventing.until_condition(PingSource, "mine", "OIDCIdentityCreated", "True")
+    source = await eventing.get(PingSource, "mine")
+    assert (await eventing.get(ServiceAccount, name)).is_controlled_by(source)
