@@ -24,6 +24,7 @@ _FRESH_S: Final = 30.0
 _AGAIN_S: Final = 1.0
 """A name that was asked for so recently would say the same."""
 _WAITING_MAX: Final = 10_000
+_SWEPT_MIN: Final = 8
 _PORTS: Final = {"http": 80, "https": 443}
 _SAFE: Final = "!#$%&'()*+,/:;=?@[]~"
 """What a path and a query may hold; the rest is percent-encoded."""
@@ -72,6 +73,7 @@ class Host:
         "_next",
         "_pool",
         "_resolver",
+        "_swept_at",
         "_task",
         "_verified",
         "_waiting",
@@ -103,6 +105,7 @@ class Host:
         self._asked_s = 0.0
         self._task: asyncio.Task[None] | None = None
         self._waiting: deque[tuple[Call, bytes]] = deque()
+        self._swept_at = _SWEPT_MIN
 
     def carry(self, call: Call, request: bytes) -> None:
         """Send a request, at once if the addresses are known."""
@@ -131,13 +134,21 @@ class Host:
     def _unreached(self, call: Call, reason: str) -> bool:
         """An address does not answer: perhaps the name has others by now."""
         is_settled = self._task is None and time.monotonic() - self._asked_s < _AGAIN_S and len(self._next) < 2
+        self._sweep()
         if is_settled or self._is_literal or len(self._waiting) >= _WAITING_MAX:
             return False
         self._waiting.append((call, b""))
         self._ask()
         return True
 
+    def _sweep(self) -> None:
+        """Drop requests whose time is up: while a name service hangs, each would keep its body."""
+        if len(self._waiting) >= self._swept_at:
+            self._waiting = deque(each for each in self._waiting if each[0].is_waiting)
+            self._swept_at = min(max(2 * len(self._waiting), _SWEPT_MIN), _WAITING_MAX)
+
     def _wait(self, call: Call, request: bytes) -> None:
+        self._sweep()
         if len(self._waiting) >= _WAITING_MAX:
             self._loop.call_soon(call.fail, f"{_WAITING_MAX} events wait for the address of {self.name}")
             return
@@ -159,6 +170,7 @@ class Host:
         if addresses is not None:
             self._use(addresses)
         waiting, self._waiting = self._waiting, deque()
+        self._swept_at = _SWEPT_MIN
         for call, request in waiting:
             if not self._next:
                 call.fail(f"dial tcp: lookup {self.name}: {problem or 'no address is ready'}")

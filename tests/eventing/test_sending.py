@@ -140,6 +140,22 @@ async def test_time_runs_while_a_name_is_asked_for() -> None:
         assert (await post(sender, "http://sink/", timeout_s=0.05)).is_timed_out
 
 
+async def test_what_waits_for_a_name_and_gave_up_is_not_kept() -> None:
+    names = Names()
+    names.gate.clear()
+    async with running(names) as sender:
+        host = sender.destination("http://slow/").host
+        calls = []
+        for _ in range(100):
+            call = sender.post(sender.destination("http://slow/"), b"", bytes(1000), lambda call: None)
+            calls.append(call)
+            if len(calls) > 5:
+                calls.pop(0).cancel()
+        assert len(host._waiting) <= 16
+        names.gate.set()
+        await eventually(lambda: sender.under_way == 0)
+
+
 async def test_nothing_is_lost_without_a_word_when_it_ends() -> None:
     names = Names()
     names.gate.clear()
