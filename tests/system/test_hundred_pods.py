@@ -20,6 +20,8 @@ PODS = 100
 SCRIPT = "test -e /knuv-volume/been && exec sleep 600; touch /knuv-volume/been; setsid sleep 600 & exit 1"
 """Crashes once and leaves a daemon behind."""
 LOOPBACK_SCRIPT = SCRIPT.replace("/knuv-volume/", "$0/been-$HOSTNAME-")
+SPARES = {"loopback": (0, 2), "netns": (3, 5)}
+"""Links and processes that wait for pods."""
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
 
@@ -53,8 +55,15 @@ def crashed_and_up(pod: Pod) -> bool:
 @pytest.mark.parametrize("network", ["loopback", pytest.param("netns", marks=ROOT)])
 async def test_a_hundred_pods_come_crash_and_go(tmp_path: Path, network: str) -> None:
     async with running_system(tmp_path, "--network", network) as system:
-        before, files = left(system), descriptors(system)
         marks = (guardian_mark(tmp_path),)
+
+        async def spares() -> bool | None:
+            waiting = [line for _, line in processes_of(*marks) if "_child.py" in line]
+            links, children = SPARES[network]
+            return (left(system)["links"] == links and len(waiting) >= children) or None
+
+        await until(spares, 20, "what waits for pods to be made")
+        before, files = left(system), descriptors(system)
         processes = {pid for pid, _ in processes_of(*marks)}
         container: dict[str, Any] = {"name": "c", "image": "x", "command": ["sh", "-c", LOOPBACK_SCRIPT, str(tmp_path)]}
         container["resources"] = {"limits": {"memory": "256Mi"}}
