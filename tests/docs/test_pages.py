@@ -96,6 +96,19 @@ def test_files_that_are_named_exist(page: Path) -> None:
     assert [path for path, folder in named if folder in folders and not (ROOT / path).exists()] == []
 
 
+def test_variables_that_are_named_exist(page: Path) -> None:
+    named = {name for code in _code(page) for name in re.findall(r"\bKNUV_[A-Z_]*[A-Z]\b", code)}
+
+    assert sorted(name for name in named if name not in _source()) == []
+
+
+@cache
+def _source() -> str:
+    """All Python of the project but its tests."""
+    folders = (path for path in ROOT.iterdir() if (path / "__init__.py").is_file() and path.name != "tests")
+    return "".join(path.read_text() for folder in folders for path in folder.rglob("*.py"))
+
+
 def _links(page: Path) -> list[str]:
     """Where its links lead, but for those to elsewhere."""
     links = _LINK.findall(_SPAN.sub("", _FENCE.sub("", page.read_text())))
