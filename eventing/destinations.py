@@ -68,6 +68,7 @@ class Host:
     __slots__ = (
         "_asked_s",
         "_endpoints",
+        "_is_closed",
         "_is_literal",
         "_loop",
         "_next",
@@ -106,6 +107,7 @@ class Host:
         self._task: asyncio.Task[None] | None = None
         self._waiting: deque[tuple[Call, bytes]] = deque()
         self._swept_at = _SWEPT_MIN
+        self._is_closed = False
 
     def carry(self, call: Call, request: bytes) -> None:
         """Send a request, at once if the addresses are known."""
@@ -121,7 +123,9 @@ class Host:
         call.send(endpoint, request, self._unreached)
 
     def close(self) -> None:
-        """Nothing is sent here any more."""
+        """Nothing is sent here any more: who has kept a destination that was forgotten asks for it again."""
+        self._is_closed = True
+        self._next.clear()
         if self._task is not None:
             self._task.cancel()
         for endpoint in self._endpoints.values():
@@ -133,6 +137,8 @@ class Host:
 
     def _unreached(self, call: Call, reason: str) -> bool:
         """An address does not answer: perhaps the name has others by now."""
+        if self._is_closed:
+            return False
         is_settled = self._task is None and time.monotonic() - self._asked_s < _AGAIN_S and len(self._next) < 2
         self._sweep()
         if is_settled or self._is_literal or len(self._waiting) >= _WAITING_MAX:
@@ -148,6 +154,9 @@ class Host:
             self._swept_at = min(max(2 * len(self._waiting), _SWEPT_MIN), _WAITING_MAX)
 
     def _wait(self, call: Call, request: bytes) -> None:
+        if self._is_closed:
+            self._loop.call_soon(call.fail, "shutting down")
+            return
         self._sweep()
         if len(self._waiting) >= _WAITING_MAX:
             self._loop.call_soon(call.fail, f"{_WAITING_MAX} events wait for the address of {self.name}")

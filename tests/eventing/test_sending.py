@@ -201,6 +201,17 @@ async def test_a_sink_with_an_authority_of_its_own_is_believed(tmp_path: Path) -
         assert (await post(sender, "https://localhost/")).status == 200
 
 
+async def test_a_destination_that_was_forgotten_meanwhile_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eventing.sending._DESTINATIONS_MAX", 1)
+    names = Names(a=[("127.0.0.1", 1)], b=[("127.0.0.1", 1)])
+    async with running(names) as sender:
+        kept = sender.destination("http://a/")
+        sender.destination("http://b/")
+        future: asyncio.Future[Call] = asyncio.get_running_loop().create_future()
+        sender.post(kept, b"", b"", future.set_result)
+        assert (await asyncio.wait_for(future, 5)).reason == "shutting down"
+
+
 async def test_destinations_are_kept_and_their_number_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eventing.sending._DESTINATIONS_MAX", 3)
 
