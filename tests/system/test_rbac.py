@@ -74,6 +74,7 @@ RIGHTS_FOR_SOURCES = (
     ("", "namespaces", "patch"),
     ("authorization.k8s.io", "subjectaccessreviews", "create"),
     ("", "serviceaccounts", "create"),
+    ("", "serviceaccounts", "get"),
     ("", "serviceaccounts/token", "create"),
     *(("", "secrets", verb) for verb in ("get", "create", "patch")),
 )
