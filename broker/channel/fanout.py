@@ -18,8 +18,13 @@ __all__ = ["Fanout", "Round", "Rounds"]
 
 _ACCEPTED = 202
 _FAILED = 500
+_BUSY = 503
 STALLED_S = 900.0
 """Without a delivery that ends for so long, an event is given up; the original's 15 minutes."""
+_DETACHED_BYTES_MAX = 64 << 20
+"""Of the events of one channel that were accepted and are not delivered yet; beyond it none is accepted."""
+_DELIVERY_BYTES = 2048
+"""What a delivery takes beside the event."""
 
 
 class Rounds:
@@ -56,7 +61,7 @@ class Rounds:
 class Fanout:
     """A channel in memory. `subscriptions` may be replaced at any time; events under way keep theirs."""
 
-    __slots__ = ("_rounds", "_selection", "is_async", "name", "namespace", "subscriptions")
+    __slots__ = ("_rounds", "_selection", "detached_bytes", "is_async", "name", "namespace", "subscriptions")
 
     def __init__(self, rounds: Rounds, namespace: str, name: str, *, is_async: bool) -> None:
         """`is_async`: 202 comes before the dispatch. It never changes (spec 4)."""
@@ -66,6 +71,8 @@ class Fanout:
         self.name = name
         self.is_async = is_async
         self.subscriptions: tuple[Subscription, ...] = ()
+        self.detached_bytes = 0
+        """Of events that nobody waits for."""
 
     def accept(self, message: Message, done: Callable[[int, str], None]) -> "Round | None":
         """Deliver an event to all; `done(status, reason)` as `backend.Channel` has it."""
@@ -77,8 +84,13 @@ class Fanout:
             return None
         parcel = Parcel.of(message, self.namespace, self.name)
         if self.is_async:
+            size = len(parcel.body) + len(parcel.lines) + _DELIVERY_BYTES * len(subscriptions)
+            if self.detached_bytes and self.detached_bytes + size > _DETACHED_BYTES_MAX:
+                done(_BUSY, "too many events of this channel are not delivered yet; try again later")
+                return None
+            self.detached_bytes += size
             done(_ACCEPTED, "")
-            Round(self._rounds, None, len(subscriptions)).start(subscriptions, parcel)
+            Round(self._rounds, None, len(subscriptions), of=self, size=size).start(subscriptions, parcel)
             return None
         begun = Round(self._rounds, done, len(subscriptions))
         begun.start(subscriptions, parcel)
@@ -91,9 +103,20 @@ class Fanout:
 class Round:
     """The deliveries of one event."""
 
-    __slots__ = ("_deliveries", "_done", "_failure", "_pending", "_rounds", "moved_s")
+    __slots__ = ("_deliveries", "_done", "_failure", "_of", "_pending", "_rounds", "_size", "moved_s")
 
-    def __init__(self, rounds: Rounds, done: Callable[[int, str], None] | None, pending: int) -> None:
+    def __init__(
+        self,
+        rounds: Rounds,
+        done: Callable[[int, str], None] | None,
+        pending: int,
+        *,
+        of: Fanout | None = None,
+        size: int = 0,
+    ) -> None:
+        """`of`: the channel that counts `size` bytes until this is over."""
+        self._of = of
+        self._size = size
         self._rounds = rounds
         self._done = done
         self._pending = pending
@@ -119,7 +142,7 @@ class Round:
 
     def cancel(self) -> None:
         """Whoever sent the event has left."""
-        self._rounds.active.discard(self)
+        self._end()
         self._done = None
         deliveries, self._deliveries = self._deliveries, []
         for delivery in deliveries:
@@ -143,10 +166,16 @@ class Round:
         if self._pending:
             self.moved_s = rounds.courier.now_s()
             return
-        rounds.active.discard(self)
+        self._end()
         # A round and its deliveries know each other, and would else wait for the collector.
         self._deliveries = []
         done = self._done
         if done is not None:
             self._done = None
             done(_FAILED if self._failure else _ACCEPTED, self._failure)
+
+    def _end(self) -> None:
+        self._rounds.active.discard(self)
+        if self._of is not None:
+            self._of.detached_bytes -= self._size
+            self._of = None

@@ -1,5 +1,7 @@
 """One event to all subscriptions of a channel in memory: `broker/channel/fanout.py`."""
 
+import pytest
+
 from broker.channel.fanout import Fanout, Rounds
 from eventing.delivery import Recipient, Subscription
 from eventing.dispatching import Delivery
@@ -89,6 +91,21 @@ async def test_what_nobody_waits_for_goes_on_for_as_long_as_it_takes() -> None:
     made.clock.go(10_000)
     made.rounds.give_up_stalled(made.clock.now_s)
     assert not made.sends.posts[0].is_cancelled
+
+
+async def test_what_nobody_waits_for_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.channel.fanout._DETACHED_BYTES_MAX", 10_000)
+    made = _Channel(1, is_async=True)
+    for _ in range(9):
+        made.channel.accept(_MESSAGE, lambda status, reason: made.answers.append((status, reason)))
+    statuses = [status for status, _ in made.answers]
+    assert statuses == [202] * len(made.sends.posts) + [503] * (10 - len(made.sends.posts))
+    assert 1 < len(made.sends.posts) < 5
+    made.sends.answer(200)
+    made.channel.accept(_MESSAGE, lambda status, reason: made.answers.append((status, reason)))
+    assert made.answers[-1] == (202, "")
+    made.rounds.close()
+    assert made.channel.detached_bytes == 0
 
 
 async def test_at_the_end_everything_ends() -> None:
