@@ -15,8 +15,17 @@ from kube.models.core import Endpoints
 from kube.models.duck import Addressable, AddressableStatus, AppliedPolicy, DeliverySpec
 from kube.models.eventpolicy import EventPolicy, PolicyTarget
 from kube.models.meta import LabelSelector, Resource
+from kube.names import child_name
 
-__all__ = ["apply_policies", "has_addresses", "resolve_dead_letter_sink", "selects", "tell_addresses"]
+__all__ = [
+    "apply_policies",
+    "has_addresses",
+    "parallel_channel",
+    "resolve_dead_letter_sink",
+    "selects",
+    "sequence_channel",
+    "tell_addresses",
+]
 
 OIDC_FLAG = "authentication-oidc"
 _SINK_FAILED = "Unable to get the DeadLetterSink's URI"
@@ -91,14 +100,22 @@ def has_addresses(endpoints: Endpoints | None) -> bool:
 
 
 def apply_policies(cluster: EventingCluster, obj: Resource, status: AddressableStatus, conditions: Conditions) -> None:
-    """List the EventPolicies that hold for `obj`; while OIDC is off there are none."""
+    """List the EventPolicies that hold for `obj`; while OIDC is off there are none.
+
+    A channel that is the way in to another object has that one's, too: events come to its address, not to the other's.
+    """
     features = cluster.settings.features
     if not features.is_oidc_on:
         status.policies = []
         text = f'Feature "{OIDC_FLAG}" must be enabled to support Authorization'
         conditions.mark_true("EventPoliciesReady", "OIDCDisabled", text)
         return
-    found = policies_for(obj, cluster.event_policies.informer.list(obj.namespace))
+    policies = cluster.event_policies.informer.list(obj.namespace)
+    found = policies_for(obj, policies)
+    behind: Resource | None = obj
+    while behind is not None and (behind := _leads_to(cluster, behind)) is not None:
+        found += [policy for policy in policies_for(behind, policies) if policy not in found]
+    found.sort(key=lambda policy: policy.name)
     ready = [policy for policy in found if policy.status.is_ready()]
     status.policies = [AppliedPolicy(name=policy.name, api_version=policy.api_version) for policy in ready]
     waiting = [policy.name for policy in found if policy not in ready]
@@ -112,12 +129,38 @@ def apply_policies(cluster: EventingCluster, obj: Resource, status: AddressableS
         conditions.mark_true("EventPoliciesReady")
 
 
+def sequence_channel(name: str, index: int) -> str:
+    """Name of the channel before a step of a Sequence."""
+    return child_name(name, f"-kn-sequence-{index}")
+
+
+def parallel_channel(name: str) -> str:
+    """Name of the channel that all branches of a Parallel hear."""
+    return child_name(name, "-kn-parallel")
+
+
 def policies_for(obj: Resource, policies: Iterable[EventPolicy]) -> list[EventPolicy]:
     """The policies of its namespace that hold for `obj`, by name."""
     return sorted(
         (policy for policy in policies if not policy.spec.to or any(_means(each, obj) for each in policy.spec.to)),
         key=lambda policy: policy.name,
     )
+
+
+def _leads_to(cluster: EventingCluster, obj: Resource) -> Resource | None:
+    """The owner whose address is that of `obj`: of a Channel, and of the first channel of a flow."""
+    owner = obj.metadata.controller()
+    if owner is None:
+        return None
+    found: Resource | None = None
+    match _group(owner.api_version), owner.kind:
+        case "messaging.knative.dev", "Channel":
+            found = cluster.channels.get(obj.namespace, owner.name)
+        case "flows.knative.dev", "Sequence" if obj.name == sequence_channel(owner.name, 0):
+            found = cluster.sequences.get(obj.namespace, owner.name)
+        case "flows.knative.dev", "Parallel" if obj.name == parallel_channel(owner.name):
+            found = cluster.parallels.get(obj.namespace, owner.name)
+    return found if found is not None and found.metadata.uid == owner.uid else None
 
 
 def _means(target: PolicyTarget, obj: Resource) -> bool:

@@ -323,6 +323,10 @@ def _of_nothing(_obj: Resource) -> Iterator[str]:
 
 def _of_channel(channel: InMemoryChannel | NatsJetStreamChannel) -> Iterator[str]:
     yield from _of_delivery(channel.spec.delivery, channel.namespace)
+    owner = channel.metadata.controller()
+    if owner is not None and owner.kind != "Broker":
+        # Policies for what it is the way in to hold for it.
+        yield reference_key(owner.api_version, owner.kind, channel.namespace, owner.name)
 
 
 def _of_broker(broker: Broker) -> Iterator[str]:

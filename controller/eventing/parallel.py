@@ -4,7 +4,7 @@ Source: knative/eventing `pkg/reconciler/parallel`; spec eventing-sources.md 7.2
 """
 
 from controller.collection import Reconciler
-from controller.eventing.addresses import apply_policies
+from controller.eventing.addresses import apply_policies, parallel_channel
 from controller.eventing.children import NotOwned
 from controller.eventing.cluster import EventingCluster
 from controller.eventing.ducks import UnknownKind
@@ -36,7 +36,7 @@ class ParallelReconciler:
             conditions.mark_false("ChannelsReady", "Incomplete", "spec.branches and spec.channelTemplate are needed")
             return None
         children = FlowChildren(self._cluster, parallel, template)
-        ingress_name = child_name(parallel.name, "-kn-parallel")
+        ingress_name = parallel_channel(parallel.name)
         try:
             ingress = await children.channel(ingress_name)
             status.branch_statuses = [

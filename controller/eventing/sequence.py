@@ -6,7 +6,7 @@ Source: knative/eventing `pkg/reconciler/sequence`; spec eventing-sources.md 7.1
 import msgspec
 
 from controller.collection import Reconciler
-from controller.eventing.addresses import apply_policies
+from controller.eventing.addresses import apply_policies, sequence_channel
 from controller.eventing.children import NotOwned
 from controller.eventing.cluster import EventingCluster
 from controller.eventing.ducks import UnknownKind
@@ -14,7 +14,6 @@ from controller.eventing.flows import CONDITIONS, FlowChildren, channel_status, 
 from kube.conditions import Conditions
 from kube.models.duck import Destination
 from kube.models.flows import Sequence, SequenceStatus, SequenceStep
-from kube.names import child_name
 
 __all__ = ["SequenceReconciler"]
 
@@ -39,7 +38,7 @@ class SequenceReconciler:
             conditions.mark_false("ChannelsReady", "Incomplete", "spec.steps and spec.channelTemplate are needed")
             return None
         children = FlowChildren(self._cluster, sequence, template)
-        names = [child_name(sequence.name, f"-kn-sequence-{index}") for index in range(len(sequence.spec.steps))]
+        names = [sequence_channel(sequence.name, index) for index in range(len(sequence.spec.steps))]
         try:
             channels = [await children.channel(name) for name in names]
             subscriptions = []

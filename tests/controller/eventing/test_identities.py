@@ -1,7 +1,7 @@
 """With OIDC on: service accounts, audiences, the filter between channel and sinks, and policies."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
@@ -9,7 +9,8 @@ import pytest_asyncio
 from kube.models.core import ServiceAccount
 from kube.models.eventing import Broker, Trigger
 from kube.models.eventpolicy import EventPolicy
-from kube.models.messaging import InMemoryChannel, NatsJetStreamChannel, Subscription
+from kube.models.flows import Parallel, Sequence
+from kube.models.messaging import Channel, InMemoryChannel, NatsJetStreamChannel, Subscription
 from kube.models.meta import Condition
 from kube.models.sources import PingSource
 from tests.controller.eventing.cluster import SYSTEM, Eventing, condition, running
@@ -139,3 +140,27 @@ async def test_nobody_sends_with_the_account_of_somebody_else(eventing: Eventing
     await eventing.until_condition(PingSource, "mine", "OIDCIdentityCreated", "True")
     source = await eventing.get(PingSource, "mine")
     assert (await eventing.get(ServiceAccount, name)).is_controlled_by(source)
+
+
+async def test_a_policy_of_a_channel_or_flow_holds_where_its_events_come_in(eventing: Eventing) -> None:
+    """Senders reach the channel behind it, whose dispatcher asks for that channel's policies only."""
+    messaging, flows = "messaging.knative.dev/v1", "flows.knative.dev/v1"
+    them = {"uri": "http://them"}
+    await eventing.create(Channel, "mine", {})
+    await eventing.create(Sequence, "steps", {"steps": [them, them]})
+    await eventing.create(Parallel, "both", {"branches": [{"subscriber": them}]})
+    for kind, api_version, name in (
+        ("Channel", messaging, "mine"),
+        ("Sequence", flows, "steps"),
+        ("Parallel", flows, "both"),
+    ):
+        to = {"apiVersion": api_version, "kind": kind, "name": name}
+        await eventing.create(EventPolicy, f"of-{name}", {"from": [{"sub": "me"}], "to": [{"ref": to}]})
+
+    def holds(name: str) -> Callable[[InMemoryChannel], bool]:
+        return lambda found: [policy.name for policy in found.status.policies] == [name]
+
+    for name, policy in (("mine", "of-mine"), ("steps-kn-sequence-0", "of-steps"), ("both-kn-parallel", "of-both")):
+        await eventing.until(InMemoryChannel, name, f"has {policy}", holds(policy))
+    for inner in ("steps-kn-sequence-1", "both-kn-parallel-0"):
+        assert (await eventing.get(InMemoryChannel, inner)).status.policies == []
