@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ __all__ = ["Watcher"]
 _BACKOFF_FIRST_S: Final = 0.05
 _BACKOFF_MAX_S: Final = 10.0
 _FAILURES_MAX: Final = 8
+_WATCH_LEAST_S: Final = 1.0
+"""A server, or a proxy before it, whose watches end earlier and without a change would be asked in a circle."""
 
 Handle = Callable[[str, dict[str, Any], bytes], Awaitable[None]]
 
@@ -55,7 +58,9 @@ class Watcher:
             try:
                 if not self._version:
                     await self.begin()
-                await self._watch()
+                if not await self._watch() and not self._fails_fast:
+                    backoff_s = await _pause(backoff_s)
+                    continue
                 if failures:
                     self._log.info("watch_regained")
                 backoff_s, failures = _BACKOFF_FIRST_S, 0
@@ -79,14 +84,18 @@ class Watcher:
                     self._version = ""
                 backoff_s = await _pause(backoff_s)
 
-    async def _watch(self) -> None:
+    async def _watch(self) -> bool:
+        """Follow until the watch ends; whether it was any good. Raises `ApiError` or `ApiUnreachable`."""
+        began_s, is_silent = time.monotonic(), True
         events = self._client.watch_raw(self._path, resource_version=self._version, label_selector=self._label_selector)
         async with contextlib.aclosing(events):
             async for type_, raw in events:
+                is_silent = False
                 whole = bytes(raw)
                 obj = json.loads(whole)
                 await self._handle(type_, obj, whole)
                 self._version = str(obj["metadata"]["resourceVersion"])
+        return not is_silent or time.monotonic() - began_s >= _WATCH_LEAST_S
 
 
 async def _pause(backoff_s: float) -> float:

@@ -113,3 +113,18 @@ async def test_what_fails_fast_ends_with_the_first_end_or_error() -> None:
         await followed(Forbidden(403, "Forbidden", "no"), fails_fast=True)
     with pytest.raises(Gone):
         await followed(Gone(410, "Expired", "too old"), fails_fast=True)
+
+
+async def test_watches_that_end_at_once_are_begun_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server, or a proxy before it, that answers so is not asked in a circle."""
+    sleep, waits = asyncio.sleep, list[float]()
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr("sources.watching.asyncio.sleep", wait)
+    _, handed, _ = await followed([], [], [], [], [7])
+    assert handed == ["p7"]
+    assert len(waits) == 4
+    assert all(later > earlier for earlier, later in zip(waits, waits[2:], strict=False))
