@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # (xdist_group) would say the same, but pytest-xdist 3.8 does not find them with pytest 9.2.
 SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test fuzz faults system images lint fmt docs lock bench bench-queue-proxy-h2 bench-coldstart soak-coldstart soak-queue-proxy soak-queue-proxy-h2 soak-autoscaler bench-autoscaler bench-activator bench-gateway bench-broker soak-eventing soak-churn soak-activator soak-transitions clean
+.PHONY: help setup demo test fuzz faults system images lint fmt docs lock bench bench-queue-proxy-h2 bench-coldstart soak-coldstart soak-queue-proxy soak-queue-proxy-h2 soak-autoscaler bench-autoscaler bench-activator bench-gateway bench-broker report soak-eventing soak-churn soak-activator soak-transitions clean
 
 help: ## list these words
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -102,6 +102,16 @@ bench-apiserver: $(READY) ## every budget of the local API server
 
 bench-broker: $(READY) ## every budget of the broker and its channels, with nginx as the measure
 	$(BIN)/python -m loadtests.lab broker
+
+# A lab that misses a budget ends with 1, which the report tells; anything else is an error.
+report: $(READY) ## measure every component (30 minutes, on a quiet machine) and renew the last section of docs/performance.md
+	mkdir -p build/report
+	$(BIN)/python -m loadtests.lab queue-proxy --against nginx --json > build/report/queue-proxy.json || test $$? = 1
+	$(BIN)/python -m loadtests.lab queue-proxy-h2 --against nghttpx --json > build/report/queue-proxy-h2.json || test $$? = 1
+	for each in activator apiserver autoscaler broker; do \
+		$(BIN)/python -m loadtests.lab $$each --json > build/report/$$each.json || test $$? = 1 || exit; \
+	done
+	$(BIN)/python -m loadtests.report build/report
 
 soak-eventing: $(READY) ## kill ingress, filter and dispatcher in turn for 5 minutes at 500 events/s: all that was accepted is delivered
 	$(BIN)/python -m pytest tests/faults/eventing -k killed_in_turn --kill-seconds 300 --kill-every 5 --events 500 --timeout 900
