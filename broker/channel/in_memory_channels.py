@@ -149,11 +149,15 @@ class InMemoryChannels:
             served = self._channels[key] = self._make(*key, is_async)
         subscriptions: list[Subscription] = []
         problems: dict[str, str] = {}
+        before = {each.uid: each for each in served.subscriptions}
         for entry in channel.spec.subscribers:
             try:
                 subscriptions.append(subscription_of(entry, self._filter_host))
             except ValueError as error:
                 problems[entry.uid] = str(error)
+                # As it was: nobody has unsubscribed, and what is owed to it is not to be forgotten for a slip.
+                if entry.uid in before:
+                    subscriptions.append(before[entry.uid])
         if problems and problems != self._problems.get(key):
             self._log.warning("subscribers_refused", channel=f"{key[0]}/{key[1]}", problems=problems)
         self._problems[key] = problems
