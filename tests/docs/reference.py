@@ -68,7 +68,7 @@ _WORDS: Final = {
     "broker KNUV_DEBUG_ADDRESS": "Where `/debug/events` answers; unset: nowhere. Loopback only.",
     "KNUV_DEBUG_TOKEN": "Who asks there must show it; required with the address.",
     "KNUV_EARLY_FILTERS": "Leave out, before sending, subscribers whose Trigger does not want the event.",
-    "KNUV_EVENTING_NAMESPACE": "Where the ConfigMaps of eventing are; without serving, `SYSTEM_NAMESPACE` is the default.",
+    "KNUV_EVENTING_NAMESPACE": "Where the ConfigMaps of eventing are; `SYSTEM_NAMESPACE` by default without serving.",
     "KNUV_TAG_RESOLUTION": "Who finds the digest of a tag. `node` by default if `KNUV_SERVICE_RESOLUTION=endpoints`.",
     "KNUV_USER_PROTOCOL": "What the user container speaks; empty: what each request does.",
     "K_SINK_TIMEOUT": "Of each attempt to deliver an event, in whole seconds; anything else: none.",
