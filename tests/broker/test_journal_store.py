@@ -310,6 +310,15 @@ async def test_a_full_journal_accepts_nothing_and_says_so(tmp_path: Path) -> Non
             await _accept(store, _event(1000, "a"))
 
 
+async def test_one_event_that_stays_does_not_fill_a_small_journal(tmp_path: Path) -> None:
+    async with _store(tmp_path, JournalLimits(bytes_max=10_000, segment_bytes=8000)) as store:
+        await _accept(store, _event(1, "slow"))
+        for seq in range(2, 100):
+            assert await _accept(store, _event(seq, "a", body=bytes(500))) is None
+            store.append(Settled(seq, "a"))
+        assert list(store.state.entries) == [1]
+
+
 async def test_two_processes_cannot_have_one_journal(tmp_path: Path) -> None:
     async with _store(tmp_path):
         with pytest.raises(JournalInUse):

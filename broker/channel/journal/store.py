@@ -26,6 +26,7 @@ __all__ = ["JournalFull", "JournalLimits", "JournalStore"]
 
 _LAZY_S: Final = 0.02
 """How long a record that nobody waits for may wait for company."""
+_SEGMENTS_MIN: Final = 8
 _CARRIED_BYTES: Final = 1 << 20
 """Written anew in one go at most."""
 _RETRY_S: Final = 1.0
@@ -71,7 +72,8 @@ class JournalStore:
         self.limits = limits
         self.state = JournalState()
         self._log = log
-        self._segments = Segments(directory, segment_bytes=limits.segment_bytes)
+        # So many that old ones can go away: the last one never does.
+        self._segments = Segments(directory, segment_bytes=min(limits.segment_bytes, limits.bytes_max // _SEGMENTS_MIN))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._loop: asyncio.AbstractEventLoop
         self._pending: list[_Pending] = []
