@@ -22,6 +22,7 @@ from kube.conditions import Conditions, ConditionSet
 from kube.models import eventing
 from kube.models.core import ConfigMap
 from kube.models.eventing import Broker, BrokerStatus
+from kube.models.eventpolicy import EventPolicy
 from kube.names import child_name
 
 __all__ = ["BrokerReconciler", "mirror"]
@@ -86,6 +87,8 @@ class BrokerReconciler:
             template = await self._template(broker)
             collection = await cluster.channelables.of(template["apiVersion"], template["kind"])
             channel: ChannelDuck = await provide(collection, broker, channel_of(broker, template), fields=("delivery",))
+            if cluster.settings.features.is_oidc_on:
+                await provide(cluster.event_policies, broker, self._channel_policy(broker, channel, template))
         except NoTemplate as error:
             text = f"Error on setting up the ChannelTemplate: {error}"
             return self._without_channel(status, conditions, "ChannelTemplateFailed", text)
@@ -115,6 +118,17 @@ class BrokerReconciler:
         _forget_channel(status)
         status.annotations |= {name: text for name, text in told.items() if text}
         return None
+
+    def _channel_policy(self, broker: Broker, channel: ChannelDuck, template: JsonObject) -> JsonObject:
+        """Who may send to the channel: the ingress, whose namespace is another one, and nobody past it."""
+        sender = f"system:serviceaccount:{self._cluster.system_namespace}:{keys.INGRESS_ACCOUNT}"
+        ref = {"apiVersion": template["apiVersion"], "kind": template["kind"], "name": channel.name}
+        return {
+            "apiVersion": EventPolicy.RESOURCE.api_version,
+            "kind": "EventPolicy",
+            "metadata": child_metadata(broker, child_name(broker.name, "-kne-trigger-ingress")),
+            "spec": {"from": [{"sub": sender}], "to": [{"ref": ref}]},
+        }
 
     def _without_channel(self, status: BrokerStatus, conditions: Conditions, reason: str, text: str) -> float:
         _forget_channel(status)

@@ -36,6 +36,8 @@ CHANNEL_KIND: Final = "knative.dev/channelKind"
 CHANNEL_NAME: Final = "knative.dev/channelName"
 
 INGRESS: Final = "broker-ingress"
+INGRESS_ACCOUNT: Final = "mt-broker-ingress-oidc"
+"""The service account, in the system namespace, whose token the ingress shows to channels."""
 FILTER: Final = "broker-filter"
 FILTER_AUDIENCE: Final = "mt-broker-filter"
 IMC_DISPATCHER: Final = "imc-dispatcher"

@@ -164,3 +164,17 @@ async def test_a_policy_of_a_channel_or_flow_holds_where_its_events_come_in(even
         await eventing.until(InMemoryChannel, name, f"has {policy}", holds(policy))
     for inner in ("steps-kn-sequence-1", "both-kn-parallel-0"):
         assert (await eventing.get(InMemoryChannel, inner)).status.policies == []
+
+
+async def test_the_ingress_and_nobody_past_it_may_send_to_a_brokers_channel(eventing: Eventing) -> None:
+    """By default only senders of the channel's own namespace may, and the ingress is in another."""
+    await eventing.broker()
+    channel = await eventing.until(
+        InMemoryChannel, "default-kne-trigger", "has a policy", lambda found: bool(found.status.policies)
+    )
+    (applied,) = channel.status.policies
+    policy = await eventing.get(EventPolicy, applied.name)
+    assert policy.status.from_ == [f"system:serviceaccount:{SYSTEM}:mt-broker-ingress-oidc"]
+    broker = await eventing.until_ready(Broker, "default")
+    assert policy.is_controlled_by(broker)
+    assert broker.status.policies == []
