@@ -4,6 +4,7 @@ System components are ordinary Deployments in `knative-serving`. So they are pro
 every other pod, and replacing one by another program is a change of its command.
 """
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -283,15 +284,16 @@ def _deployment(
 
 def _replaced(layout: SystemLayout, name: str, command: tuple[str, ...]) -> JsonObject:
     kubeconfig = "" if layout.pods_have_networks else str(layout.kubeconfig(name))
-    return _deployed(
-        name,
-        namespace_of(name),
-        originals.container(name, list(command), kubeconfig),
-        automountServiceAccountToken=True,
-    )
+    container = originals.container(name, list(command), kubeconfig)
+    volumes: list[JsonObject] = []
+    if kubeconfig and os.geteuid() == 0:
+        # Its token is a volume, so that it has a root of its own, in which the state directory is empty but for this.
+        volumes = [{"name": "kubeconfig", "hostPath": {"path": kubeconfig, "type": "File"}}]
+        container["volumeMounts"] = [{"name": "kubeconfig", "mountPath": kubeconfig, "readOnly": True}]
+    return _deployed(name, namespace_of(name), container, automountServiceAccountToken=True, volumes=volumes)
 
 
-def _deployed(name: str, namespace: str, container: JsonObject, **spec: bool) -> JsonObject:
+def _deployed(name: str, namespace: str, container: JsonObject, **spec: Any) -> JsonObject:
     labels = {"app": name}
     pod = {"containers": [container], "serviceAccountName": name, "terminationGracePeriodSeconds": 5, **spec}
     return _object("apps/v1", "Deployment", name, namespace, labels | MANAGED) | {

@@ -11,9 +11,12 @@ import pytest
 from kube.client import Client
 from kube.config import ApiConfig
 from kube.models.core import Pod
+from loadtests.lab.cold_start import ready_host
+from loadtests.load import fetch
 from loadtests.scenario import until
+from local_cluster.manifests import apply
 from local_cluster.system import SYSTEM_NAMESPACE
-from tests.system.conftest import BIN, System, program, running_system
+from tests.system.conftest import BIN, System, program, running_system, service
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("stack-components")]
 
@@ -58,6 +61,19 @@ async def test_components_are_left_out_and_another_program_runs_as_one_of_them(t
         assert 'namespace: "default"' in spelt.out
         missing = await system.knuv("kubeconfig", "--as", "default/nobody")
         assert (missing.code, missing.err) == (1, 'knuv: serviceaccounts "nobody" not found\n')
+
+
+async def test_our_own_programs_serve_in_the_places_of_the_stacks(tmp_path: Path) -> None:
+    arguments = [
+        word
+        for name, module in {"queue-proxy": "queue_proxy", "activator": "activator", "autoscaler": "autoscaler"}.items()
+        for word in ("--replace", f"{name}={sys.executable} -m {module}")
+    ]
+    async with running_system(tmp_path, *arguments) as system:
+        await apply(system.client, system.kinds, service("hello"), "default")
+        host, _ = await ready_host(system.client, "hello")
+        answer = await fetch(system.stack.http_port, host, "/")
+        assert (answer.status, answer.body) == (200, b"Hello World!\n"), answer.problem
 
 
 @ROOT
