@@ -216,14 +216,14 @@ class JetStreamBackend:
         assert config.name is not None
         served = self._channels[channel.key]
         states: list[SubscriberStatus] = []
-        wanted: set[str] = set()
+        places: list[Place] = []
         again_s = None
         for entry in channel.spec.subscribers:
             problem = ""
             try:
                 subscription = subscription_of(entry, self._filter_host)
                 place = self._place(channel, entry.uid, entry.name or "", subscription)
-                wanted.add(place.consumer)
+                places.append(place)
                 consumer = consumer_config(place, channel.spec.consumer_config_template)
                 await self._ensure(channel.key, served, config.name, subscription, place, consumer)
             except (JetStreamError, ValueError) as error:
@@ -239,7 +239,9 @@ class JetStreamBackend:
         uids = {entry.uid for entry in channel.spec.subscribers}
         for uid in [uid for uid in served.subscribers if uid not in uids]:
             served.subscribers.pop(uid).stop()
-        await self._remove_others(channel, config.name, wanted)
+        # Without a place nobody knows which consumer is an entry's: it may be one that still owes events.
+        if len(places) == len(channel.spec.subscribers):
+            await self._remove_others(channel, config.name, {each.consumer for each in places})
         return states, again_s
 
     async def _ensure(

@@ -122,6 +122,27 @@ async def test_a_wrong_stream_and_a_wrong_subscriber_are_told_in_the_status(jets
     await sink.until(1)
 
 
+async def test_an_entry_that_becomes_wrong_loses_no_events(jetstream: JetStreamWorld) -> None:
+    sink = await jetstream.world.sink()
+    sink.gate.clear()
+    right = subscriber(sink.url, name="slipping")
+    channel = await jetstream.channel(right, name="slipping-channel")
+    assert (await jetstream.world.send(channel)).status == 202
+    (before,) = await jetstream.nats.jetstream().consumers_info("KN_NS__SLIPPING_CHANNEL")
+    wrong = subscriber(sink.url, uid=right.uid, name="slipping", generation=2, delivery={"backoffDelay": "soon"})
+    await jetstream.subscribe(channel, wrong)
+
+    async def is_refused() -> bool:
+        found = await jetstream.world.client.get(NatsJetStreamChannel, channel.name, NAMESPACE)
+        return [each.ready for each in found.status.subscribers] == ["False"]
+
+    await eventually(is_refused, timeout_s=DEADLINE_S)
+    (after,) = await jetstream.nats.jetstream().consumers_info("KN_NS__SLIPPING_CHANNEL")
+    assert (after.name, after.created) == (before.name, before.created)
+    sink.gate.set()
+    await sink.until(1)
+
+
 async def test_a_letter_that_its_sink_does_not_take_goes_to_the_sink_alone(jetstream: JetStreamWorld) -> None:
     sink, letters = await jetstream.world.sink(400), await jetstream.world.sink(500, 202)
     channel = await jetstream.channel(subscriber(sink.url, delivery=dead_letters_to(letters.url)))
