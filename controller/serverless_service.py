@@ -147,11 +147,17 @@ def public_subsets(
     """The addresses behind the public Service.
 
     In mode Serve the pods, else some activators; without ready pods always activators, and without ready activators
-    always pods, whatever the mode says.
+    always pods, whatever the mode says. When nobody is ready, activators that are there and not ready are asked: on a
+    machine that is too busy to answer probes in time they are late, and nobody at all would be an error for certain.
     """
     serves = sks.spec.mode == "Serve" and _ready_addresses(private) > 0
     if _ready_addresses(activators) == 0:
-        serves = True
+        serves = _ready_addresses(private) > 0
+        activators = [
+            msgspec.structs.replace(subset, addresses=subset.not_ready_addresses, not_ready_addresses=[])
+            for subset in activators
+            if subset.not_ready_addresses
+        ]
     chosen = list(private) if serves else _activator_subset(sks, activators)
     ports = {_serving_port(sks)[1], queue_container.TLS_PORT}
     kept = [

@@ -46,6 +46,8 @@ PODS, ACTIVATORS = [subset("10.0.0.1")], [subset("10.9.0.1")]
         ("Proxy", PODS, [], ["10.0.0.1"]),
         ("Proxy", PODS, [subset(unready=("10.9.0.1",))], ["10.0.0.1"]),
         ("Proxy", [], [], []),
+        ("Proxy", [], [subset(unready=("10.9.0.1",))], ["10.9.0.1"]),
+        ("Serve", [subset(unready=("10.0.0.1",))], [subset(unready=("10.9.0.1",))], ["10.9.0.1"]),
     ],
 )
 def test_pods_or_activators(
