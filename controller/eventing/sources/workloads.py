@@ -31,10 +31,12 @@ async def provide_deployment(collection: Collection[Deployment], owner: Resource
             existing = await collection.read(meta["namespace"], meta["name"])
     if not existing.is_controlled_by(owner):
         raise NotOwned(f'Deployment "{existing.name}" exists and does not belong to {owner.kind} "{owner.name}"')
-    held: JsonObject = {"spec": {"template": copy.deepcopy(existing.spec.template)}}
-    unbind(held)
+    bare: JsonObject = {"spec": {"template": copy.deepcopy(existing.spec.template)}}
+    unbind(bare)
     template = wanted["spec"]["template"]
-    if contains(held["spec"]["template"], template) and existing.spec.replicas == wanted["spec"]["replicas"]:
+    # Adapters are told of their sinks by variables of the same names as those of bindings.
+    is_as_wanted = contains(existing.spec.template, template) or contains(bare["spec"]["template"], template)
+    if is_as_wanted and existing.spec.replicas == wanted["spec"]["replicas"]:
         return existing
     operations = [
         {"op": "replace", "path": "/spec/template", "value": template},
