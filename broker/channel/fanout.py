@@ -61,7 +61,7 @@ class Rounds:
 class Fanout:
     """A channel in memory. `subscriptions` may be replaced at any time; events under way keep theirs."""
 
-    __slots__ = ("_rounds", "_selection", "detached_bytes", "is_async", "name", "namespace", "subscriptions")
+    __slots__ = ("_rounds", "_selection", "detached_bytes", "is_async", "name", "namespace", "subscriptions", "unclear")
 
     def __init__(self, rounds: Rounds, namespace: str, name: str, *, is_async: bool) -> None:
         """`is_async`: 202 comes before the dispatch. It never changes (spec 4)."""
@@ -71,6 +71,8 @@ class Fanout:
         self.name = name
         self.is_async = is_async
         self.subscriptions: tuple[Subscription, ...] = ()
+        self.unclear: frozenset[str] = frozenset()
+        """Of no meaning here: nothing is owed to anybody."""
         self.detached_bytes = 0
         """Of events that nobody waits for."""
 

@@ -39,6 +39,8 @@ class Programmed(Channel, Protocol):
     """A channel whose subscriptions are set from outside."""
 
     subscriptions: tuple[Subscription, ...]
+    unclear: frozenset[str]
+    """Uids of subscribers whose entries make no sense now, and need not be among `subscriptions`; set before these."""
 
     def remove(self) -> None:
         """The channel was deleted."""
@@ -161,6 +163,7 @@ class InMemoryChannels:
         if problems and problems != self._problems.get(key):
             self._log.warning("subscribers_refused", channel=f"{key[0]}/{key[1]}", problems=problems)
         self._problems[key] = problems
+        served.unclear = frozenset(problems)
         served.subscriptions = tuple(subscriptions)
         host = _host_of(channel)
         if self._host_of.get(key) != host:

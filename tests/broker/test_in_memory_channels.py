@@ -15,6 +15,7 @@ from proxies.logs import Logger
 class _Served:
     def __init__(self) -> None:
         self.subscriptions: tuple[Subscription, ...] = ()
+        self.unclear: frozenset[str] = frozenset()
 
     def remove(self) -> None:
         pass
@@ -48,5 +49,6 @@ async def test_an_entry_that_becomes_wrong_is_no_end_of_its_subscription() -> No
     wrong = {**good, "delivery": {"retry": 3, "backoffDelay": "a while"}}
     channels._changed(None, _channel(wrong, other, {**wrong, "uid": "new"}))
     assert [(each.uid, each.settings.backoff_s) for each in served.subscriptions] == [("a", 1.0), ("b", None)]
+    assert served.unclear == {"a", "new"}
     channels._changed(None, _channel(other))
     assert [each.uid for each in served.subscriptions] == ["b"]

@@ -90,6 +90,27 @@ async def test_what_is_waited_for_is_waited_for_by_the_next_process_too(tmp_path
         assert owed.retry == 2
 
 
+async def test_what_is_owed_to_an_unclear_entry_is_kept_over_a_restart_until_it_is_clear(tmp_path: Path) -> None:
+    async with _world(tmp_path) as world:
+        world.channel.subscriptions = (_subscription("a"), _subscription("b"), _subscription("gone"))
+        await world.accept()
+    async with _world(tmp_path) as world:
+        world.channel.unclear = frozenset(["a", "b"])
+        world.channel.subscriptions = ()
+        (entry,) = world.store.state.entries.values()
+        assert list(entry.owed) == ["a", "b"]
+        world.channel.unclear = frozenset(["b"])
+        world.channel.subscriptions = (_subscription("a"),)
+        assert [post.recipient.url for post in world.sends.posts] == ["http://a/"]
+        world.channel.subscriptions = (_subscription("a"),)
+        world.channel.unclear = frozenset()
+        world.channel.subscriptions = (_subscription("a"),)
+        assert list(entry.owed) == ["a"]
+        assert len(world.sends.posts) == 1
+        world.sends.answer(200)
+        assert not world.store.state.entries
+
+
 async def test_a_clock_that_was_set_back_makes_no_wait_longer(tmp_path: Path) -> None:
     subscription = Subscription(
         uid="a",

@@ -11,7 +11,7 @@ and can be driven anew.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any, Final
 
 from broker.channel.deliveries import attributes_of
@@ -151,7 +151,10 @@ class JournalChannel:
         self.name = name
         self._subscriptions: tuple[Subscription, ...] = ()
         self._queues: dict[str, _Queue] = {}
-        self._is_begun = False
+        self.unclear: frozenset[str] = frozenset()
+        """Whose entries make no sense now: what the process before this one owed them is kept until they do."""
+        self._parked: set[str] | None = None
+        """Those that were unclear when the backlog was taken, and are owed some of it; None: it was not taken yet."""
         self._selection = Selection(journal.early) if journal.early is not None else None
 
     @property
@@ -171,8 +174,7 @@ class JournalChannel:
                 queues[uid].subscription = subscription
             else:
                 queues[uid] = _Queue(self._journal, self, subscription)
-        if not self._is_begun:
-            self._is_begun = True
+        if self._parked is None or self._parked - self.unclear:
             self._take_backlog(wanted)
 
     def accept(self, message: Message, done: Callable[[int, str], None]) -> None:
@@ -237,13 +239,17 @@ class JournalChannel:
         for queue in self._queues.values():
             queue.close()
 
-    def _take_backlog(self, wanted: Iterable[str]) -> None:
+    def _take_backlog(self, wanted: Container[str]) -> None:
         """Go on where the process before this one ended. What is owed to others is owed no longer."""
         store = self._journal.store
-        known = set(wanted)
+        parked, self._parked = self._parked, set()
         for entry in list(store.state.of_channel(self.namespace, self.name)):
             for uid, owed in list(entry.owed.items()):
-                if uid not in known:
+                if parked is not None and uid not in parked:
+                    continue
+                if uid in self.unclear:
+                    self._parked.add(uid)
+                elif uid not in wanted:
                     store.append(Settled(entry.seq, uid))
                 elif owed.dead is None:
                     self._queues[uid].add(entry.seq, None)
