@@ -92,13 +92,14 @@ class FlowChildren:
         return msgspec.convert({"ref": reference}, Destination)
 
     async def remove_surplus(self) -> None:
-        """Delete children that no step or branch needs any more."""
-        template = self._template
-        channels = await self._cluster.channelables.of(template["apiVersion"], template["kind"])
-        for collection in (self._cluster.subscriptions, channels):
+        """Delete children that no step or branch needs any more, and channels of the kind that the template had."""
+        cluster, template = self._cluster, self._template
+        channels = await cluster.channelables.of(template["apiVersion"], template["kind"])
+        for collection in (cluster.subscriptions, channels, cluster.in_memory_channels, cluster.jetstream_channels):
+            names = self._names if collection in (cluster.subscriptions, channels) else ()
             listed: Iterable[Resource] = collection.informer.list(self._flow.namespace)
             for child in listed:
-                if child.name not in self._names and child.is_controlled_by(self._flow):
+                if child.name not in names and child.is_controlled_by(self._flow):
                     await collection.delete(child)  # type: ignore[arg-type] # of this very collection
 
     def _reference(self, name: str) -> JsonObject:

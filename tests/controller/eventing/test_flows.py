@@ -4,7 +4,7 @@ import pytest
 
 from kube.models.duck import Destination
 from kube.models.flows import Parallel, Sequence
-from kube.models.messaging import InMemoryChannel, Subscription
+from kube.models.messaging import InMemoryChannel, NatsJetStreamChannel, Subscription
 from tests.controller.eventing.cluster import Eventing, condition
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -82,3 +82,15 @@ async def test_branches_with_and_without_a_filter(eventing: Eventing) -> None:
     assert parallel.status.address.url == f"http://p-kn-parallel-kn-channel.{eventing.namespace}.svc.cluster.local"
     assert len(parallel.status.branch_statuses) == 2
     assert condition(parallel, "ChannelsReady")[0] == "True"
+
+
+async def test_channels_of_the_kind_that_the_template_had_go(eventing: Eventing) -> None:
+    them = {"uri": "http://them"}
+    await eventing.create(Sequence, "mine", {"steps": [them, them]})
+    await eventing.until_ready(Sequence, "mine")
+    template = {"apiVersion": "messaging.knative.dev/v1alpha1", "kind": "NatsJetStreamChannel"}
+    await eventing.patch(Sequence, "mine", {"spec": {"channelTemplate": template}})
+    for index in range(2):
+        await eventing.until_gone(InMemoryChannel, f"mine-kn-sequence-{index}")
+        channel = await eventing.get(NatsJetStreamChannel, f"mine-kn-sequence-{index}")
+        assert channel.metadata.deletion_timestamp is None
