@@ -53,6 +53,8 @@ class Sender:
         """
         known = self._destinations.get((url, ca_certs))
         if known is not None:
+            if len(self._destinations) * 2 > _DESTINATIONS_MAX:  # until then nobody is forgotten
+                self._destinations.move_to_end((url, ca_certs))
             return known
         scheme, name, port, authority, path = parse_url(url)
         key = (scheme, name, port, ca_certs)

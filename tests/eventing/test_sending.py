@@ -229,3 +229,12 @@ async def test_destinations_are_kept_and_their_number_is_bounded(monkeypatch: py
             assert (await post(sender, f"http://s{number}/")).status == 200
         assert sender.destination("http://s0/") is not first
         assert (await post(sender, "http://s0/")).status == 200
+
+
+async def test_what_is_used_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eventing.sending._DESTINATIONS_MAX", 3)
+    async with running(Names()) as sender:
+        used = sender.destination("http://used/")
+        for number in range(10):
+            sender.destination(f"http://other-{number}/")
+            assert sender.destination("http://used/") is used
