@@ -29,6 +29,10 @@ Key = tuple[str, str]
 
 _BACKOFF_FIRST_S = 0.05
 _BACKOFF_MAX_S = 10.0
+_BACKOFF_LISTED_S = 0.4
+"""At most, when the server has just answered: it is back."""
+_LASTING_S = 5.0
+"""A watch that held so long was a good one."""
 _AUDIT_PAGE_SIZE = 100
 """An audit is in no hurry: small pages keep the loop free."""
 
@@ -161,15 +165,16 @@ class Informer(Generic[R]):
 
     async def _run(self) -> None:
         backoff_s = _BACKOFF_FIRST_S
+        loop = asyncio.get_running_loop()
         while True:
+            begun_s = loop.time()
             try:
                 if not self._version:
                     await self._list()
-                    backoff_s = _BACKOFF_FIRST_S
+                    backoff_s = min(backoff_s, _BACKOFF_LISTED_S)
                 await self._watch()
             except Gone:
                 self._version = ""
-                continue
             except (ApiError, ApiUnreachable, msgspec.DecodeError) as error:
                 # An object that does not fit its model is like a server that is away: said, and asked for again.
                 if self.is_current or not self._synced.is_set():
@@ -177,8 +182,11 @@ class Informer(Generic[R]):
                 self.is_current = False
                 # After a lost server the version may belong to another history: list, and compare.
                 self._version = ""
-                await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
-                backoff_s = min(backoff_s * 2, _BACKOFF_MAX_S)
+            # Servers end watches after minutes. One that ends them at once must not be asked without a pause.
+            if loop.time() - begun_s > _LASTING_S:
+                backoff_s = _BACKOFF_FIRST_S
+            await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
+            backoff_s = min(backoff_s * 2, _BACKOFF_MAX_S)
 
     async def _list(self) -> None:
         page = await self._client.list(

@@ -261,3 +261,31 @@ async def test_an_audit_leaves_alone_what_changes_as_it_looks(api: RunningApiSer
         assert await informer.audit(settle_s=0) == []
         assert await informer.audit(settle_s=0) == [("default", "a")]
         await informer.stop()
+
+
+@pytest.mark.parametrize("problem", [None, Gone(410, "Expired", "too old")])
+async def test_a_server_that_ends_every_watch_at_once_is_asked_with_pauses(
+    client: Client, monkeypatch: pytest.MonkeyPatch, problem: Exception | None
+) -> None:
+    watches = 0
+    enough = asyncio.Event()
+
+    async def watch(*_: object, **__: object) -> AsyncIterator[tuple[str, ConfigMap]]:
+        nonlocal watches
+        watches += 1
+        if watches == 5:
+            enough.set()
+        if problem is not None:
+            raise problem
+        for nothing in ():
+            yield nothing
+
+    monkeypatch.setattr(client, "watch", watch)
+    informer = Informer(client, ConfigMap)
+    began_s = asyncio.get_running_loop().time()
+    await informer.start()
+    async with asyncio.timeout(20):
+        await enough.wait()
+    # Four pauses that grow: 50, 100, 200, 400 ms, of which chance takes half at most.
+    assert asyncio.get_running_loop().time() - began_s > 0.35
+    await informer.stop()
