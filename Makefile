@@ -30,6 +30,9 @@ demo: $(READY) ## take examples/hello.yaml from zero pods to many and back, and 
 test: $(READY) ## run the tests
 	$(BIN)/python -m pytest $(SPREAD)
 
+system: $(READY) ## run the tests that start the whole local stack
+	$(BIN)/python -m pytest $(SPREAD) -m system tests/system
+
 faults: $(READY) ## run the tests of what queue-proxy, activator and broker survive
 	$(BIN)/python -m pytest $(SPREAD) tests/faults
 

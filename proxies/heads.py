@@ -95,7 +95,7 @@ def _is_worth_remembering(head: bytes) -> bool:
     return len(head) <= _HEAD_MEMO_BYTES_MAX and _sample.takes() and head.count(b"\n") <= _HEAD_MEMO_LINES_MAX
 
 
-_VOLATILE_LINE: Final = re.compile(rb"\r\n((?i:%s): [!-~]{1,128})(?![^\r])" % b"|".join(VOLATILE_NAMES))
+_VOLATILE_LINE: Final = re.compile(rb"\r\n((?i:%s): [!-~]{1,128})(?=\r\n|\Z)" % b"|".join(VOLATILE_NAMES))
 """One that is well formed in any case of its name: a space before its value, none in it, none behind it."""
 
 

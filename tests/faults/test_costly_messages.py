@@ -80,7 +80,8 @@ async def test_pipelined_requests_that_are_answered_here_wait_outside_while_thei
                     sent[number] += peer.send_some(requests[sent[number] : sent[number] + MIB])
                 await fence(proxy)
         assert max(sent) < len(requests)
-        assert watch.rss_bytes_max - before_bytes < connections * EXCHANGE_BYTES_MAX
+        # And what the process loads once, when it has served for a while (proxies/allocator.py).
+        assert watch.rss_bytes_max - before_bytes < connections * EXCHANGE_BYTES_MAX + MIB
         assert watch.slowest_s < PATIENCE_S
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from loadtests.lab.autoscaler import main
 from loadtests.lab.autoscaler.fleet import Group
-from loadtests.lab.autoscaler.report import Figure, as_json, quantile, table
 from loadtests.lab.autoscaler.world import running_world
+from loadtests.reporting import Figure, as_json, quantile, table
 
 
 @pytest.mark.parametrize("scenario", ["tick", "decisions", "stats", "scraped"])

@@ -23,7 +23,7 @@ EXAMPLE_APP = Path(__file__).parent.parent.parent / "examples" / "hello.py"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Known where this folder is named on the command line; everywhere else the default counts."""
-    parser.addoption("--restart-seconds", type=int, default=60, help="how long the autoscaler is restarted")
+    parser.addoption("--restart-seconds", type=int, default=20, help="how long the autoscaler is restarted")
     parser.addoption("--away-seconds", type=int, default=5, help="how long there is no autoscaler for the activator")
     parser.addoption("--stack-transitions", type=int, default=24, help="changes of pods and modes on the stack")
     parser.addoption("--stack-rate", type=int, default=100, help="requests a second meanwhile")

@@ -155,7 +155,7 @@ async def url_of(system: System, name: str) -> str:
 
 
 async def test_restarts_under_a_steady_load_are_not_noticed(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    seconds = request.config.getoption("--restart-seconds", default=60)
+    seconds = request.config.getoption("--restart-seconds", default=20)
     async with running_system(tmp_path) as system:
         await system.client.patch(ConfigMap, "config-leader-election", SYSTEM_NAMESPACE, {"data": LEASE})
         await delete(system, await autoscaler_pod(system))  # which makes it read that

@@ -12,11 +12,11 @@ from typing import Final
 from activator.throttler import assign
 from loadtests.lab.activator.pods import Pod, serving_pods
 from loadtests.lab.activator.world import Address, nginx_of, request_to, running_world
-from loadtests.lab.autoscaler.report import Figure, quantile
 from loadtests.lab.queue_proxy import apps, clients
 from loadtests.lab.queue_proxy.clients import ClosedLoopClient, Load, OneRequestClient
 from loadtests.lab.queue_proxy.machine import Cores, Meter, Process, raise_open_files_limit
 from loadtests.lab.queue_proxy.subjects import HOST, PORT, LabError, Setting, queue_proxy, running
+from loadtests.reporting import Figure, quantile
 
 __all__ = ["FULL", "QUICK", "SCENARIOS", "Scale", "Scenario"]
 

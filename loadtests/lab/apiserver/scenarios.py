@@ -10,10 +10,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from loadtests.lab.apiserver.clients import Access, Watch, Writer, connected, object_name
-from loadtests.lab.autoscaler.report import Figure, quantile
 from loadtests.lab.queue_proxy.machine import Cores, Meter, Process, pinned
+from loadtests.lab.queue_proxy.subjects import LabError
+from loadtests.reporting import Figure, quantile
 
-__all__ = ["FULL", "QUICK", "SCENARIOS", "LabError", "Scale", "Scenario", "measure"]
+__all__ = ["FULL", "QUICK", "SCENARIOS", "Scale", "Scenario", "measure"]
 
 WRITERS = 16
 WRITES_PER_S = 2000
@@ -23,10 +24,6 @@ PACED_WRITES_PER_S = 200.0
 LATENCY_MS, PEAK_MB = 10.0, 150.0
 _LOST_S = 30.0
 """After this time an event that has not come is lost."""
-
-
-class LabError(Exception):
-    """Nothing was measured; the text says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

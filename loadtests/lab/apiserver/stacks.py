@@ -17,7 +17,7 @@ from kube.client import Client
 from kube.config import ApiConfig
 from kube.models.apps import Deployment
 from kube.models.core import Pod
-from loadtests.lab.autoscaler.report import Figure, quantile
+from loadtests.reporting import Figure, quantile
 from loadtests.scenario import RunningStack, until
 
 __all__ = ["STACKS", "StackScenario", "measure_stack"]

@@ -13,7 +13,6 @@ stat senders another: on two cores all three share them, so CPU time is meaningf
 | fleet     | revisions in a settled state, as API objects                 |
 | peers     | pods that answer scrapes, activators that push stats         |
 | decisions | deciding by itself, in a process of its own                  |
-| report    | table and JSON                                               |
 """
 
 from loadtests.lab.autoscaler.command import main

@@ -1,62 +1,26 @@
 """The command line."""
 
-import argparse
-import json
-import sys
-import tempfile
-from dataclasses import replace
 from pathlib import Path
 
-import uvloop
-
-from loadtests.lab.autoscaler.report import Figure, as_json, table
+from loadtests.benchmark import Benchmark
 from loadtests.lab.autoscaler.scenarios import FULL, QUICK, SCENARIOS, Scale, Scenario
-from loadtests.lab.autoscaler.world import LabError
-from loadtests.lab.queue_proxy.machine import describe, raise_open_files_limit, stoppable
+from loadtests.lab.queue_proxy.machine import Cores
+from loadtests.reporting import Figure
 
 __all__ = ["main"]
 
 
 def main(arguments: list[str]) -> int:
-    """Measure; 0 when every budget is met, 1 when one is not, 2 when it cannot be told."""
-    options = _parser().parse_args(arguments)
-    scale = QUICK if options.quick else FULL
-    given = {"rounds": options.rounds, "seconds": options.seconds}
-    scale = replace(scale, **{key: value for key, value in given.items() if value is not None})
-    chosen = [each for each in SCENARIOS if not options.only or each.name in options.only]
-    raise_open_files_limit()
-    machine = describe()
-    print("; ".join(machine.values()), file=sys.stderr)
-    try:
-        figures = uvloop.run(stoppable(measure(chosen, scale)))
-    except LabError as error:
-        print(f"autoscaler: {error}", file=sys.stderr)
-        return 2
-    are_met = all(figure.is_met for figure in figures)
-    if options.json:
-        print(json.dumps({**machine, "command": arguments, "figures": as_json(figures), "met": are_met}, indent=2))
-    else:
-        print(table(figures))
-    return 0 if options.quick or are_met else 1
+    """Measure; the exit code is `Benchmark.run`'s."""
+    return Benchmark(
+        name="autoscaler",
+        what="Budgets of the autoscaler.",
+        scenarios=SCENARIOS,
+        measure=_measure,
+        full=FULL,
+        quick=QUICK,
+    ).run(arguments)
 
 
-async def measure(chosen: list[Scenario], scale: Scale) -> list[Figure]:
-    """The figures of the chosen scenarios, one after the other."""
-    figures: list[Figure] = []
-    for scenario in chosen:
-        print(scenario.question, file=sys.stderr)
-        with tempfile.TemporaryDirectory(prefix="knuv-lab-") as scratch:
-            figures += await scenario.measure(Path(scratch), scale)
-    return figures
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtests.lab autoscaler", description="Budgets of the autoscaler."
-    )
-    parser.add_argument("--only", action="append", choices=[each.name for each in SCENARIOS], help="measure only this")
-    parser.add_argument("--rounds", type=int, help=f"measurements of each scenario ({FULL.rounds})")
-    parser.add_argument("--seconds", type=float, help=f"seconds of each measurement ({FULL.seconds:g})")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.add_argument("--quick", action="store_true", help="tiny, to see that it works; the figures mean nothing")
-    return parser
+async def _measure(scenario: Scenario, scratch: Path, _cores: Cores, scale: Scale) -> list[Figure]:
+    return await scenario.measure(scratch, scale)

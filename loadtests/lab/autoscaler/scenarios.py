@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from loadtests.lab.autoscaler.fleet import Group
-from loadtests.lab.autoscaler.report import Figure, quantile
 from loadtests.lab.autoscaler.world import World, running_world
+from loadtests.reporting import Figure, quantile
 
 __all__ = ["FULL", "QUICK", "SCENARIOS", "Scale", "Scenario"]
 

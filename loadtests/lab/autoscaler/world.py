@@ -24,22 +24,19 @@ from kube.models.core import ConfigMap, Namespace, Pod
 from kube.models.meta import ObjectMeta, Resource
 from loadtests.lab.autoscaler.fleet import NAMESPACE, TARGET, Group, RevisionOf, autoscaler_of, children_of
 from loadtests.lab.queue_proxy.machine import Process
+from loadtests.lab.queue_proxy.subjects import LabError
 from local_cluster.apiserver.admission import AdmissionRequest
 from local_cluster.apiserver.certificates import CertificateAuthority, write_kubeconfig
 from local_cluster.apiserver.server import ApiServer, ApiServerConfig, Identity
 from local_cluster.subnet import Subnet
 from proxies.wire.stat import Stat, StatMessage, encode_messages
 
-__all__ = ["LabError", "World", "running_world"]
+__all__ = ["World", "running_world"]
 
 SYSTEM_NAMESPACE = "knative-serving"
 _START_TIMEOUT_S = 180.0
 _QUIET_S = 3.0
 _REACTION_TIMEOUT_S = 5.0
-
-
-class LabError(Exception):
-    """The measurement could not be made."""
 
 
 class World:

@@ -21,11 +21,11 @@ from kube.models.core import ConfigMap, Secret
 from kube.models.eventing import Broker, Trigger
 from kube.models.messaging import NatsJetStreamChannel
 from kube.models.meta import Condition, ObjectMeta
-from loadtests.lab.autoscaler.report import Figure
 from loadtests.lab.broker.traffic import Accepting, events, sending, subscriber
 from loadtests.lab.broker.world import DISPATCHER, FILTER, INGRESS, NAMESPACE, PORT, SYSTEM, World, running_world
 from loadtests.lab.queue_proxy.machine import Cores, Meter, Process
 from loadtests.lab.queue_proxy.subjects import LabError
+from loadtests.reporting import Figure
 
 __all__ = ["measure"]
 

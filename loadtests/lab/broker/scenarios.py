@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from loadtests.lab.activator.world import nginx_of
-from loadtests.lab.autoscaler.report import Figure, quantile
 from loadtests.lab.broker import jetstream as on_jetstream
 from loadtests.lab.broker.traffic import Accepting, Load, events, open_loop, sending, subscriber
 from loadtests.lab.broker.world import DISPATCHER, FILTER, INGRESS, NAMESPACE, PORT, World, running_world
 from loadtests.lab.queue_proxy.machine import Cores, Meter, Process
 from loadtests.lab.queue_proxy.subjects import HOST, LabError, Setting, running
 from loadtests.lab.queue_proxy.subjects import PORT as NGINX_PORT
+from loadtests.reporting import Figure, quantile
 
 __all__ = ["FULL", "QUICK", "SCENARIOS", "Scale", "Scenario"]
 
