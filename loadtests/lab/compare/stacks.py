@@ -1,7 +1,6 @@
 """Runs of a whole local stack, with components swapped: cold starts one by one, many at once, and a burst."""
 
 import asyncio
-import sys
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -9,12 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Console
-
 from kube.client import Client
 from kube.config import ApiConfig
 from kube.models.core import ConfigMap
-from loadtests.lab.cold_start import APP, NAMESPACE, SHORTENED, Result, at_zero, cycle, manifest, ready_host
+from loadtests.lab.cold_start import NAMESPACE, SHORTENED, Result, at_zero, cycle, manifest, ready_host
 from loadtests.lab.compare.memory import resident_by_program
 from loadtests.lab.compare.model import Gate, Metric, Run, Scale, Scenario
 from loadtests.lab.compare.sides import Side
@@ -48,7 +45,6 @@ async def _stack(side: Side, scratch: Path, settings: dict[str, str]) -> AsyncIt
 async def _cold_start(side: Side, scale: Scale, scratch: Path) -> Run:
     run = Run()
     has_phases = _TELLING.isdisjoint(side.commands)
-    quiet = Console(quiet=True)
     async with _stack(side, scratch, SHORTENED) as (stack, client):
         kinds = await Kinds.discover(client)
         names = [f"cold-{number}" for number in range(min(4, scale.cycles))]
@@ -59,7 +55,6 @@ async def _cold_start(side: Side, scale: Scale, scratch: Path) -> Run:
         async def one(index: int) -> None:
             for _ in range(scale.cycles // len(names) + (index < scale.cycles % len(names))):
                 await cycle(stack, client, names[index], turn, result, phases=has_phases)
-                quiet.print(".")
 
         await asyncio.gather(*(one(index) for index in range(len(names))))
         _take_memory(run, stack)
@@ -145,8 +140,6 @@ async def _burst(side: Side, scale: Scale, scratch: Path) -> Run:
 
 def _busy() -> dict[str, Any]:
     busy = manifest("busy")
-    container = busy["spec"]["template"]["spec"]["containers"][0]
-    container["command"] = [sys.executable, "-S", "-E", str(APP)]
     busy["spec"]["template"]["metadata"]["annotations"]["autoscaling.knative.dev/max-scale"] = "10"
     return busy
 
