@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtests.lab.compare.command import main
@@ -20,20 +20,25 @@ from loadtests.lab.compare.sides import Side, SideError, parse_side
 from loadtests.lab.compare.statistics import Estimate, Verdict, compare, estimate, quantile
 
 VALUES = st.lists(st.floats(0.1, 1e6), min_size=1, max_size=30)
+BOUNDED = settings(deadline=None, max_examples=20)
+"""Each example draws thousands of samples."""
 MACHINE = {"machine": "a <machine>", "date": "2026-01-02"}
 
 
+@BOUNDED
 @given(VALUES)
 def test_an_interval_holds_its_median_and_lies_within_the_values(values: list[float]) -> None:
     found = estimate(values)
     assert min(values) <= found.low <= found.median <= found.high <= max(values)
 
 
+@BOUNDED
 @given(VALUES)
 def test_the_same_runs_give_the_same_interval(values: list[float]) -> None:
     assert estimate(values) == estimate(values)
 
 
+@BOUNDED
 @given(VALUES, VALUES)
 def test_sides_that_change_places_change_the_verdict(a: list[float], b: list[float]) -> None:
     there, back = (compare(estimate(x), estimate(y), is_low_good=True) for x, y in ((a, b), (b, a)))
