@@ -28,6 +28,9 @@ _GROWTH_MB_MAX = 4.0
 _NAME = re.compile(r"-m\0(local_cluster|controller|autoscaler|activator|gateway)\0|/(envoy)\0")
 
 
+_SETTLING_S = 3.0
+
+
 class Inventory:
     """What there was before the churn, and the question what of it is new."""
 
@@ -42,6 +45,14 @@ class Inventory:
         """Of every kind that can be listed but events, which are meant to stay a while."""
         found = cls(client, [kind for kind in kinds.all if kind.namespaced and kind.kind != "Event"], stack)
         found._before = await found._now()
+
+        async def has_settled() -> bool | None:
+            """A stack that is ready starts what it keeps in reserve: processes that wait to become queue-proxies."""
+            await asyncio.sleep(_SETTLING_S)
+            found._before, last = await found._now(), found._before
+            return True if found._before == last else None
+
+        await until(has_settled, _WITHIN_S, "the stack to settle")
         return found
 
     async def left(self) -> list[str]:
