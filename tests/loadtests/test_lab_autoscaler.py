@@ -31,6 +31,8 @@ async def test_the_autoscaler_finds_nothing_to_write_about_the_revisions(tmp_pat
         assert world.writes == 2
         async with world.activator() as activator:
             assert 0 < await world.reaction_s(activator, "zero-00001") < 5
+            # The patch is admitted before it is answered, and logged after that.
+            await world.until_logged("scale_applied")
         assert world.log_events("scale_applied") == 1
 
 

@@ -81,6 +81,15 @@ class World:
             raise LabError(f"{name} was not scaled up within {_REACTION_TIMEOUT_S:g} s") from None
         return arrived_s - sent_s
 
+    async def until_logged(self, name: str) -> None:
+        """Wait until the autoscaler has logged this event."""
+        deadline_s = time.monotonic() + _REACTION_TIMEOUT_S
+        while not self.log_events(name):
+            await asyncio.sleep(0.05)
+            self.check()
+            if time.monotonic() > deadline_s:
+                raise LabError(f"{name} was not logged within {_REACTION_TIMEOUT_S:g} s")
+
     def log_events(self, name: str) -> int:
         """How often the autoscaler logged this event."""
         return self._log.read_bytes().count(f'"{name}"'.encode())
