@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # (xdist_group) would say the same, but pytest-xdist 3.8 does not find them with pytest 9.2.
 SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test fuzz faults system images lint fmt docs lock bench bench-queue-proxy-h2 bench-coldstart soak-coldstart soak-queue-proxy soak-queue-proxy-h2 soak-autoscaler bench-autoscaler bench-activator bench-gateway bench-broker report soak-eventing soak-churn soak-activator soak-transitions clean
+.PHONY: help setup demo test fuzz faults system images lint fmt docs lock bench bench-queue-proxy-h2 bench-coldstart soak-coldstart soak-queue-proxy soak-queue-proxy-h2 soak-autoscaler bench-autoscaler bench-activator bench-gateway bench-broker report soak-eventing soak-broker soak-churn soak-activator soak-transitions clean
 
 help: ## list these words
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -118,6 +118,9 @@ report: $(READY) ## measure every component (30 minutes, on a quiet machine) and
 
 soak-eventing: $(READY) ## kill ingress, filter and dispatcher in turn for 5 minutes at 500 events/s: all that was accepted is delivered
 	$(BIN)/python -m pytest tests/faults/eventing -k killed_in_turn --kill-seconds 300 --kill-every 5 --events 500 --timeout 900
+
+soak-broker: $(READY) ## 200 events a second through the broker for 30 minutes: each accepted, memory flat
+	$(BIN)/python -m loadtests.lab soak-broker
 
 soak-activator: $(READY) ## 200 clients a second that give up after 1 s, for 15 minutes: memory flat
 	$(BIN)/python -m pytest tests/faults/activator -k give_up --soak-seconds 900

@@ -1,9 +1,12 @@
 """What the broker is measured with."""
 
 import asyncio
+from array import array
 
 from eventing.message import read_message
-from loadtests.lab.broker.traffic import Accepting, events, open_loop, sending, subscriber
+from loadtests.lab.broker.traffic import Accepting, Load, events, open_loop, sending, subscriber
+from loadtests.lab.soak_broker import verdict
+from loadtests.lab.soak_queue_proxy.tally import Sample
 from proxies.heads import request_head
 from tests.support.processes import eventually
 
@@ -31,6 +34,27 @@ async def test_senders_and_the_subscriber_count_what_they_see() -> None:
         assert Accepting.count >= 10
         load = await open_loop(100, 0.1, "127.0.0.1", port, events("/", "host"))
         assert (len(load.latencies_s), load.problems) == (10, [])
+
+
+async def test_large_events_count_once() -> None:
+    Accepting.count = 0
+    made = events("/", "host", data_bytes=1 << 20)
+    async with subscriber() as url:
+        load = await open_loop(100, 0.05, "127.0.0.1", int(url.rstrip("/").rpartition(":")[2]), made)
+    assert (len(load.latencies_s), load.problems, Accepting.count) == (5, [], 5)
+    head, _, body = made(1).partition(b"\r\n\r\n")
+    assert request_head(head).content_length == len(body) == 1 << 20
+
+
+def test_memory_that_grows_and_events_that_are_refused_end_the_soak_badly() -> None:
+    load = Load(events("/", "host"))
+    load.sent, load.latencies_s = 2, array("d", [0.001, 0.002])
+    flat = [Sample(at_s, 40.0) for at_s in range(30)]
+    grown = [Sample(at_s, 40.0 + at_s) for at_s in range(30)]
+    assert verdict(30, load, {"ingress": flat, "filter": flat})["met"]
+    assert not verdict(30, load, {"ingress": flat, "filter": grown})["met"]
+    load.problems.append("expected 202")
+    assert not verdict(30, load, {"ingress": flat, "filter": flat})["met"]
 
 
 async def test_an_answer_that_is_not_202_is_a_problem() -> None:

@@ -1,6 +1,7 @@
 """Events of 1 KiB, connections that send them, and a subscriber that takes them. On pre-built bytes, in one process."""
 
 import asyncio
+import re
 import time
 from array import array
 from collections.abc import AsyncIterator, Callable
@@ -11,17 +12,20 @@ from loadtests.lab.queue_proxy.subjects import LabError
 
 __all__ = ["Accepting", "Load", "events", "open_loop", "sending", "subscriber"]
 
-_DATA: Final = b'{"lab":"' + b"x" * 1014 + b'"}'
 _ACCEPTED: Final = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 _END: Final = b"\r\n\r\n"
+_LENGTH: Final = re.compile(rb"(?i)\r\ncontent-length: (\d+)")
 _ANSWER_S: Final = 30.0
 
 
-def events(target: str, host: str, *more: str, kind: str = "lab.event") -> Callable[[int], bytes]:
+def events(
+    target: str, host: str, *more: str, kind: str = "lab.event", data_bytes: int = 1024
+) -> Callable[[int], bytes]:
     """Return what makes the binary event of a number, posted to `target`; `more` are header lines.
 
     No two have the same id, as in life; all else is the same.
     """
+    data = b'{"lab":"%b"}' % (b"x" * (data_bytes - 10))
     first = (f"POST {target} HTTP/1.1", f"Host: {host}", "User-Agent: lab/1", "Content-Type: application/json")
     last = (
         "Ce-Specversion: 1.0",
@@ -30,10 +34,10 @@ def events(target: str, host: str, *more: str, kind: str = "lab.event") -> Calla
         "Ce-Subject: a/subject",
         "Ce-Time: 2026-01-02T03:04:05.678901Z",
         *more,
-        f"Content-Length: {len(_DATA)}",
+        f"Content-Length: {len(data)}",
     )
     begin = "\r\n".join([*first, "Ce-Id: 5f0c2c9e-8c5f-4f6e-9a36-"]).encode()
-    end = "\r\n".join(["", *last]).encode() + _END + _DATA
+    end = "\r\n".join(["", *last]).encode() + _END + data
     return lambda number: b"%b%012x%b" % (begin, number, end)
 
 
@@ -158,12 +162,17 @@ class Accepting(asyncio.Protocol):
             data = self._partial + data
             self._partial = b""
         end = data.find(_END)
-        # Nobody pipelines, and all bodies are alike.
-        if end < 0 or len(data) < end + 4 + len(_DATA):
+        # Nobody pipelines.
+        if end < 0 or len(data) < end + 4 + _length(data[:end]):
             self._partial = data
             return
         Accepting.count += 1
         self._transport.write(_ACCEPTED)
+
+
+def _length(head: bytes) -> int:
+    found = _LENGTH.search(head)
+    return int(found[1]) if found else 0
 
 
 @asynccontextmanager
