@@ -200,16 +200,25 @@ class App:
     def _settings(self) -> GatewaySettings:
         """What `config-kourier` says. Raises `InvalidSettings`."""
         found = self._own_map.get(self._config.system_namespace, CONFIG_MAP)
-        return GatewaySettings.from_data(found.data if found is not None else {})
+        return GatewaySettings.from_data(found.data if found is not None else {}, self._config.certificate)
 
     def _put_faces(self, settings: GatewaySettings) -> bool:
         """Offer the listeners, and the services that they ask; whether anything changed."""
-        changed = False
+        # The Secret may come later than its name, and the listener with it.
+        changed = self._programmer.is_secured != (settings.certificate is not None)
         for service, name in ((settings.authorization, Authorization.CLUSTER), (settings.tracing, Tracing.CLUSTER)):
             if service is not None:  # one that is asked no longer stays: listeners change after clusters
                 changed |= self._resources.put(CLUSTER, name, service.cluster())
         self._programmer.is_authorized = settings.authorization is not None
-        changed |= self._certificates.set_settings(settings)
+        self._programmer.is_secured = settings.certificate is not None
+        for_all = {}
+        if settings.certificate is not None:
+            for_all[EXTERNAL_TLS] = settings.certificate
+        if settings.local_certificate:
+            for_all[INTERNAL_TLS] = self._config.system_namespace, settings.local_certificate
+        changed |= self._certificates.set_settings(settings, for_all)
+        for problem in self._certificates.problems():
+            self._log.warning("certificate_refused", error=problem)
         for name, address in ((EXTERNAL, self._config.external), (INTERNAL, self._config.internal)):
             face = listener(name, address.host, address.port, self._config.access_log or None, settings)
             changed |= self._resources.put(LISTENER, name, face)

@@ -1,17 +1,18 @@
 """Certificates of the TLS faces: Secrets in, listeners out.
 
-A face has a listener while somebody has a certificate for it. Names belong to one Ingress at a time, so no name is
-shown two certificates. A Secret that changes is taken over if it can be used; otherwise the last good one stays.
-Source: spec ingress.md 5.3, 5.5.
+A face has a listener while somebody has a certificate for it, an Ingress or the face itself (for names without one of
+their own). Names belong to one Ingress at a time, so no name is shown two certificates. A Secret that changes is taken
+over if it can be used; otherwise the last good one stays. Source: spec ingress.md 5.3, 5.5.
 """
 
 import base64
 import binascii
+import contextlib
 import os
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 
+from gateway.faces import INTERNAL, INTERNAL_TLS
 from gateway.listeners import Chain, tls_listener
 from gateway.settings import GatewaySettings
 from gateway.translate import CertificateUse
@@ -47,11 +48,26 @@ class Certificates:
         self._settings = GatewaySettings()
         self._uses: dict[Key, frozenset[CertificateUse]] = {}
         self._pairs: dict[Key, Pair] = {}
+        self._for_all: dict[str, Key] = {}
 
-    def set_settings(self, settings: GatewaySettings) -> bool:
-        """How the faces behave from now on; whether a listener changed."""
+    def set_settings(self, settings: GatewaySettings, for_all: Mapping[str, Key] | None = None) -> bool:
+        """How the faces behave from now on; whether a listener changed.
+
+        `for_all`: TLS face -> the Secret with the certificate for names that have none of their own.
+        """
         self._settings = settings
+        self._for_all = dict(for_all or {})
         return self._put_listeners()
+
+    def problems(self) -> list[str]:
+        """Why certificates for all names cannot be shown as they are; nothing when they can."""
+        found = []
+        for secret in self._for_all.values():
+            try:
+                self._pair(*secret)
+            except InvalidCertificate as error:
+                found.append(str(error))
+        return found
 
     def check(self, uses: Iterable[CertificateUse]) -> None:
         """Raise `InvalidCertificate` unless every Secret can be used."""
@@ -70,7 +86,7 @@ class Certificates:
 
     def refresh(self, namespace: str, secret: str) -> bool:
         """A Secret changed; whether a listener changed. Raises `InvalidCertificate`, and then shows the former one."""
-        if (namespace, secret) not in self._pairs:
+        if (namespace, secret) not in (*self._pairs, *self._for_all.values()):
             return False
         self._pair(namespace, secret)
         return self._put_listeners()
@@ -100,16 +116,28 @@ class Certificates:
                     if use.face == face:
                         names.setdefault((use.namespace, use.secret), set()).update(use.hosts)
             held.update(names)
-            chains = [Chain(tuple(sorted(hosts)), *self._pairs[secret]) for secret, hosts in names.items()]
+            chains = [Chain(tuple(sorted(hosts)), *self._pairs[secret], face) for secret, hosts in names.items()]
+            chains += self._chain_for_all(face)
             if chains:
                 changed |= self._resources.put(
                     LISTENER, face, tls_listener(face, address, chains, self._access_log, self._settings)
                 )
             else:
                 changed |= self._resources.remove(LISTENER, face)
-        for secret in self._pairs.keys() - held:
+        for secret in self._pairs.keys() - held - set(self._for_all.values()):
             del self._pairs[secret]
         return changed
+
+    def _chain_for_all(self, face: str) -> Iterable[Chain]:
+        """What is shown to names without a certificate of their own; the last one that could be used."""
+        secret = self._for_all.get(face)
+        if secret is None:
+            return
+        with contextlib.suppress(InvalidCertificate):  # `problems` tells of it
+            self._pair(*secret)
+        if secret in self._pairs:
+            # Routes of the local face with TLS are those of Ingresses with certificates; this one is for the others.
+            yield Chain((), *self._pairs[secret], INTERNAL if face == INTERNAL_TLS else face)
 
 
 def key_pair(secret: Secret) -> Pair:
@@ -131,7 +159,7 @@ def key_pair(secret: Secret) -> Pair:
     return certificate, key
 
 
-@contextmanager
+@contextlib.contextmanager
 def _in_memory(content: bytes) -> Iterator[str]:
     """A path under which `content` can be read while the context lasts."""
     descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)

@@ -52,6 +52,9 @@ class Config:
     """Likewise, the cluster-local face. `KNUV_GATEWAY_INTERNAL_TLS_ADDRESS`."""
     envoy_admin: Address = _ENVOY_ADMIN
     """Where Envoy itself, as it sees it, answers for its readiness. `KNUV_GATEWAY_ENVOY_ADMIN_ADDRESS`."""
+    certificate: tuple[str, str] = ("", "")
+    """Namespace and name of the Secret with a certificate for all names, where `config-kourier` says neither.
+    `CERTS_SECRET_NAMESPACE`, `CERTS_SECRET_NAME`."""
     pod_name: str = ""
     """Who contends for the Lease of those who write status. `POD_NAME`; empty: a name made up."""
     access_log: str = ""
@@ -101,6 +104,7 @@ class Config:
             external_tls=address("KNUV_GATEWAY_EXTERNAL_TLS_ADDRESS", _secured(external)),
             internal_tls=address("KNUV_GATEWAY_INTERNAL_TLS_ADDRESS", _secured(internal)),
             envoy_admin=address("KNUV_GATEWAY_ENVOY_ADMIN_ADDRESS", _ENVOY_ADMIN),
+            certificate=(reading.text("CERTS_SECRET_NAMESPACE", ""), reading.text("CERTS_SECRET_NAME", "")),
             pod_name=reading.text("POD_NAME", ""),
             access_log=reading.text("KNUV_GATEWAY_ACCESS_LOG", ""),
             bind_address=reading.text("KNUV_BIND_ADDRESS", ""),

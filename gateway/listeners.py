@@ -1,7 +1,7 @@
 """The gateway's faces: HTTP listeners that take their routes by RDS under the same name, in plain text or with TLS.
 
 Pure: values in, protobuf messages out. A TLS face shows each certificate to the names that it is for (SNI); other names
-get no answer. Source: spec ingress.md 5.3.
+are shown the one for all names, or get no answer where there is none. Source: spec ingress.md 5.3.
 """
 
 from collections.abc import Iterable
@@ -38,8 +38,11 @@ class Chain:
     """A certificate with its key, as PEM, and the names that it is shown to."""
 
     hosts: tuple[str, ...]
+    """None: whoever asks for a name that no other chain has."""
     certificate: bytes
     key: bytes
+    routes: str
+    """The face whose routes are served behind it."""
 
 
 def listener(
@@ -62,7 +65,7 @@ def tls_listener(
     message = _listener(name, address, settings)
     message.listener_filters.add(name="envoy.filters.listener.tls_inspector").typed_config.Pack(TlsInspector())
     for chain in sorted(chains):
-        added = message.filter_chains.add(name=chain.hosts[0])
+        added = message.filter_chains.add(name=chain.hosts[0] if chain.hosts else "all other names")
         added.filter_chain_match.server_names.extend(chain.hosts)
         context = DownstreamTlsContext()
         common = context.common_tls_context
@@ -74,7 +77,7 @@ def tls_listener(
         pair.private_key.inline_bytes = chain.key
         added.transport_socket.name = "envoy.transport_sockets.tls"
         added.transport_socket.typed_config.Pack(context)
-        _add_manager(added, name, access_log, settings)
+        _add_manager(added, chain.routes, access_log, settings)
     return message
 
 

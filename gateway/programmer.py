@@ -54,6 +54,7 @@ class _Applied(NamedTuple):
     trust: Trust | None
     labels: Mapping[str, str] | None
     """What whoever decides about requests is told; None when nobody does."""
+    is_secured: bool
 
 
 class Programmer:
@@ -83,6 +84,8 @@ class Programmer:
         self._trust = trust
         self.is_authorized = False
         """Whether somebody decides about requests; whoever changes it applies every Ingress again."""
+        self.is_secured = False
+        """Whether there is a certificate for public names without one of their own; likewise."""
         self._trusted: Trust | None = None
         """Whom backends are believed by as of the last time that this could be told."""
         self._translations: dict[Key, Translation] = {}
@@ -110,7 +113,7 @@ class Programmer:
         trust = self._trusted = self._trust()
         meta = ingress.metadata
         labels = dict(meta.labels) if self.is_authorized else None
-        state = _Applied(meta.uid, meta.generation, speaks_http1_only(ingress), trust, labels)
+        state = _Applied(meta.uid, meta.generation, speaks_http1_only(ingress), trust, labels, self.is_secured)
         # A generation says that the spec is the same only where the API counts it.
         if state.generation and self._applied.get(ingress.key) == state:
             return False
@@ -118,7 +121,11 @@ class Programmer:
         check(spec)
         version = version_hash(spec, ingress.namespace, ingress.name)
         translation = translate(
-            ingress, with_probes(spec, version), is_secure=trust is not None, is_authorized=self.is_authorized
+            ingress,
+            with_probes(spec, version),
+            is_secure=trust is not None,
+            is_authorized=self.is_authorized,
+            is_secured=self.is_secured,
         )
         for domain in sorted(translation.domains):
             owner = self._owners.get(domain, ingress.key)

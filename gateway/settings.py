@@ -1,7 +1,6 @@
 """The ConfigMap `config-kourier`: how Envoy's faces behave, in the names that Kourier's operators know.
 
-Keys that nobody reads here are passed over, but for those whose effect somebody would rely on. Source: net-kourier
-`pkg/reconciler/ingress/config`; spec ingress.md 5.8.
+Keys that nobody reads here are passed over. Source: net-kourier `pkg/reconciler/ingress/config`; spec ingress.md 5.8.
 """
 
 import ipaddress
@@ -23,8 +22,6 @@ CONFIG_MAP = "config-kourier"
 _CIPHER = re.compile(r"[A-Z0-9][A-Za-z0-9_-]*\Z")
 _AUTHORIZATION_PROTOCOLS = ("grpc", "http", "https")
 _TRACING_PROTOCOLS = ("grpc", "http/protobuf")
-_REFUSED = ("cluster-cert-secret", "certs-secret-name")
-"""Certificates for names without one of their own are not shown here, and nobody should wait for them."""
 
 
 class InvalidSettings(ValueError):
@@ -60,12 +57,18 @@ class GatewaySettings:
     tracing: Tracing | None = None
     """Who is told of each request. `tracing-*`."""
 
+    certificate: tuple[str, str] | None = None
+    """Namespace and name of the Secret that the external face shows to names without a certificate of their own, so
+    that all public hosts are served with TLS. `certs-secret-namespace`, `certs-secret-name`."""
+    local_certificate: str = ""
+    """Likewise, in the system's namespace, for the cluster-local face. `cluster-cert-secret`."""
+
     @classmethod
-    def from_data(cls, data: Mapping[str, str]) -> "GatewaySettings":
-        """Read the map. Raises `InvalidSettings`."""
-        for key in _REFUSED:
-            if data.get(key):
-                raise InvalidSettings(f"{key}: there is no certificate but those of Ingresses; take the key out")
+    def from_data(cls, data: Mapping[str, str], certificate: tuple[str, str] = ("", "")) -> "GatewaySettings":
+        """Read the map. Raises `InvalidSettings`.
+
+        `certificate`: namespace and name of the Secret where the map says neither.
+        """
         idle_s = _parsed(data, "stream-idle-timeout", gotext.parse_duration_s, 0.0, "a duration such as 30s")
         hops = _parsed(data, "trusted-hops-count", lambda text: gotext.parse_int(text, bits=32), 0, "a number")
         if idle_s < 0 or hops < 0:
@@ -87,7 +90,17 @@ class GatewaySettings:
             listen_hosts=_listen_hosts(data),
             authorization=_authorization(data),
             tracing=_tracing(data),
+            certificate=_certificate(data, certificate),
+            local_certificate=data.get("cluster-cert-secret", ""),
         )
+
+
+def _certificate(data: Mapping[str, str], otherwise: tuple[str, str]) -> tuple[str, str] | None:
+    namespace = data.get("certs-secret-namespace", "") or otherwise[0]
+    name = data.get("certs-secret-name", "") or otherwise[1]
+    if bool(namespace) != bool(name):
+        raise InvalidSettings(f"certs-secret-namespace {namespace!r} and certs-secret-name {name!r}: expected both")
+    return (namespace, name) if name else None
 
 
 def _authorization(data: Mapping[str, str]) -> Authorization | None:

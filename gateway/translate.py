@@ -114,12 +114,18 @@ def speaks_http1_only(ingress: Ingress) -> bool:
 
 
 def translate(
-    ingress: Ingress, spec: IngressSpec, *, is_secure: bool = False, is_authorized: bool = False
+    ingress: Ingress,
+    spec: IngressSpec,
+    *,
+    is_secure: bool = False,
+    is_authorized: bool = False,
+    is_secured: bool = False,
 ) -> Translation:
     """Virtual hosts and backends of `ingress`, whose `spec` is defaulted and has its probe paths.
 
     `is_secure`: TLS is spoken to backends, but for paths that lead on to another Ingress of this gateway.
     `is_authorized`: somebody decides about requests, and is told what they are for.
+    `is_secured`: the TLS faces serve hosts without a certificate of their own, too.
     """
     contexts: dict[str, Packed] = {}
     gathered: dict[str, dict[str, list[tuple[int, bytes]]]] = {}
@@ -132,7 +138,7 @@ def translate(
         backends.update(made.backends_of(rule.http))
         plain = made.of(rule.http, redirect=is_public and spec.http_option == "Redirected")
         served = [(EXTERNAL, plain), (INTERNAL, plain)] if is_public else [(INTERNAL, plain)]
-        if spec.tls:
+        if spec.tls or is_secured:
             secured = made.of(rule.http, redirect=False)
             served.append((EXTERNAL_TLS if is_public else INTERNAL_TLS, secured))
         for host in rule.hosts or ["*"]:

@@ -32,7 +32,7 @@ def plain(name: str = EXTERNAL, **data: str) -> Listener:
 
 def secured(name: str, **data: str) -> Listener:
     settings = GatewaySettings.from_data({key.replace("_", "-"): value for key, value in data.items()})
-    return tls_listener(name, Address("127.0.0.1", 8443), [Chain(("a",), b"c", b"k")], None, settings)
+    return tls_listener(name, Address("127.0.0.1", 8443), [Chain(("a",), b"c", b"k", name)], None, settings)
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def secured(name: str, **data: str) -> Listener:
             {"extauthz-host": "a:1", "extauthz-protocol": "http", "extauthz-pack-as-bytes": "true"},
             "extauthz-pack-as-bytes: only with extauthz-protocol grpc",
         ),
-        ({"cluster-cert-secret": "s"}, "cluster-cert-secret: there is no certificate but those of Ingresses"),
-        ({"certs-secret-name": "s"}, "certs-secret-name: there is no certificate but those of Ingresses"),
+        ({"certs-secret-name": "s"}, "certs-secret-namespace '' and certs-secret-name 's': expected both"),
+        ({"certs-secret-namespace": "n"}, "certs-secret-namespace 'n' and certs-secret-name '': expected both"),
         ({"tracing-endpoint": "http://c:1", "tracing-protocol": "x"}, "tracing-protocol: expected one of grpc"),
         ({"tracing-endpoint": "http://c:1", "tracing-sampling-rate": "2"}, "tracing-sampling-rate: expected a number"),
         ({"listen-ip-addresses": "foo"}, "listen-ip-addresses: expected IP addresses, got 'foo'"),
@@ -156,3 +156,10 @@ def test_a_collector_over_grpc_is_told_of_every_request_by_default(endpoint: str
         "kourier-knative",
         "tracing-collector",
     )
+
+
+def test_a_certificate_for_all_names_is_named_by_the_map_or_at_start() -> None:
+    assert GatewaySettings.from_data({}).certificate is None
+    assert GatewaySettings.from_data({}, ("ns", "pair")).certificate == ("ns", "pair")
+    assert GatewaySettings.from_data({"certs-secret-name": "other"}, ("ns", "pair")).certificate == ("ns", "other")
+    assert GatewaySettings.from_data({"cluster-cert-secret": "local"}).local_certificate == "local"

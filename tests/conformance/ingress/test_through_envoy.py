@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from kube.errors import NotFound
 from kube.models.core import ConfigMap, Secret, ServicePort
 from kube.models.meta import ObjectMeta
 from kube.models.networking import Ingress, IngressTLS
@@ -21,6 +22,7 @@ from tests.support.processes import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+SYSTEM = "knative-serving"
 AUTHORITY = CertificateAuthority.create()
 FAILED = ("Unknown", "ReconcileIngressFailed")
 
@@ -133,12 +135,88 @@ class TestCertificates:
             await world.get_securely("inside.shop", trust())
 
 
+async def configure(world: World, **data: str | None) -> None:
+    """Write these keys of `config-kourier`; None takes one out."""
+    patch = {"data": {key.replace("_", "-"): value for key, value in data.items()}}
+    try:
+        await world.client.patch(ConfigMap, "config-kourier", SYSTEM, patch)
+    except NotFound:
+        await world.client.create(ConfigMap(metadata=ObjectMeta(name="config-kourier", namespace=SYSTEM), **patch))
+
+
+async def has_no_certificate(world: World, host: str, *, local: bool = False) -> bool:
+    """Whether nobody answers for the host with a certificate that is good for it."""
+    try:
+        await world.get_securely(host, trust(), local=local)
+    except aiohttp.ClientError:
+        return True
+    return False
+
+
+async def is_served_securely(world: World, host: str, by: str, *, local: bool = False) -> bool:
+    """Whether that backend answers for the host, with a certificate that is good for it."""
+    try:
+        return await world.get_securely(host, trust(), local=local) == (200, by)
+    except aiohttp.ClientError:
+        return False
+
+
+def refusals(world: World) -> list[str]:
+    """Why certificates could not be used."""
+    return [line["error"] for line in world.logged("certificate_refused")]
+
+
+class TestOneCertificate:
+    """`certs-secret-name` and `cluster-cert-secret`: certificates for names that have none of their own (5.3, 5.4)."""
+
+    async def test_public_names_without_one_of_their_own_are_shown_it(self, world: World) -> None:
+        await world.deploy("covered")
+        await world.client.create(secret("for-its-own", pem_of("own.org")))
+        await world.ingress("covered", rule("a.covered.com", to="covered"), http_option="Redirected")
+        await world.apply(secured(ingress("own", rule("own.org", to="covered")), ("for-its-own", ["own.org"])))
+        await world.until_ready("own")
+        assert await has_no_certificate(world, "a.covered.com")
+        # The Secret may come after its name.
+        await configure(world, certs_secret_name="for-all", certs_secret_namespace=NAMESPACE)
+        await eventually(lambda: any("for-all" in error for error in refusals(world)))
+        assert await world.get_securely("own.org", trust()) == (200, "covered")
+        await world.client.create(secret("for-all", pem_of("*.covered.com")))
+
+        await eventually(lambda: is_served_securely(world, "a.covered.com", "covered"))
+        assert (await world.get("a.covered.com"))[0] == 301, "as it is redirected, and there is where to"
+        assert await world.get_securely("own.org", trust()) == (200, "covered"), "with the one of its own"
+        await world.ingress("later", rule("b.covered.com", to="covered"))
+        assert await world.get_securely("b.covered.com", trust()) == (200, "covered")
+        # One that is renewed is shown at once; one that is none leaves it.
+        await world.client.patch(Secret, "for-all", NAMESPACE, {"data": secret("x", pem_of("b.covered.com")).data})
+        await eventually(lambda: has_no_certificate(world, "a.covered.com"))
+        await world.client.patch(Secret, "for-all", NAMESPACE, {"data": {"tls.key": "bm9uZQ=="}})
+        await eventually(lambda: any("for-all" in e and "PEM" in e for e in refusals(world)))
+        assert await world.get_securely("b.covered.com", trust()) == (200, "covered")
+        await configure(world, certs_secret_name=None, certs_secret_namespace=None)
+        await eventually(lambda: has_no_certificate(world, "b.covered.com"))
+
+    async def test_local_names_are_shown_the_systems(self, world: World) -> None:
+        await world.deploy("within")
+        local = rule("within.shop", to="within", visibility="ClusterLocal")
+        await world.ingress("within", local, rule("within.com", to="within"))
+        held = secret("for-local", pem_of("within.shop", "within.com"))
+        held.metadata.namespace = SYSTEM
+        await world.client.create(held)
+        await configure(world, cluster_cert_secret="for-local")
+
+        await eventually(lambda: is_served_securely(world, "within.shop", "within", local=True))
+        assert await world.get_securely("within.com", trust(), local=True) == (200, "within"), "all that is local"
+        assert await has_no_certificate(world, "within.shop"), "and nothing outside"
+        await configure(world, cluster_cert_secret=None)
+        await eventually(lambda: has_no_certificate(world, "within.shop", local=True))
+
+
 class TestSettings:
     async def test_42_a_load_balancer_says_who_the_client_is(self, world: World) -> None:
         seen = await world.deploy("seen")
         await world.ingress("seen", rule("seen.com", to="seen"))
-        meta = ObjectMeta(name="config-kourier", namespace="knative-serving")
-        await world.client.create(ConfigMap(metadata=meta, data={"enable-proxy-protocol": "true"}))
+        await configure(world, enable_proxy_protocol="true")
         host, _, port = world.external.partition(":")
 
         async def is_told() -> bool:
@@ -152,14 +230,10 @@ class TestSettings:
 
         await eventually(is_told)
         # And a wrong value leaves in force what was.
-        await world.client.patch(
-            ConfigMap, "config-kourier", "knative-serving", {"data": {"enable-proxy-protocol": "maybe"}}
-        )
+        await configure(world, enable_proxy_protocol="maybe")
         await eventually(lambda: world.logged("settings_refused"))
         assert await is_told()
-        await world.client.patch(
-            ConfigMap, "config-kourier", "knative-serving", {"data": {"enable-proxy-protocol": "false"}}
-        )
+        await configure(world, enable_proxy_protocol="false")
         await world.ingress("plainly", rule("plainly.com", to="seen"))
 
 
