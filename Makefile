@@ -27,8 +27,8 @@ $(READY): pyproject.toml requirements.lock
 demo: $(READY) ## take examples/hello.yaml from zero pods to many and back, and show it
 	$(BIN)/python -m loadtests.demo
 
-test: $(READY) ## run the tests
-	$(BIN)/python -m pytest $(SPREAD)
+test: $(READY) ## run the tests, and once more, alone, those that failed beside others
+	$(BIN)/python -m tests.suite $(SPREAD)
 
 system: $(READY) ## run the tests that start the whole local stack
 	$(BIN)/python -m pytest $(SPREAD) -m system tests/system

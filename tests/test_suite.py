@@ -1,0 +1,58 @@
+"""What `make test` makes of failures, in a project of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TESTS = """
+import pathlib, pytest
+from hypothesis import settings
+
+@pytest.mark.parametrize("what", ["a b", "x::y[z]"])
+def test_slow_beside_others(what):
+    mark = pathlib.Path(f"{what}.mark")
+    if not mark.exists():
+        mark.touch()
+        raise AssertionError
+
+@pytest.mark.parametrize("number", range(%d))
+def test_wrong(number):
+    raise AssertionError
+
+def test_drawn_alike():
+    assert settings().derandomize
+"""
+
+
+def run(folder: Path, wrong: int) -> subprocess.CompletedProcess[str]:
+    (folder / "pytest.ini").touch()
+    (folder / "test_it.py").write_text(TESTS % wrong)
+    command = [sys.executable, "-m", "tests.suite", "test_it.py"]
+    environ = {
+        "PYTHONPATH": str(ROOT),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # only what is needed, for a quick start
+        "PYTEST_PLUGINS": "_hypothesis_pytestplugin",
+    }
+    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=100)
+
+
+def test_what_fails_beside_others_must_pass_alone_and_is_named(tmp_path: Path) -> None:
+    ended = run(tmp_path, wrong=0)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    last = ended.stdout.partition("Failed beside others, and passed alone:")[2].split("\n  ")
+    names = ["test_it.py::test_slow_beside_others[a b]", "test_it.py::test_slow_beside_others[x::y[z]]"]
+    assert [line.strip() for line in last[1:]] == names
+
+
+def test_what_fails_alone_too_fails_the_run(tmp_path: Path) -> None:
+    ended = run(tmp_path, wrong=1)
+    assert ended.returncode == 1
+    assert "did not all pass alone" in ended.stdout
+    assert "1 failed, 2 passed" in ended.stdout
+
+
+def test_many_failures_are_a_fault_at_once(tmp_path: Path) -> None:
+    ended = run(tmp_path, wrong=9)
+    assert ended.returncode == 1
+    assert "Once more" not in ended.stdout
