@@ -26,8 +26,8 @@ from proxies.exchange import Exchange
 from proxies.headers import HeadEdits, HostRule
 from proxies.logs import Logger
 from proxies.messages import Answer
+from proxies.pool import Endpoint, Pool
 from proxies.timeouts import TimeoutLimits
-from proxies.upstream import Endpoint, Pool
 
 if TYPE_CHECKING:
     from activator.traces import Traces

@@ -35,8 +35,8 @@ from proxies.dialling import DIAL_ATTEMPTS
 from proxies.environment import ConfigError
 from proxies.logs import Logger
 from proxies.messages import Answer
+from proxies.pool import Pool
 from proxies.server import Server
-from proxies.upstream import Pool
 from proxies.wire.stat import Stat, StatMessage
 
 __all__ = ["App"]

@@ -30,7 +30,7 @@ from kube.models.core import Endpoints, Service
 from kube.models.meta import Resource
 from kube.models.serving import Revision
 from proxies.logs import Logger
-from proxies.upstream import Pool
+from proxies.pool import Pool
 
 if TYPE_CHECKING:
     from activator.internal_tls import InternalTls

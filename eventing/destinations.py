@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from eventing.authorities import Verified
 from proxies.calls import Call
-from proxies.upstream import Endpoint, Pool
+from proxies.pool import Endpoint, Pool
 
 __all__ = ["Destination", "DestinationError", "Host", "Resolving", "parse_url"]
 

@@ -12,7 +12,7 @@ from typing import Final
 from eventing.authorities import Authorities, Verified
 from eventing.destinations import Destination, DestinationError, Host, Resolving, parse_url
 from proxies.calls import Call, Caller
-from proxies.upstream import Pool
+from proxies.pool import Pool
 
 __all__ = ["RESPONSE_BYTES_MAX", "Destination", "DestinationError", "Sender"]
 

@@ -8,9 +8,10 @@ ends well with what `Rest.failure` says of it. To the exchange all this looks as
 
 from typing import Protocol
 
-from proxies.exchange import Downstream, Ending, Exchange
+from proxies.exchange import Exchange
 from proxies.messages import Answer, ResponseHead
 from proxies.reframing import chunked
+from proxies.roles import Downstream, Ending
 
 __all__ = ["Begun", "Rest"]
 

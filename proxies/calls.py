@@ -16,12 +16,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from proxies.exchange import Ending, Exchange, Outcome
+from proxies.exchange import Exchange, Outcome
 from proxies.fields import Field
 from proxies.messages import Answer, RequestHead, ResponseHead
+from proxies.pool import Endpoint
+from proxies.roles import Ending
 from proxies.timeouts import TimeoutLimits
 from proxies.timers import Timer, Timers
-from proxies.upstream import Endpoint
 
 __all__ = ["Call", "Caller"]
 

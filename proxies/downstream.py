@@ -15,13 +15,14 @@ import time
 from typing import TYPE_CHECKING, Final, cast
 
 from proxies.bodies import BodyReader, ChunkedBody, LengthBody
-from proxies.exchange import Ending, Exchange, Policy
+from proxies.exchange import Exchange
 from proxies.fields import DATE
 from proxies.h2c import ACCEPTED, SETTINGS, offered_settings, without_offer
 from proxies.headers import DateLine, relayed_head, unchunked_head
 from proxies.heads import request_head
 from proxies.http1 import HEAD_BYTES_MAX, HttpError, RequestError
 from proxies.messages import REASONS, Answer, RequestHead, ResponseHead
+from proxies.roles import Ending, Policy
 from proxies.timers import Timer
 from proxies.websocket import GOING_AWAY, FrameTail
 

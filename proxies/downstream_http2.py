@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from proxies.downstream import ENGINE_POLICY, peer_of
-from proxies.exchange import Ending, Exchange, Policy
+from proxies.exchange import Exchange
 from proxies.fields import DATE, Field
 from proxies.headers import DateLine
 from proxies.http2.endpoint import Endpoint
@@ -23,6 +23,7 @@ from proxies.http2.server import ServerConnection
 from proxies.http2.stream import Stream
 from proxies.http2.transport import CoreProtocol
 from proxies.messages import Answer, RequestHead, ResponseHead
+from proxies.roles import Ending, Policy
 from proxies.timers import Timer
 
 if TYPE_CHECKING:

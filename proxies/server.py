@@ -4,10 +4,10 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from proxies.downstream import DownstreamConnection
-from proxies.exchange import Policy
 from proxies.headers import DateLine
 from proxies.listener import Listeners, connections_max, listening_socket
 from proxies.logs import Logger
+from proxies.roles import Policy
 from proxies.timers import Timers
 
 if TYPE_CHECKING:

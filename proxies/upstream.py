@@ -1,33 +1,28 @@
-"""Connections towards the peers that requests are forwarded to: a bounded keep-alive pool for each.
+"""One HTTP/1.1 connection towards a peer, as `pool` keeps them: it carries one exchange at a time.
 
-A service makes one `Pool`, asks it for an `Endpoint` per peer address, keeps that, and names it in `Exchange.forward`.
-An endpoint gives an exchange its most recently used idle connection, or dials one (`dialling`). No more than 64 are
-dialled at once; exchanges beyond wait their turn, lest a burst of thousands have none of them done in time.
+Splices the request's body, reads the head of the response, and hands on what follows; a connection that is whole
+after its exchange goes back to its endpoint.
 """
 
 import asyncio
 import os
 import socket
-from collections import deque
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Final, cast
 
 from proxies.bodies import BodyReader, ChunkedBody, LengthBody, UntilCloseBody
-from proxies.dialling import DIAL_ATTEMPTS, Dialler, Security, Unreachable, reason_of
-from proxies.exchange import Ending, Exchange
+from proxies.dialling import reason_of
+from proxies.exchange import Exchange
 from proxies.heads import response_head
 from proxies.http1 import HEAD_BYTES_MAX, HttpError, ResponseError
 from proxies.messages import ResponseHead
 from proxies.reframing import chunked
+from proxies.roles import Ending
 
 if TYPE_CHECKING:
-    from proxies.upstream_http2 import Http2Upstream, Multiplexer
+    from proxies.pool import Endpoint, Pool
 
-__all__ = ["Endpoint", "Pool", "keep_alive"]
+__all__ = ["UpstreamConnection", "keep_alive"]
 
-_IDLE_S: Final = 90.0
-_DIALS_MAX: Final = 64
-"""Connections that are dialled to one peer at once: each begins with 50 ms, and starting one takes some 60 us."""
 _KEEPALIVE_S: Final = 5
 _WRITE_HIGH_BYTES: Final = 4096
 """As in `downstream`: with what the loop reads at a time, at most 256 KiB wait for a slow peer."""
@@ -38,234 +33,6 @@ _LAST_READS_MAX: Final = 4
 _LAST_READ_BYTES: Final = 64 * 1024
 _FLUSH_S: Final = 2.0
 """How long the last bytes that were written may take to leave."""
-
-
-class Pool:
-    """All endpoints of one process. Not a look-up on the hot path: keep the endpoints."""
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        idle_max: int = 1000,
-        idle_per_endpoint_max: int = 1000,
-        idle_s: float = _IDLE_S,
-        dial_attempts: int = DIAL_ATTEMPTS,
-    ) -> None:
-        """`idle_max`, `idle_per_endpoint_max`: idle connections kept at most; `idle_s`: for how long each is kept.
-
-        `dial_attempts`: how often to connect to a peer that does not answer, before it counts as unreachable.
-        """
-        self.loop = loop
-        self.idle_max = idle_max
-        self.idle_per_endpoint_max = idle_per_endpoint_max
-        self.idle_s = idle_s
-        self.dial_attempts = dial_attempts
-        self.idle_count = 0
-        """Idle connections of all endpoints."""
-        self.connections: set[UpstreamConnection | Http2Upstream] = set()
-        """Every open connection, idle or in use."""
-        self._endpoints: set[Endpoint] = set()
-        self._dials: set[asyncio.Task[None]] = set()
-        self.is_watching_idle = False
-        self._sweep: asyncio.TimerHandle | None = None
-
-    def endpoint(self, host: str, port: int, *, version: int = 0, security: Security | None = None) -> "Endpoint":
-        """Return a new endpoint. `host` is an address, never a name, or the path of a unix socket (then no port).
-
-        `version`: 1 or 2, the one that the peer speaks; 0: whichever the request has. `security`: of its TLS; None: in
-        plaintext.
-        """
-        endpoint = Endpoint(self, host, port, version, security)
-        self._endpoints.add(endpoint)
-        return endpoint
-
-    async def close(self) -> None:
-        """Close every connection."""
-        if self._sweep is not None:
-            self._sweep.cancel()
-        for endpoint in list(self._endpoints):
-            endpoint.close()
-        dials = list(self._dials)
-        for dial in dials:
-            dial.cancel()
-        await asyncio.gather(*dials, return_exceptions=True)
-        for connection in list(self.connections):
-            connection.close()
-
-    # What endpoints call.
-
-    def spawn(self, dial: Coroutine[None, None, None]) -> None:
-        """Run a dial; it ends with the pool."""
-        task = self.loop.create_task(dial)
-        self._dials.add(task)
-        task.add_done_callback(self._dials.discard)
-
-    def watch_idle(self) -> None:
-        """A connection became idle: see to it that it does not stay for ever."""
-        self.is_watching_idle = True
-        self._sweep = self.loop.call_later(self.idle_s / 4, self._expire)
-
-    def forget(self, endpoint: "Endpoint") -> None:
-        """The endpoint is closed."""
-        self._endpoints.discard(endpoint)
-
-    def _expire(self) -> None:
-        self.is_watching_idle = False
-        oldest_s = self.loop.time() - self.idle_s
-        for endpoint in self._endpoints:
-            for connection in endpoint.expire(oldest_s):
-                connection.close()
-        if self.connections:
-            self.watch_idle()
-
-
-class Endpoint:
-    """One peer address and its idle connections. Made by `Pool.endpoint`; keep it as long as the peer is wanted."""
-
-    __slots__ = (
-        "_dials",
-        "_http2",
-        "_idle",
-        "_is_closed",
-        "_version",
-        "_waiting",
-        "address",
-        "dialler",
-        "is_secure",
-        "pool",
-    )
-
-    def __init__(self, pool: Pool, host: str, port: int, version: int, security: Security | None) -> None:
-        self.dialler = Dialler(pool.loop, host, port, attempts=pool.dial_attempts, security=security)
-        self.address = self.dialler.address
-        self.is_secure = security is not None
-        self.pool = pool
-        self._version = version
-        self._dials = 0
-        self._waiting: deque[Exchange] = deque()
-        """For a place among those that are dialled for."""
-        self._idle: list[UpstreamConnection] = []
-        self._http2: Multiplexer | None = None
-        self._is_closed = False
-
-    def close(self) -> None:
-        """The peer is not wanted any more: close what is idle; connections in use close after their exchange."""
-        self._is_closed = True
-        self.pool.forget(self)
-        for connection in self._take_idle(len(self._idle)):
-            connection.close()
-        if self._http2 is not None:
-            self._http2.close()
-
-    def carry(self, exchange: Exchange, *, fresh: bool = False) -> None:
-        """Send the exchange's request over the idle connection that was used last, or over one of its own.
-
-        The version is the request's, if the peer has none of its own (spec queue-proxy.md 8); upgrades are HTTP/1.1's.
-        `fresh`: over a new connection only; those that were idle together are closed together by their peer.
-        """
-        request = exchange.request
-        if (self._version or request.major) == 2 and not request.upgrade:
-            self._multiplexer().carry(exchange)
-            return
-        idle = self._idle
-        while idle and not fresh:
-            connection = idle.pop()
-            self.pool.idle_count -= 1
-            if not connection.is_closing:
-                connection.start(exchange)
-                return
-        if self._dials == _DIALS_MAX:
-            self._waiting.append(exchange)
-            return
-        self._dials += 1
-        self.pool.spawn(self._dial_for(exchange))
-
-    # What connections call.
-
-    def release(self, connection: "UpstreamConnection") -> bool:
-        """Keep a connection for the next exchange; False when it is not wanted."""
-        pool = self.pool
-        if self._is_closed or len(self._idle) >= pool.idle_per_endpoint_max or pool.idle_count >= pool.idle_max:
-            return False
-        self._idle.append(connection)
-        pool.idle_count += 1
-        connection.idle_since_s = pool.loop.time()
-        if not pool.is_watching_idle:
-            pool.watch_idle()
-        return True
-
-    def lost(self, connection: "UpstreamConnection") -> None:
-        """A connection is closed."""
-        self.pool.connections.discard(connection)
-        if connection in self._idle:
-            self._idle.remove(connection)
-            self.pool.idle_count -= 1
-
-    def expire(self, oldest_s: float) -> "list[UpstreamConnection | Http2Upstream]":
-        """Take out and return the connections that are idle since `oldest_s` or longer. They stand in that order."""
-        count = 0
-        while count < len(self._idle) and self._idle[count].idle_since_s <= oldest_s:
-            count += 1
-        expired = self._take_idle(count)
-        return [*expired] if self._http2 is None else [*expired, *self._http2.expire(oldest_s)]
-
-    # Inside.
-
-    def _take_idle(self, count: int) -> list["UpstreamConnection"]:
-        taken, self._idle[:count] = self._idle[:count], []
-        self.pool.idle_count -= len(taken)
-        return taken
-
-    def _multiplexer(self) -> "Multiplexer":
-        if self._http2 is None:
-            # Only now: most processes never see a request of HTTP/2, and loading it takes milliseconds of start-up.
-            from proxies.upstream_http2 import Multiplexer
-
-            self._http2 = Multiplexer(self)
-        return self._http2
-
-    async def _dial_for(self, exchange: Exchange) -> None:
-        """Have `exchange` carried, and then one after the other of those that wait."""
-        try:
-            await self._dial(exchange)
-            while self._waiting:
-                waiting = self._waiting.popleft()
-                if waiting.is_over:
-                    continue
-                connection = self._idle.pop() if self._idle and not waiting.failures else None
-                if connection is None:
-                    await self._dial(waiting)
-                    continue
-                self.pool.idle_count -= 1
-                if connection.is_closing:
-                    self._waiting.appendleft(waiting)
-                else:
-                    connection.start(waiting)
-        finally:
-            self._dials -= 1
-
-    async def _dial(self, exchange: Exchange) -> None:
-        """Connect and let the connection carry `exchange`, or keep it for another one if this has ended meanwhile."""
-        try:
-            connection = await self.dialler.connect(
-                lambda: UpstreamConnection(self, self.pool), lambda: not exchange.is_over
-            )
-        except Unreachable as error:
-            # Those that wait would learn the same, one round after the other.
-            waiting, self._waiting = self._waiting, deque()
-            for each in (exchange, *waiting):
-                each.unreachable(str(error))
-            return
-        if connection is None:
-            return
-        if connection.is_closing:
-            # The peer accepted and left before this task went on; nobody would tell the exchange.
-            exchange.unreachable(f"read tcp {self.address}: EOF")
-        elif not exchange.is_over:
-            connection.start(exchange)
-        elif not self.release(connection):
-            connection.close()
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -293,7 +60,7 @@ class UpstreamConnection(asyncio.Protocol):
         "is_reused",
     )
 
-    def __init__(self, endpoint: Endpoint, pool: Pool) -> None:
+    def __init__(self, endpoint: "Endpoint", pool: "Pool") -> None:
         self._endpoint = endpoint
         self._pool = pool
         self._transport: asyncio.Transport

@@ -9,7 +9,7 @@ import time
 from collections import deque
 
 from proxies.dialling import Unreachable
-from proxies.exchange import Ending, Exchange
+from proxies.exchange import Exchange
 from proxies.fields import Field
 from proxies.http2.client import ClientConnection
 from proxies.http2.endpoint import Endpoint as CoreEndpoint
@@ -18,8 +18,10 @@ from proxies.http2.rendering import request_block, trailers_block
 from proxies.http2.stream import Stream
 from proxies.http2.transport import CoreProtocol
 from proxies.messages import ResponseHead
+from proxies.pool import Endpoint
 from proxies.reframing import Unchunker, chunked, chunked_head
-from proxies.upstream import Endpoint, keep_alive
+from proxies.roles import Ending
+from proxies.upstream import keep_alive
 
 __all__ = ["Http2Upstream", "Multiplexer"]
 

@@ -10,10 +10,10 @@ from proxies.breaker import Breaker
 from proxies.drain import Drain
 from proxies.exchange import Exchange
 from proxies.logs import Logger
+from proxies.pool import Pool
 from proxies.request_stats import RequestStats
 from proxies.server import Server
 from proxies.timeouts import TimeoutLimits
-from proxies.upstream import Pool
 from queue_proxy.admin import DrainPolicy, StatPolicy, StatSnapshot
 from queue_proxy.certificate import Certificate
 from queue_proxy.config import ADMIN_PORT, STAT_PORT, Config

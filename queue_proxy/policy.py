@@ -18,10 +18,11 @@ from typing import Final, Protocol
 from proxies import fields, headers
 from proxies.breaker import Admission, Breaker
 from proxies.drain import Drain
-from proxies.exchange import Exchange, Target
+from proxies.exchange import Exchange
 from proxies.headers import Edits, HeadEdits, HostRule
 from proxies.messages import Answer, RequestHead
 from proxies.request_stats import RequestStats
+from proxies.roles import Target
 from proxies.timeouts import TimeoutLimits, Timer
 from queue_proxy.readiness import Readiness
 

@@ -11,7 +11,7 @@ from kube.models.core import EndpointAddress, EndpointPort, Endpoints, EndpointS
 from kube.models.meta import ObjectMeta
 from kube.models.serving import Revision
 from proxies.logs import Logger
-from proxies.upstream import Pool
+from proxies.pool import Pool
 from tests.support.api import running_api_server
 from tests.support.processes import eventually
 

@@ -15,7 +15,7 @@ from proxies.probe import ProbeResult
 from tests.support.processes import eventually
 
 KEY = ("ns", "rev")
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 def answer(status: int, body: bytes = b"") -> ProbeResult:

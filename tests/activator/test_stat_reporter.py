@@ -15,7 +15,7 @@ from proxies.logs import Logger
 from proxies.wire.stat import StatMessage, encode_messages
 from tests.support.processes import eventually
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 @given(st.integers())

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from proxies.calls import Call, Caller
-from proxies.upstream import Endpoint, Pool
+from proxies.pool import Endpoint, Pool
 from tests.support.http import App, Handler, running_app
 from tests.support.http import Call as Asked
 from tests.support.processes import eventually

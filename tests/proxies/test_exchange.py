@@ -2,10 +2,11 @@
 
 import pytest
 
-from proxies.exchange import Ending, Exchange, Outcome
+from proxies.exchange import Exchange, Outcome
 from proxies.headers import HeadEdits
 from proxies.http1 import parse_request, parse_response
 from proxies.messages import Answer, RequestHead, ResponseHead
+from proxies.roles import Ending
 from proxies.timeouts import TimeoutLimits, Timer
 
 EDITS = HeadEdits()

@@ -12,9 +12,9 @@ from proxies.http2 import frames
 from proxies.http2.errors import CANCEL, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM
 from proxies.http2.frames import go_away_frame, settings_frame, window_update_frame
 from proxies.messages import Answer
+from proxies.pool import Pool
 from proxies.server import Server
 from proxies.timeouts import TimeoutLimits
-from proxies.upstream import Pool
 from tests.proxies.test_server import EDITS, Policy, settled
 from tests.support.http import Call, Client
 from tests.support.http import running_app as http_app

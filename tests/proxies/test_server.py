@@ -12,9 +12,9 @@ from proxies.exchange import Exchange, Outcome
 from proxies.headers import HeadEdits
 from proxies.listener import listening_socket
 from proxies.messages import Answer
+from proxies.pool import Endpoint, Pool
 from proxies.server import Server
 from proxies.timeouts import TimeoutLimits
-from proxies.upstream import Endpoint, Pool
 from tests.support.http import Call, Client, fetch, running_app
 from tests.support.processes import eventually
 
@@ -487,7 +487,7 @@ async def test_a_client_that_leaves_while_its_half_sent_request_waits_is_noticed
             await eventually(lambda: len(proxy.policy.held) == 1)
             if reset:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        await eventually(lambda: proxy.policy.cancelled_count == 1, timeout_s=2)
+        await eventually(lambda: proxy.policy.cancelled_count == 1)
         assert proxy.policy.ended_with == [Outcome.CLIENT_GONE]
 
 

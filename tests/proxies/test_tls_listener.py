@@ -108,7 +108,7 @@ async def test_the_end_of_listening_ends_handshakes(tmp_path: Path) -> None:
         tls.listeners.close()
         for client in tls.stalled:
             # Much sooner than handshakes that stall are ended anyway.
-            await eventually(lambda client=client: is_closed(client), timeout_s=5)  # type: ignore[misc]
+            await eventually(lambda client=client: is_closed(client))  # type: ignore[misc]
         with pytest.raises(ConnectionRefusedError):
             await tls.echo(b"data")
 

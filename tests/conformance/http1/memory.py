@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar, cast
 
 from proxies.exchange import Exchange
+from proxies.pool import Pool
 from proxies.server import Server
-from proxies.upstream import Pool
 from queue_proxy.policy import APP_EDITS
 from tests.conformance.http1.oracle import Reply, read_replies
 from tests.conformance.http1.rig import AppConnection, RecordingApp

@@ -62,8 +62,8 @@ async def test_long_work_lets_others_have_their_turn() -> None:
     run_in_slices(loop, lasting(0.05), done=ended.set_result, failed=lambda: None)
     assert not ended.done()
     await ended
-    # A slice is 2 ms; even a busy machine makes some of them.
-    assert turns > 5
+    # A slice is 2 ms; a machine that is too busy for two of them in 50 ms has stopped.
+    assert turns > 1
 
 
 @pytest.mark.parametrize("steps", [0, 1])
