@@ -7,7 +7,7 @@ so that a web page that points a name of its own at this address cannot ask, and
 import asyncio
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -18,10 +18,18 @@ from proxies.exchange import Exchange
 from proxies.messages import Answer
 from proxies.server import Server
 
-__all__ = ["Debugging", "Route"]
+__all__ = ["CannotTell", "Debugging", "Route"]
 
-Route = Callable[[Mapping[str, str]], dict[str, Any]]
-"""From the query, the last of equal names, to what is written as JSON. Raises `ValueError` for a wrong one."""
+Route = Callable[[Mapping[str, str]], dict[str, Any] | Awaitable[dict[str, Any]]]
+"""From the query, the last of equal names, to what is written as JSON, at once or later.
+
+Raises `ValueError` for a wrong query, `CannotTell` where the process cannot do as asked at this moment.
+"""
+
+
+class CannotTell(Exception):
+    """What is asked for cannot be had now; says why."""
+
 
 _HEAD_TIMEOUT_S: Final = 5.0
 _FOREIGN: Final = Answer.error(403, "expected a loopback address in Host")
@@ -37,6 +45,7 @@ class Debugging:
         self._token = token.encode()
         self._server: Server | None = None
         self._routes: dict[tuple[bytes, bytes], Route] = {}
+        self._answering: set[asyncio.Task[None]] = set()
         self.journal = EventJournal(component) if address is not None else None
 
     @classmethod
@@ -65,22 +74,32 @@ class Debugging:
 
     async def stop(self) -> None:
         """Listen no more."""
+        for task in self._answering:
+            task.cancel()
+        if self._answering:
+            await asyncio.wait(self._answering)
         if self._server is not None:
             await self._server.stop()
 
     # What the engine calls.
 
     def admit(self, exchange: Exchange) -> None:
-        """Answer at once."""
-        exchange.answer(self._answer(exchange))
+        """Answer, at once or when it is found."""
+        answer = self._answer(exchange)
+        if isinstance(answer, Answer):
+            exchange.answer(answer)
+            return
+        task = asyncio.get_running_loop().create_task(_answer_later(exchange, answer))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
 
     def cancelled(self, exchange: Exchange) -> None:
-        """Nothing is held."""
+        """Who asked has left; what was asked for is found all the same."""
 
     def ended(self, exchange: Exchange) -> None:
         """Nothing was taken."""
 
-    def _answer(self, exchange: Exchange) -> Answer:
+    def _answer(self, exchange: Exchange) -> Answer | Awaitable[dict[str, Any]]:
         request = exchange.request
         if not is_loopback_host(request.host.decode("latin-1")):
             return _FOREIGN
@@ -95,7 +114,22 @@ class Debugging:
             found = route(dict(parse_qsl(query.decode("utf-8", "replace"))))
         except ValueError as error:
             return Answer.error(400, str(error))
-        return Answer(200, json.dumps(found).encode(), content_type=b"application/json")
+        return _found(found) if isinstance(found, dict) else found
+
+
+async def _answer_later(exchange: Exchange, finding: Awaitable[dict[str, Any]]) -> None:
+    try:
+        answer = _found(await finding)
+    except ValueError as error:
+        answer = Answer.error(400, str(error))
+    except CannotTell as error:
+        answer = Answer.error(503, str(error))
+    if exchange.is_held:
+        exchange.answer(answer)
+
+
+def _found(found: dict[str, Any]) -> Answer:
+    return Answer(200, json.dumps(found).encode(), content_type=b"application/json")
 
 
 def _loopback(text: str) -> tuple[str, int]:

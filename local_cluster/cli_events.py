@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import aiohttp
 import typer
 
 from eventing.destinations import DestinationError
@@ -24,6 +23,8 @@ from kube.informer import Informer
 from kube.models.eventing import Trigger
 from kube.models.messaging import Channel, Subscription
 from local_cluster.cli import Failure, Namespace, StateDir, err, out, with_client
+from local_cluster.event_debugging import ask, debugged
+from local_cluster.event_keepers import keepers_of_subscription, keepers_of_trigger
 from local_cluster.event_listener import ListenError, listening
 from local_cluster.event_posting import Posted, post_all
 from local_cluster.event_routes import KINDS, StackResolver, url_of
@@ -36,8 +37,6 @@ events = typer.Typer(
     name="events", help="Send events, see them pass, and ask what became of them.", no_args_is_help=True
 )
 
-_TRIGGER_LABEL = "eventing.knative.dev/trigger"
-_DEBUG_FILE = "eventing-debug.json"
 _READY_S = 30.0
 _STDIN = "-"
 _LOOPBACK = "127.0.0.1"
@@ -172,9 +171,9 @@ def trace(
 
     async def work() -> None:
         notes: list[dict[str, Any]] = []
-        for component in _debugged(state_dir)[1]:
+        for component in debugged(state_dir)[1]:
             try:
-                notes += (await _ask(state_dir, component, "GET", "/debug/events", query))["events"]
+                notes += (await ask(state_dir, component, "GET", "/debug/events", query))["events"]
             except Failure as error:  # the others can tell their part
                 _tell(f"knuv: {error}")
         if not notes:
@@ -188,25 +187,28 @@ def trace(
 @events.command()
 def redrive(
     *,
-    trigger: Annotated[str, typer.Option("--trigger", metavar="[NAMESPACE/]NAME", help="Whose dead letters.")],
+    trigger: Annotated[str, typer.Option("--trigger", metavar="[NAMESPACE/]NAME", help="Whose dead letters.")] = "",
+    subscription: Annotated[
+        str, typer.Option("--subscription", metavar="[NAMESPACE/]NAME", help="The same, of a channel without a broker.")
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
     state_dir: StateDir = None,
 ) -> None:
-    """Deliver again what a trigger's subscriber did not take, and the stack's journal has kept."""
-    where, _, name = trigger.rpartition("/")
+    """Deliver again what a subscriber did not take, and the stack's journal or stream has kept."""
+    if bool(trigger) == bool(subscription):
+        raise typer.BadParameter("expected one of --trigger and --subscription")
+    where, _, name = (trigger or subscription).rpartition("/")
     namespace = where or "default"
 
     async def work(client: Client) -> None:
-        found = await client.list(Subscription, namespace, label_selector=f"{_TRIGGER_LABEL}={name}")
-        if not found.items:
-            raise Failure(f'trigger "{name}" in namespace "{namespace}" has no Subscription, so nothing is kept for it')
-        for subscription in found.items:
-            query = {"subscription": subscription.metadata.uid}
+        keepers = await (keepers_of_trigger if trigger else keepers_of_subscription)(client, namespace, name)
+        for keeper in keepers:
+            query = {"subscription": keeper.uid}
             if not dry_run:
-                answer = await _ask(state_dir, "dispatcher", "POST", "/debug/redrive", query)
+                answer = await ask(state_dir, keeper.component, "POST", "/debug/redrive", query)
                 out.print(f"{namespace}/{name}: {answer['redriven']} delivered again")
                 continue
-            answer = await _ask(state_dir, "dispatcher", "GET", "/debug/dead-letters", query)
+            answer = await ask(state_dir, keeper.component, "GET", "/debug/dead-letters", query)
             for letter in answer["dead_letters"]:
                 at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(letter["at"])))
                 text = f"{at}  {letter['type']}  {letter['id']} from {letter['source']}: code {letter['code']}"
@@ -315,42 +317,6 @@ async def _until_ready(client: Client, shape: type[Any], name: str, namespace: s
         raise Failure(f"not ready after {_READY_S:.0f} s: {why or 'nobody has looked at it'}") from None
     finally:
         await informer.stop()
-
-
-# Asking the stack's processes.
-
-
-def _debugged(state_dir: Path | None) -> tuple[str, dict[str, str]]:
-    """The token, and host:port of each process that can be asked. Raises `Failure`."""
-    path = (state_dir or default_state_dir()) / _DEBUG_FILE
-    try:
-        told = json.loads(path.read_text())
-        return str(told["token"]), dict(told["components"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise Failure(
-            f"{path} does not say whom to ask: no event has passed this stack yet, or it is not up, or its pods have "
-            "networks of their own"
-        ) from None
-
-
-async def _ask(state_dir: Path | None, component: str, method: str, path: str, query: dict[str, str]) -> dict[str, Any]:
-    token, addresses = _debugged(state_dir)
-    url = f"http://{addresses[component]}{path}"
-    timeout = aiohttp.ClientTimeout(total=30)
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.request(method, url, params=query, headers={"Authorization": f"Bearer {token}"}) as response,
-        ):
-            text = await response.text()
-            if response.status == 404:
-                raise Failure(f"the {component} of this stack cannot tell: {text.strip()}")
-            if response.status != 200:
-                raise Failure(f"the {component} answers {response.status}: {text.strip()}")
-            answer: dict[str, Any] = json.loads(text)
-            return answer
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise Failure(f"the {component} does not answer at {url}: {error or type(error).__name__}") from error
 
 
 def _run(work: Any) -> None:

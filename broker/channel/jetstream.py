@@ -20,6 +20,7 @@ from broker.channel.backend import Channel, Refusal
 from broker.channel.deliveries import Deliveries
 from broker.channel.jetstream_names import CONSUMER_PREFIX, channel_subject
 from broker.channel.jetstream_process import JetStreamProcess
+from broker.channel.jetstream_redrive import Redrives
 from broker.channel.jetstream_settings import Place, consumer_config, place_of, stream_config
 from broker.channel.jetstream_status import STREAM_READY, set_finalizer, told
 from broker.channel.jetstream_subscriber import Subscriber, end_all
@@ -86,6 +87,7 @@ class JetStreamBackend:
         self._hosts: dict[bytes, JetStreamChannel] = {}
         self._host_of: dict[Key, bytes] = {}
         self._programmed: set[Key] = set()
+        self._redrives = Redrives(self._process.letters, self._subscriber, debugging, context.log)
 
     async def start(self) -> None:
         """Learn of the channels; NATS is connected to when it can be."""
@@ -122,6 +124,7 @@ class JetStreamBackend:
         await self._informer.stop()
         await self._subscriptions.stop()
         await self._loop.stop()
+        await self._redrives.stop()
         subscribers = [each for channel in self._channels.values() for each in channel.subscribers.values()]
         await end_all(subscribers)
         await self._process.stop()
@@ -153,6 +156,10 @@ class JetStreamBackend:
     def _wake_all(self) -> None:
         for channel in self._informer.list():
             self._loop.add(channel.key)
+
+    def _subscriber(self, uid: str) -> Subscriber | None:
+        found = (channel.subscribers.get(uid) for channel in self._channels.values())
+        return next((each for each in found if each is not None), None)
 
     def _set_host(self, channel: NatsJetStreamChannel) -> None:
         key = channel.key
@@ -194,6 +201,7 @@ class JetStreamBackend:
         states: list[SubscriberStatus] = []
         try:
             config = stream_config(channel)
+            await self._process.letters.ensure()
             await self._process.streams.ensure_stream(config)
             states, again_s = await self._program(channel, config)
         except (JetStreamError, ValueError) as error:
@@ -264,6 +272,7 @@ class JetStreamBackend:
             self._process.link,
             self._deliveries,
             self._process.budget,
+            self._process.letters,
             namespace=served.namespace,
             name=served.name,
             stream=stream,
@@ -316,6 +325,7 @@ class JetStreamBackend:
             name = stream_config(channel).name
             assert name is not None
             await self._process.streams.remove_stream(name, of=channel_subject(channel.namespace, channel.name))
+            await self._process.letters.forget(name)
         except JetStreamError as error:
             self._log.warning("stream_not_removed", channel="/".join(channel.key), error=str(error))
             return _AGAIN_S

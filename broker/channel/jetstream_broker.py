@@ -114,6 +114,7 @@ class BrokerStreams:
         key = broker.key
         try:
             await self._process.streams.remove_stream(broker_stream(*key), of=broker_subject(*key))
+            await self._process.letters.forget(broker_stream(*key))
         except JetStreamError as error:
             self._context.log.warning("stream_not_removed", broker="/".join(key), error=str(error))
             return _AGAIN_S

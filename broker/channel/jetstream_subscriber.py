@@ -2,12 +2,13 @@
 
     message --> event? --> Flow (destination once, reply, dead letter, each with its HTTP retries) --> ack
                  |             \\--failed, again later------------------------------------------> nak with a delay
-                 |             \\--failed for good, no dead letter sink-------------------------> term
+                 |             \\--failed for good, no dead letter sink-----> letter kept ------> term
                  |             \\--failed for good, and the sink failed-----------------------> nak: a letter is owed
                  \\--no event-----------------------------------------------------------------> term, and it is logged
 
 Acknowledged is only what is over: after the reply was taken, or the dead letter. What is owed to a sink that does not
-take it comes again until it does, and goes to the sink alone. What is not settled comes again by itself.
+take it comes again until it does, and goes to the sink alone. What is not settled comes again by itself. What failed
+for good is kept (`jetstream_dead_letters`), also when a sink has it, before it is settled.
 
 Source: spec eventing-channels.md 3, 9.4.
 """
@@ -20,7 +21,9 @@ from dataclasses import replace
 from typing import Final
 
 from broker.channel import jetstream_verdict as verdict
+from broker.channel.dead import Dead
 from broker.channel.deliveries import Deliveries
+from broker.channel.jetstream_dead_letters import DeadLetters, subject_of
 from broker.channel.jetstream_message import unpack
 from broker.channel.jetstream_settings import Place
 from eventing.delivery import Flow, Outcome, Parcel, Subscription
@@ -52,6 +55,7 @@ class Subscriber:
         link: Link,
         deliveries: Deliveries,
         budget: ByteBudget,
+        letters: DeadLetters,
         *,
         namespace: str,
         name: str,
@@ -63,40 +67,53 @@ class Subscriber:
         log: Logger,
         addressed: Callable[[Subscription, Message], Subscription | None] | None = None,
     ) -> None:
-        """`namespace`, `name`: the channel's. `missing` hears that the server knows no such consumer.
+        """`namespace`, `name`: the channel's. `missing` hears that something is not there that should be.
 
         `addressed`: makes of the subscription that of one event, whose message it may use up; None: not at this moment.
         """
         self._link = link
         self._deliveries = deliveries
         self._budget = budget
+        self._letters = letters
         self._namespace = namespace
         self._name = name
         self._missing = missing
         self._now_s = now_s
         self._addressed = addressed
         self._log = log
-        self._stream = stream
+        self.stream = stream
         self.place = place
         self.subscription = timed(subscription, place)
         self._pull: Pull | None = None
         self._under_way: dict[Delivery, Delivered] = {}
+        self._keeping: set[Delivered] = set()
+        """Messages that are settled as soon as their dead letter is kept."""
         self._owed: dict[tuple[int, str], _Owed] = {}
-        """Dead letters that their sink did not take."""
+        """Dead letters that their sink did not take, or that could not be kept."""
         self.all_settled: Callable[[], None] | None = None
         """Told when nothing is under way any more."""
 
     @property
     def under_way(self) -> int:
         """Messages that are not settled."""
-        return len(self._under_way)
+        return len(self._under_way) + len(self._keeping)
+
+    @property
+    def channel(self) -> str:
+        """Of which channel or Broker, for people."""
+        return f"{self._namespace}/{self._name}"
+
+    @property
+    def told(self) -> str:
+        """Whose deliveries these are, for people."""
+        return f"{self._namespace}/{self.subscription.name or self.subscription.uid}"
 
     def start(self) -> None:
         """Take messages, if it does not yet."""
         if self._pull is None:
             self._pull = Pull(
                 self._link,
-                self._stream,
+                self.stream,
                 self.place.consumer,
                 self._take,
                 credit=self._credit,
@@ -124,7 +141,27 @@ class Subscriber:
         for delivery, message in list(self._under_way.items()):
             delivery.cancel()
             message.nak(0.0)
+        for message in self._keeping:
+            message.nak(0.0)
         self._under_way.clear()
+
+    def deliver_anew(self, event: Message, done: Callable[[Delivery], None]) -> Delivery | None:
+        """Deliver a dead letter's event as every other, with its retries made here. None: not at this moment."""
+        parcel = Parcel.of(event, self._namespace, self._name)
+        subscription = self.subscription
+        if self._addressed is not None:
+            one = self._addressed(subscription, event)
+            if one is None:
+                return None
+            subscription = one
+
+        def ended(delivery: Delivery) -> None:
+            self._deliveries.delivered(delivery)
+            done(delivery)
+
+        delivery = Delivery(self._deliveries.courier, Flow(subscription, parcel), parcel, ended)
+        delivery.start()
+        return delivery
 
     @property
     def _credit(self) -> int:
@@ -137,7 +174,7 @@ class Subscriber:
             event = unpack(message.data, message.headers)
         except EventError as error:
             # Published by somebody else: no delivery makes an event of it.
-            self._log.warning("message_is_no_event", stream=self._stream, sequence=message.sequence, problem=str(error))
+            self._log.warning("message_is_no_event", stream=self.stream, sequence=message.sequence, problem=str(error))
             message.term()
             return
         parcel = Parcel.of(event, self._namespace, self._name)
@@ -164,7 +201,7 @@ class Subscriber:
         """The subscriber is not asked again: this goes to the dead letter sink alone."""
         sink = self.subscription.dead_letter
         if sink is None:
-            message.term()
+            self._end(message, owed, was_sunk=False)
             return
         lines = with_error_extensions(parcel.lines, owed.failure)
         letter = Parcel(lines, parcel.passed, parcel.body, self._namespace, self._name, parcel.kind)
@@ -182,39 +219,71 @@ class Subscriber:
     def _done(self, delivery: Delivery) -> None:
         message = self._under_way.pop(delivery)
         flow, judged = delivery.flow, delivery.tag
-        key = (message.sequence, message.stored_at)
-        if flow.is_success:
-            self._owed.pop(key, None)
+        is_again = isinstance(judged, _Judge) and judged.delay_s is not None
+        if flow.is_success and flow.failure is None and not isinstance(judged, _Owed):
             message.ack()
         elif isinstance(judged, _Judge) and judged.delay_s is not None:
             message.nak(judged.delay_s)
-        elif self.subscription.dead_letter is None:
-            message.term()
+        elif flow.is_success or self.subscription.dead_letter is None:
+            self._end(message, _owed_of(flow, judged), was_sunk=flow.is_success)
         else:
-            message.nak(self._owe(key, flow, judged))
-        if not (isinstance(judged, _Judge) and judged.delay_s is not None):
+            message.nak(self._owe(message, _owed_of(flow, judged)))
+        if not is_again:
             self._deliveries.delivered(delivery)
-        if not self._under_way and self.all_settled is not None:
+        self._tell_if_settled()
+
+    def _tell_if_settled(self) -> None:
+        if not self.under_way and self.all_settled is not None:
             self.all_settled()
 
-    def _owe(self, key: tuple[int, str], flow: Flow, judged: object) -> float:
-        """Its sink did not take a letter: remember it, and return when to try again."""
-        owed = judged if isinstance(judged, _Owed) else _Owed(flow.failure or Failure(flow.recipient.url, 500, b""))
+    def _end(self, message: Delivered, owed: "_Owed", *, was_sunk: bool) -> None:
+        """It has failed for good, and either a sink has it or there is none: settle it when its letter is kept."""
+        settle = message.ack if was_sunk else message.term
+        key = (message.sequence, message.stored_at)
+        if not self._letters.is_on:
+            self._owed.pop(key, None)
+            settle()
+            return
+
+        def kept(is_over: bool) -> None:
+            self._keeping.discard(message)
+            # A sink that has it has it: the copy here is not worth asking it twice.
+            if is_over or was_sunk:
+                self._owed.pop(key, None)
+                settle()
+            else:
+                message.nak(self._owe(message, owed))
+                self._missing()  # somebody may have removed the stream of letters
+            self._tell_if_settled()
+
+        self._keeping.add(message)
+        subject = subject_of(self.stream, self.place.consumer)
+        dead = Dead.of(owed.failure, time.time(), was_sunk=was_sunk)
+        message_id = f"{subject}:{message.sequence}:{message.stored_at}"
+        self._letters.keep(subject, message.data, message.headers, dead, kept, message_id=message_id)
+
+    def _owe(self, message: Delivered, owed: "_Owed") -> float:
+        """Its sink did not take a letter, or it could not be kept: remember it, and return when to try again."""
         owed.tries += 1
-        self._owed[key] = owed
+        self._owed[message.sequence, message.stored_at] = owed
         if len(self._owed) > _OWED_MAX:
             del self._owed[next(iter(self._owed))]
         return min(_OWED_FIRST_S * (1 << min(owed.tries - 1, 16)), _OWED_LAST_S)
 
 
 class _Owed:
-    """A dead letter that its sink did not take, so often."""
+    """A dead letter, and how often its sink did not take it, or it could not be kept."""
 
     __slots__ = ("failure", "tries")
 
     def __init__(self, failure: Failure) -> None:
         self.failure = failure
         self.tries = 0
+
+
+def _owed_of(flow: Flow, judged: object) -> _Owed:
+    """Return what is owed after a delivery that failed: what it was, or the failure of this one."""
+    return judged if isinstance(judged, _Owed) else _Owed(flow.failure or Failure(flow.recipient.url, 500, b""))
 
 
 class _Judge:

@@ -17,6 +17,7 @@ from broker.channel.jetstream_broker import BrokerChannel, broker_stream_config
 from broker.channel.jetstream_direct import DirectSends, ReplyTo, SubscriberOf
 from broker.channel.jetstream_names import CONSUMER_PREFIX, broker_stream
 from broker.channel.jetstream_process import JetStreamProcess
+from broker.channel.jetstream_redrive import Redrives
 from broker.channel.jetstream_settings import consumer_config, place_of
 from broker.channel.jetstream_status import CONSUMER_READY, told
 from broker.channel.jetstream_subscriber import Subscriber, end_all
@@ -65,6 +66,7 @@ class TriggerConsumers:
         self._cleaning: Loop[Key] = Loop("trigger-consumers", self._clean, log=context.log)
         self._subscribers: dict[Key, tuple[str, Subscriber]] = {}
         """By Trigger: its uid, and who works for it."""
+        self._redrives = Redrives(self._process.letters, self._subscriber, debugging, context.log)
 
     async def start(self) -> None:
         """Begin to connect."""
@@ -77,6 +79,7 @@ class TriggerConsumers:
         """Take no more, leave what is under way to others."""
         await self._loop.stop()
         await self._cleaning.stop()
+        await self._redrives.stop()
         await end_all([subscriber for _, subscriber in self._subscribers.values()])
         await self._process.stop()
 
@@ -130,6 +133,7 @@ class TriggerConsumers:
             trigger.metadata.annotations,
         )
         stream = broker_stream(*broker.key)
+        await self._process.letters.ensure()
         await self._process.streams.ensure_stream(broker_stream_config(broker))
         await self._process.streams.ensure_consumer(stream, consumer_config(place, start=DeliverPolicy.NEW))
         held = self._subscribers.get(trigger.key)
@@ -147,6 +151,7 @@ class TriggerConsumers:
             self._process.link,
             self._deliveries,
             self._process.budget,
+            self._process.letters,
             namespace=trigger.namespace,
             name=broker.name,
             stream=stream,
@@ -159,6 +164,9 @@ class TriggerConsumers:
         )
         self._subscribers[key] = uid, subscriber
         subscriber.start()
+
+    def _subscriber(self, uid: str) -> Subscriber | None:
+        return next((subscriber for of, subscriber in self._subscribers.values() if of == uid), None)
 
     def _stop(self, key: Key) -> bool:
         """Take nothing more for a Trigger; whether anything was."""

@@ -15,9 +15,11 @@ from nats.js.api import ConsumerConfig, ConsumerInfo, DeliverPolicy, StreamConfi
 
 from eventing.jetstream.link import Link, NotConnected
 
-__all__ = ["Consumer", "ConsumerState", "JetStreamError", "Streams"]
+__all__ = ["Consumer", "ConsumerState", "JetStreamError", "Stored", "Streams"]
 
 _NOT_FOUND: Final = 404
+_NO_MESSAGE: Final = 10043
+"""The server's code for a message that it cannot delete, since there is none."""
 _PAGE: Final = 256
 """How many consumers the server lists at once."""
 _MUTABLE: Final = ("ack_wait", "max_deliver", "max_ack_pending", "filter_subject", "sample_freq", "inactive_threshold")
@@ -50,6 +52,15 @@ class Consumer:
     name: str
     is_kept: bool
     """The server removes it when nobody has asked it for long enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message in a stream."""
+
+    sequence: int
+    data: bytes
+    headers: dict[str, str]
 
 
 class Streams:
@@ -143,6 +154,49 @@ class Streams:
         except (jetstream_errors.APIError, nats.errors.Error, ValueError) as error:
             raise _translated(f"stream {stream}", error) from error
         return [Consumer(info.name, bool(info.config and info.config.inactive_threshold)) for info in found]
+
+    async def message_after(self, stream: str, subject: str, sequence: int) -> Stored | None:
+        """Return the first message under a subject, or under all that a wildcard means, behind a place in the stream.
+
+        None if there is none, or no such stream.
+        """
+        try:
+            found = await self._jetstream().get_msg(stream, seq=sequence + 1, subject=subject, next=True)
+        except jetstream_errors.NotFoundError:
+            return None
+        except (jetstream_errors.APIError, nats.errors.Error, ValueError) as error:
+            raise _translated(f"stream {stream}", error) from error
+        return Stored(found.seq or 0, found.data or b"", dict(found.headers or {}))
+
+    async def remove_message(self, stream: str, sequence: int) -> None:
+        """Remove one message, if it is there."""
+        try:
+            await self._jetstream().delete_msg(stream, sequence)
+        except jetstream_errors.NotFoundError:
+            return
+        except (jetstream_errors.APIError, nats.errors.Error, ValueError) as error:
+            if isinstance(error, jetstream_errors.APIError) and error.err_code == _NO_MESSAGE:
+                return
+            raise _translated(f"message {sequence} of stream {stream}", error) from error
+
+    async def purge(self, stream: str, subject: str) -> None:
+        """Remove all messages under a subject, or under all that a wildcard means."""
+        try:
+            await self._jetstream().purge_stream(stream, subject=subject)
+        except jetstream_errors.NotFoundError:
+            return
+        except (jetstream_errors.APIError, nats.errors.Error, ValueError) as error:
+            raise _translated(f"stream {stream}", error) from error
+
+    async def count(self, stream: str, subject: str) -> tuple[int, int]:
+        """Return how many messages are under a subject, and the last sequence of the stream; 0 if there is none."""
+        try:
+            info = await self._jetstream().stream_info(stream, subjects_filter=subject)
+        except jetstream_errors.NotFoundError:
+            return 0, 0
+        except (jetstream_errors.APIError, nats.errors.Error, ValueError) as error:
+            raise _translated(f"stream {stream}", error) from error
+        return sum((info.state.subjects or {}).values()), info.state.last_seq
 
     async def _consumer(self, jetstream: JetStreamContext, stream: str, name: str) -> ConsumerInfo | None:
         try:

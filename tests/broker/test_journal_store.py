@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.channel.journal.records import Accepted, Dead, Died, Owed, Redriven, Retried, Settled, encoded, records_of
+from broker.channel.dead import Dead
+from broker.channel.journal.records import Accepted, Died, Owed, Redriven, Retried, Settled, encoded, records_of
 from broker.channel.journal.segments import JournalInUse, Segments
 from broker.channel.journal.state import JournalState, Place
 from broker.channel.journal.store import JournalFull, JournalLimits, JournalStore

@@ -72,6 +72,8 @@ _WORDS: Final = {
     "KNUV_TAG_RESOLUTION": "Who finds the digest of a tag. `node` by default if `KNUV_SERVICE_RESOLUTION=endpoints`.",
     "KNUV_USER_PROTOCOL": "What the user container speaks; empty: what each request does.",
     "K_SINK_TIMEOUT": "Of each attempt to deliver an event, in whole seconds; anything else: none.",
+    "KNUV_JETSTREAM_DEAD_LETTERS_AGE": "ISO 8601: how long dead letters are kept for a redrive.",
+    "KNUV_JETSTREAM_DEAD_LETTERS_BYTES": "How many bytes of them NATS keeps; 0: none. Both when their stream is made.",
     "KNUV_JETSTREAM_DEDUPLICATION": "Which two events are one; see [jetstream.md](jetstream.md).",
     "KNUV_JOURNAL_BYTES_MAX": "Bytes of events that a channel keeps.",
     "KNUV_JOURNAL_DEAD_LETTERS_MAX": "Events that a channel keeps when nobody could be given them.",

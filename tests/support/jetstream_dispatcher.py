@@ -1,6 +1,7 @@
 """A dispatcher of NatsJetStreamChannels in surroundings of its own: API server, NATS, subscribers."""
 
 import base64
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,10 +16,23 @@ from kube.models.duck import Addressable, ChannelableStatus, Destination, KRefer
 from kube.models.messaging import NatsJetStreamChannel, NatsJetStreamChannelSpec, Subscription, SubscriptionSpec
 from kube.models.meta import ObjectMeta
 from tests.support.dispatcher import DEADLINE_S, NAMESPACE, SYSTEM, Channel, World, surroundings
+from tests.support.http import fetch
 from tests.support.nats import PASSWORD, USER, RunningNats, running_nats
 from tests.support.processes import eventually
 
-__all__ = ["JetStreamWorld", "config_nats", "jetstream_surroundings"]
+__all__ = ["DEBUG", "JetStreamWorld", "config_nats", "debug", "jetstream_surroundings", "letters_of"]
+
+_TOKEN = "token of the tests"
+DEBUG = {"KNUV_DEBUG_ADDRESS": "127.0.0.1:0", "KNUV_DEBUG_TOKEN": _TOKEN}
+"""Of the environment of a process that is asked by `debug`."""
+
+
+async def debug(log: list[dict[str, Any]], target: str, method: str = "GET") -> tuple[int, Any]:
+    """What the debug port of a process says: status, and the JSON or text of its answer. `log` is the process's."""
+    port = next(line["port"] for line in log if line["message"] == "debug_listening")
+    headers = (f"Authorization: Bearer {_TOKEN}", "Host: localhost")
+    answer = await fetch("127.0.0.1", port, target, method=method, headers=headers)
+    return answer.status, json.loads(answer.body) if answer.status == 200 else answer.body.decode()
 
 
 class JetStreamWorld:
@@ -85,6 +99,14 @@ class JetStreamWorld:
         metadata = ObjectMeta(name=name, namespace=NAMESPACE, annotations=named)
         await self.world.client.create(Subscription(metadata=metadata, spec=spec))
 
+    async def letters(self, uid: str, count: int) -> list[dict[str, Any]]:
+        """The dead letters of a subscription, when there are so many."""
+        return await letters_of(self.world.log, uid, count)
+
+    async def redrive(self, uid: str) -> Any:
+        """Deliver them again; what the dispatcher said."""
+        return await debug(self.world.log, f"/debug/redrive?subscription={uid}", "POST")
+
     async def stored(self, name: str) -> int:
         """How many events a channel's stream holds."""
         info = await self.nats.jetstream().stream_info(f"KN_{NAMESPACE.upper()}__{name.upper().replace('-', '_')}")
@@ -101,11 +123,22 @@ async def config_nats(client: Client, server: RunningNats) -> None:
     await client.create(ConfigMap(metadata=metadata, data={"eventing-nats": text}))
 
 
+async def letters_of(log: list[dict[str, Any]], uid: str, count: int) -> list[dict[str, Any]]:
+    """The dead letters of a subscription that a process tells of, when there are so many."""
+
+    async def listed() -> list[list[dict[str, Any]]] | None:
+        status, found = await debug(log, f"/debug/dead-letters?subscription={uid}")
+        # The subscription may not be known yet, or NATS not reached.
+        return [found["dead_letters"]] if status == 200 and len(found["dead_letters"]) == count else None
+
+    return (await eventually(listed, timeout_s=DEADLINE_S))[0]
+
+
 @asynccontextmanager
 async def jetstream_surroundings(folder: Path, **environ: str) -> AsyncIterator[JetStreamWorld]:
     """A dispatcher that serves, with a NATS of its own."""
     with running_nats(folder) as server:
-        async with surroundings(starts=False, KNUV_CHANNELS="jetstream", **environ) as world:
+        async with surroundings(starts=False, KNUV_CHANNELS="jetstream", **DEBUG, **environ) as world:
             await config_nats(world.client, server)
             await world.start()
             client = await nats.connect(server.url, user=USER, password=PASSWORD)

@@ -86,7 +86,9 @@ async def test_mistakes_are_told(system: System) -> None:
         (("send", "--data", "a", "--file", "b"), "expected one of --data, --file and --event"),
         (("tail", "trigger/x"), "expected broker/NAME or channel/NAME"),
         (("trace", "never"), 'no event "never"'),
-        (("redrive", "--trigger", "none"), 'trigger "none" in namespace "default" has no Subscription'),
+        (("redrive", "--trigger", "none"), 'no trigger "none" in namespace "default"'),
+        (("redrive", "--subscription", "none"), 'no subscription "none" in namespace "default"'),
+        (("redrive",), "expected one of --trigger and --subscription"),
     ):
         output = await system.knuv("events", *arguments)
         assert output.code != 0, arguments

@@ -14,8 +14,9 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable
 from typing import Any, Final
 
+from broker.channel.dead import LISTED_MAX, Dead
 from broker.channel.deliveries import attributes_of
-from broker.channel.journal.records import Accepted, Dead, Died, Owed, Redriven, Retried, Settled
+from broker.channel.journal.records import Accepted, Died, Owed, Redriven, Retried, Settled
 from broker.channel.journal.store import JournalFull, JournalStore
 from broker.early_filters import EarlyFilters, Selection
 from eventing.delivery import Flow, Leg, Outcome, Parcel, Subscription
@@ -29,8 +30,6 @@ _UNDER_WAY_MAX: Final = 256
 """Deliveries of one subscription at once, those that wait for their next attempt included."""
 _BYTES_MAX: Final = 64 << 20
 """Of the events that are under way in all; beyond it a subscription has one at a time."""
-
-_LISTED_MAX: Final = 1000
 
 
 class Journal:
@@ -114,21 +113,9 @@ class Journal:
             record = self.store.read(seq) if uid in ("", of) else None
             if owed is None or owed.dead is None or record is None:
                 continue
-            event = attributes_of(record.lines)
-            found.append(
-                {
-                    "seq": seq,
-                    "subscription": of,
-                    "channel": f"{record.namespace}/{record.channel}",
-                    **{name: event.get(name, "") for name in ("id", "source", "type")},
-                    "at": owed.dead.at_s,
-                    "destination": owed.dead.destination,
-                    "code": owed.dead.code,
-                    "body": owed.dead.body.decode("utf-8", "replace"),
-                    "sink": owed.dead.was_sunk,
-                }
-            )
-            if len(found) == _LISTED_MAX:
+            channel = f"{record.namespace}/{record.channel}"
+            found.append(owed.dead.told(seq, of, channel, attributes_of(record.lines)))
+            if len(found) == LISTED_MAX:
                 break
         return found
 

@@ -14,31 +14,14 @@ from typing import ClassVar, Final, TypeAlias
 
 import msgspec
 
-from eventing.error_extensions import Failure
+from broker.channel.dead import Dead
 
-__all__ = ["Accepted", "Dead", "Owed", "Record", "Redriven", "Retried", "Settled", "encoded", "records_of"]
+__all__ = ["Accepted", "Owed", "Record", "Redriven", "Retried", "Settled", "encoded", "records_of"]
 
 _HEADER: Final = struct.Struct(">IIB")
 _CHECKED: Final = struct.Struct(">IB")
 RECORD_BYTES_MAX: Final = 1 << 30
 """A length beyond it is no length: no event is so large."""
-
-
-class Dead(msgspec.Struct, array_like=True, frozen=True):
-    """Why and when a delivery failed for good."""
-
-    destination: str
-    code: int
-    body: bytes
-    at_s: float
-    """Unix time."""
-    was_sunk: bool
-    """The dead letter sink took the event."""
-
-    @classmethod
-    def of(cls, failure: Failure, at_s: float, *, was_sunk: bool, body_bytes_max: int = 1024) -> "Dead":
-        """Return the record of a failure; of the body as much as a dead letter tells."""
-        return cls(failure.destination, failure.code, failure.body[:body_bytes_max], at_s, was_sunk)
 
 
 class Owed(msgspec.Struct, array_like=True):

@@ -6,7 +6,8 @@ memory, but for its place: a backlog of many events costs some hundred bytes for
 
 from collections.abc import Iterator
 
-from broker.channel.journal.records import Accepted, Dead, Died, Owed, Record, Redriven, Retried, Settled
+from broker.channel.dead import Dead
+from broker.channel.journal.records import Accepted, Died, Owed, Record, Redriven, Retried, Settled
 
 __all__ = ["Entry", "JournalState", "Place"]
 

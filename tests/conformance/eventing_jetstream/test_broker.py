@@ -16,7 +16,7 @@ from kube.models.eventing import Broker, Trigger
 from kube.models.meta import ObjectMeta
 from tests.conformance.eventing_broker.world import EVENT, World, running_world
 from tests.support.dispatcher import DEADLINE_S, Reply, Sink
-from tests.support.jetstream_dispatcher import config_nats
+from tests.support.jetstream_dispatcher import DEBUG, config_nats, debug, letters_of
 from tests.support.nats import PASSWORD, USER, RunningNats, running_nats
 from tests.support.processes import eventually
 
@@ -95,7 +95,7 @@ class Direct:
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def direct(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Direct]:
     with running_nats(tmp_path_factory.mktemp("nats")) as server:
-        async with AsyncExitStack() as stack, running_world() as world:
+        async with AsyncExitStack() as stack, running_world(**DEBUG) as world:
             await config_nats(world.client, server)
             client = await nats.connect(server.url, user=USER, password=PASSWORD)
             stack.push_async_callback(client.close)
@@ -154,6 +154,29 @@ async def test_what_fails_is_retried_and_then_a_dead_letter_of_the_subscriber(di
     assert len(sink.got) == 3
     assert (letter.get("ce-knativeerrordest"), letter.get("ce-knativeerrorcode")) == (sink.url, "503")
     assert letter.get("ce-knativeerrordata") == "d2h5"
+
+
+async def test_what_failed_for_good_is_kept_and_delivered_again_through_the_filters_of_its_trigger(
+    direct: Direct,
+) -> None:
+    broker = await direct.broker("redriven")
+    sink, answered = await direct.sink(422, Reply(200, ANSWER, b"yes")), await direct.sink()
+    trigger = await direct.trigger("redriven", sink, spec={"filter": {"attributes": {"type": "a"}}})
+    await direct.trigger("redriven", answered, spec={"filter": {"attributes": {"type": "answer"}}})
+    headers = [*EVENT, "X-Request-Id: r", "Content-Type: text/plain"]
+    assert (await direct.world.produce(broker, headers, b"data")).status == 202
+    log, uid = direct.world.filter.log, trigger.metadata.uid
+    (letter,) = await letters_of(log, uid, 1)
+    assert (letter["id"], letter["type"], letter["channel"]) == ("1", "a", "ns/redriven")
+    assert (letter["destination"], letter["code"], letter["sink"]) == (sink.url, 422, False)
+    assert await debug(log, f"/debug/redrive?subscription={uid}", "POST") == (200, {"redriven": 1})
+    again = (await sink.until(2))[1]
+    assert (again.get("ce-id"), again.get("x-request-id"), again.get("kn-namespace"), again.body) == (
+        "1", "r", "ns", b"data",
+    )  # fmt: skip
+    # Its reply passes through the Broker, as every reply does.
+    assert (await answered.until(1))[0].get("ce-type") == "answer"
+    assert await letters_of(log, uid, 0) == []
 
 
 async def test_a_subscriber_beyond_its_time_is_asked_again(direct: Direct) -> None:

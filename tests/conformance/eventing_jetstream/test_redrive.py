@@ -1,0 +1,121 @@
+"""Dead letters of NatsJetStreamChannels: kept in a stream, listed, delivered again, lost by nobody's death."""
+
+import pytest
+
+from tests.support.dispatcher import DEADLINE_S, EVENT, Reply, dead_letters_to, subscriber
+from tests.support.jetstream_dispatcher import JetStreamWorld, debug
+from tests.support.processes import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+STREAM = "KNUV_DEAD_LETTERS"
+
+
+async def test_what_failed_for_good_is_kept_with_and_without_a_sink(jetstream: JetStreamWorld) -> None:
+    world = jetstream.world
+    sink, sunk = await world.sink(Reply(400, (), b"broken")), await world.sink()
+    alone, with_sink = subscriber(sink.url), subscriber(sink.url, delivery=dead_letters_to(sunk.url))
+    channel = await jetstream.channel(alone, with_sink)
+    assert (await world.send(channel, body=b"data")).status == 202
+    for entry, was_sunk in ((alone, False), (with_sink, True)):
+        (letter,) = await jetstream.letters(entry.uid, 1)
+        assert (letter["id"], letter["source"], letter["type"]) == ("1", "/source", "type")
+        assert (letter["destination"], letter["code"], letter["body"]) == (sink.url, 400, "broken")
+        assert (letter["channel"], letter["sink"]) == (f"ns/{channel.name}", was_sunk)
+
+    async def is_over() -> bool:
+        infos = await jetstream.nats.jetstream().consumers_info("KN_NS__" + channel.name.upper().replace("-", "_"))
+        return not any(info.num_ack_pending for info in infos)
+
+    await eventually(is_over, timeout_s=DEADLINE_S)
+    assert len(sunk.got) == 1
+
+
+async def test_letters_are_delivered_again_as_events_are_and_then_gone(jetstream: JetStreamWorld) -> None:
+    world = jetstream.world
+    sink = await world.sink(400, 400, 503, 202)
+    entry = subscriber(sink.url, delivery={"retry": 1})
+    channel = await jetstream.channel(entry)
+    lines = ("Content-Type: text/plain", "X-Request-Id: r", "Ce-Knativebrokerttl: 3")
+    assert (await world.send(channel, *lines, body=b"first")).status == 202
+    await jetstream.letters(entry.uid, 1)
+    assert (await world.send(channel, event=(EVENT[0], "Ce-Id: 2", *EVENT[2:]))).status == 202
+    letters = await jetstream.letters(entry.uid, 2)
+    assert [letter["id"] for letter in letters] == ["1", "2"]
+    assert await jetstream.redrive(entry.uid) == (200, {"redriven": 2})
+    await sink.until(5)
+    again = next(got for got in sink.got[2:] if got.get("ce-id") == "1")
+    assert (again.body, again.get("x-request-id"), again.get("prefer")) == (b"first", "r", "reply")
+    assert again.get("ce-knativebrokerttl") == "3"
+    assert await jetstream.letters(entry.uid, 0) == []
+    assert await jetstream.redrive(entry.uid) == (200, {"redriven": 0})
+
+
+async def test_what_fails_once_more_is_a_letter_once_more_and_tells_of_the_last_time(jetstream: JetStreamWorld) -> None:
+    world = jetstream.world
+    sink, sunk = await world.sink(400, 410), await world.sink()
+    entry = subscriber(sink.url, delivery=dead_letters_to(sunk.url))
+    channel = await jetstream.channel(entry)
+    assert (await world.send(channel)).status == 202
+    (first,) = await jetstream.letters(entry.uid, 1)
+    assert await jetstream.redrive(entry.uid) == (200, {"redriven": 1})
+    assert (await sunk.until(2))[1].get("ce-knativeerrorcode") == "410"
+
+    async def is_told() -> bool:
+        letters = await jetstream.letters(entry.uid, 1)
+        return letters[0]["code"] == 410 and letters[0]["seq"] > first["seq"]
+
+    await eventually(is_told, timeout_s=DEADLINE_S)
+
+
+async def test_a_dispatcher_that_is_killed_meanwhile_loses_no_letter(jetstream: JetStreamWorld) -> None:
+    world = jetstream.world
+    sink = await world.sink(400, 400, 202)
+    entry = subscriber(sink.url)
+    channel = await jetstream.channel(entry)
+    for number in (1, 2):
+        assert (await world.send(channel, event=(EVENT[0], f"Ce-Id: {number}", *EVENT[2:]))).status == 202
+    await jetstream.letters(entry.uid, 2)
+    sink.gate.clear()
+    assert await jetstream.redrive(entry.uid) == (200, {"redriven": 2})
+    await sink.until(4)
+    assert (await jetstream.redrive(entry.uid))[0] == 400, "they are being delivered already"
+    await world.kill()
+    sink.gate.set()
+    await world.start()
+    assert [letter["id"] for letter in await jetstream.letters(entry.uid, 2)] == ["1", "2"]
+    assert await jetstream.redrive(entry.uid) == (200, {"redriven": 2})
+    await sink.until(6)
+    assert sorted(str(got.get("ce-id")) for got in sink.got[4:]) == ["1", "2"]
+    assert await jetstream.letters(entry.uid, 0) == []
+
+
+async def test_a_channels_letters_go_with_it(jetstream: JetStreamWorld) -> None:
+    sink = await jetstream.world.sink(400)
+    entry = subscriber(sink.url)
+    channel = await jetstream.channel(entry)
+    assert (await jetstream.world.send(channel)).status == 202
+    await jetstream.letters(entry.uid, 1)
+    subject = f"knuv.dead_letters.KN_NS__{channel.name.upper().replace('-', '_')}.*"
+
+    async def count() -> int:
+        info = await jetstream.nats.jetstream().stream_info(STREAM, subjects_filter=subject)
+        return sum((info.state.subjects or {}).values())
+
+    assert await count() == 1
+    await jetstream.world.client.raw(
+        "DELETE", f"/apis/messaging.knative.dev/v1alpha1/namespaces/ns/natsjetstreamchannels/{channel.name}"
+    )
+
+    async def is_gone() -> bool:
+        return not await count()
+
+    await eventually(is_gone, timeout_s=DEADLINE_S)
+
+
+async def test_a_wrong_question_is_told(jetstream: JetStreamWorld) -> None:
+    log = jetstream.world.log
+    for target, told in (("redrive", "expected the uid"), ("redrive?subscription=nobody", "not delivered to by")):
+        status, text = await debug(log, f"/debug/{target}", "POST")
+        assert status == 400
+        assert told in text
