@@ -1,6 +1,6 @@
 """`python -m controller` reconciles; `webhook` defaults and checks what is written; `default-domain` is a job.
 
-`KNUV_CONTROLLERS` says what is reconciled: serving (default), eventing, or both (`controller.together`).
+`KNUV_CONTROLLERS` says what is reconciled: serving (default), eventing, and what is beside (`controller.together`).
 """
 
 import argparse

@@ -55,6 +55,7 @@ WILDCARD_DOMAIN = f"{NETWORKING}/wildcardDomain"
 NETWORKING_INTERNAL = "networking.internal.knative.dev"
 ROLLOUT = f"{NETWORKING_INTERNAL}/rollout"
 TAG_TO_HOST = f"{NETWORKING_INTERNAL}/tag-to-host"
+CERTIFICATE_UID = f"{NETWORKING_INTERNAL}/certificate-uid"
 SERVERLESS_SERVICE = f"{NETWORKING_INTERNAL}/serverlessservice"
 SERVICE_TYPE = f"{NETWORKING_INTERNAL}/serviceType"
 

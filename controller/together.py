@@ -1,8 +1,8 @@
-"""Which controllers one process runs: serving's, eventing's, or both, side by side.
+"""Which controllers one process runs, side by side: serving's, eventing's, and what is switched on beside them.
 
-`KNUV_CONTROLLERS` names them by commas; without it serving's runs. Each has its own Lease and its own namespace. Only
-the service account `eventing-controller` may write subscribers into channels, so eventing's is a process of its own
-wherever that is checked.
+`KNUV_CONTROLLERS` names them by commas; without it serving's runs. Each has its own Lease; eventing's has a namespace
+of its own. Only the service account `eventing-controller` may write subscribers into channels, so eventing's is a
+process of its own wherever that is checked.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from proxies.environment import ConfigError
 
 __all__ = ["make_controllers"]
 
-_NAMES = ("serving", "eventing")
+_NAMES = ("serving", "eventing", "cert-manager")
 
 
 def make_controllers(environ: Mapping[str, str]) -> Service:
@@ -20,7 +20,7 @@ def make_controllers(environ: Mapping[str, str]) -> Service:
     text = environ.get("KNUV_CONTROLLERS", "serving")
     wanted = {name.strip() for name in text.split(",") if name.strip()}
     if not wanted or not wanted <= set(_NAMES):
-        raise ConfigError([f"KNUV_CONTROLLERS={text!r}: expected {', '.join(_NAMES)}, or one of them"])
+        raise ConfigError([f"KNUV_CONTROLLERS={text!r}: expected some of {', '.join(_NAMES)}"])
     parts: list[Service] = []
     if "serving" in wanted:
         from controller.app import App
@@ -32,6 +32,11 @@ def make_controllers(environ: Mapping[str, str]) -> Service:
         from controller.eventing.config import EventingConfig
 
         parts.append(EventingApp(EventingConfig.from_env(environ, is_alone=wanted == {"eventing"})))
+    if "cert-manager" in wanted:
+        from controller.cert_manager.app import CertManagerBridge
+        from controller.config import Config
+
+        parts.append(CertManagerBridge(Config.from_env(environ)))
     return parts[0] if len(parts) == 1 else _Together(parts)
 
 

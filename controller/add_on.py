@@ -1,0 +1,209 @@
+"""What can be switched on beside the controllers: reconcilers that are programs of their own in the original.
+
+`KNUV_CONTROLLERS` names them (`controller.together`); one that is not named costs nothing. An add-on follows one kind
+in one loop while it holds a Lease of its own. Its ConfigMaps are read at start, where a wrong one ends it, and at each
+change, where the last good ones stay.
+"""
+
+import abc
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from controller.collection import Collection
+from controller.config import Config
+from kube.autoscaling.config import InvalidConfig
+from kube.client import Client
+from kube.election.elector import Elector
+from kube.election.settings import ElectionSettings, InvalidElectionSettings
+from kube.errors import NotFound
+from kube.events import EventRecorder
+from kube.informer import Informer
+from kube.models.coordination import Lease
+from kube.models.core import ConfigMap
+from kube.reconcile import Loop
+from proxies.environment import ConfigError
+from proxies.logs import Logger
+
+__all__ = ["AddOn"]
+
+Key = tuple[str, str]
+
+_ELECTION_MAP = "config-leader-election"
+_WORKERS = 8
+
+
+class AddOn(abc.ABC):
+    """One of them. `start` returns when it follows the cluster, and acts if nobody else does.
+
+    Raises `ConfigError` when a ConfigMap cannot be used, or a kind is not installed. `name` is also the Lease's, after
+    `knuv-`; `config_maps` are those that `read_settings` is given.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        name: str,
+        config_maps: Iterable[str],
+        log: Logger | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        fields = {"pod": config.pod_name} if config.pod_name else {}
+        self.config = config
+        self.client = Client(config.api, user_agent=f"knuv-{name}")
+        self.log = log or Logger(name, fields=fields)
+        self.now_s = clock
+        self.events = EventRecorder(self.client, component=name, clock=clock, host=config.pod_name, log=self.log)
+        self.loop: Loop[Key] = Loop(name, self._while_leading, workers=_WORKERS, log=self.log)
+        self._name = name
+        self._lease = f"knuv-{name}"
+        self._map_names = frozenset(config_maps)
+        self._maps = Collection(self.client, ConfigMap, namespace=config.system_namespace)
+        self._leases = Informer(self.client, Lease, namespace=config.system_namespace, log=self.log)
+        self._elector: Elector | None = None
+        self._turn: asyncio.Task[None] | None = None
+
+    # What each of them is.
+
+    @abc.abstractmethod
+    def collections(self) -> list[Collection[Any]]:
+        """The kinds that are followed."""
+
+    @abc.abstractmethod
+    def read_settings(self, maps: Mapping[str, Mapping[str, str]]) -> None:
+        """Take over the ConfigMaps, by name; one that is not there is left out. Raises `InvalidConfig`."""
+
+    @abc.abstractmethod
+    def ours(self) -> Iterable[Key]:
+        """All that is to be looked at."""
+
+    @abc.abstractmethod
+    async def reconcile(self, key: Key) -> float | None:
+        """Look at one object; seconds after which it is wanted again, or None."""
+
+    async def end_acting(self) -> None:  # noqa: B027 - most have nothing to end
+        """Somebody else acts from now on: end what is under way beside the loop."""
+
+    # Life.
+
+    async def start(self) -> None:
+        """Read the cluster, then act on it."""
+        await self.client.open()
+        await self._check_kinds()
+        await self._maps.informer.start()
+        try:
+            self.read_settings(self._data())
+        except InvalidConfig as error:
+            raise ConfigError([str(error)]) from error
+        self._maps.informer.on_change(self._map_changed)
+        await asyncio.gather(*(collection.informer.start() for collection in self.collections()))
+        await self.events.start()
+        await self._leases.start()
+        self._elector = Elector(
+            self.client,
+            self._leases,
+            namespace=self.config.system_namespace,
+            names=[self._lease],
+            # A container that is started anew in the same pod is the same candidate, and goes on at once.
+            identity=self.config.pod_name or f"{self._name}-{uuid.uuid4()}",
+            timing=self._election().timing,
+            on_acquired=lambda _lease: self._then(self._start_acting),
+            on_lost=lambda _lease: self._then(self._stop_acting),
+            log=self.log,
+        )
+        await self._elector.start()
+        self.log.info("add_on_started", add_on=self._name)
+
+    async def drain(self) -> None:
+        """Stop acting. What was under way is found half done by whoever is next, and taken from there."""
+        if self._elector is not None:
+            await self._elector.stop()
+        if self._turn is not None:
+            await self._turn
+        await self._stop_acting()
+
+    async def stop(self) -> None:
+        """End everything, in any state."""
+        await self.drain()
+        await self._leases.stop()
+        await self.events.stop()
+        await asyncio.gather(
+            self._maps.informer.stop(), *(collection.informer.stop() for collection in self.collections())
+        )
+        await self.client.close()
+
+    # Acting.
+
+    def is_leading(self) -> bool:
+        """Whether it is ours to act at this moment."""
+        return self._elector is not None and self._elector.holds(self._lease)
+
+    def consider_all(self) -> None:
+        """Look at everything."""
+        for key in self.ours():
+            self.loop.add(key)
+
+    async def _while_leading(self, key: Key) -> float | None:
+        # The clock is asked, not only the Lease's events: a process that was suspended must not act on.
+        return await self.reconcile(key) if self.is_leading() else None
+
+    def _then(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Begin or end to act, when what was begun before is over."""
+        before = self._turn
+
+        async def turn() -> None:
+            if before is not None:
+                await before
+            await step()
+
+        self._turn = asyncio.get_running_loop().create_task(turn(), name=f"election {self._name}")
+
+    async def _start_acting(self) -> None:
+        self.consider_all()
+        self.loop.start()
+
+    async def _stop_acting(self) -> None:
+        await self.loop.stop()
+        await self.end_acting()
+
+    # Set-up.
+
+    async def _check_kinds(self) -> None:
+        """A kind that nobody has installed would be waited for without a word."""
+        problems = []
+        for collection in self.collections():
+            resource = collection.kind.RESOURCE
+            try:
+                await self.client.raw("GET", resource.path(), params={"limit": "1"})
+            except NotFound:
+                problems.append(
+                    f"KNUV_CONTROLLERS: {self._name} needs {resource.plural}.{resource.group} of version "
+                    f"{resource.version}, and the API has none; install their CustomResourceDefinitions first"
+                )
+        if problems:
+            raise ConfigError(problems)
+
+    def _election(self) -> ElectionSettings:
+        found = self._maps.get(self.config.system_namespace, _ELECTION_MAP)
+        try:
+            return ElectionSettings.from_data(found.data if found is not None else {})
+        except InvalidElectionSettings as error:
+            raise ConfigError([f"{_ELECTION_MAP}: {error}"]) from error
+
+    def _data(self) -> dict[str, Mapping[str, str]]:
+        return {found.name: found.data for found in self._maps.informer.list() if found.name in self._map_names}
+
+    def _map_changed(self, old: ConfigMap | None, new: ConfigMap | None) -> None:
+        name = (new or old or ConfigMap()).name
+        if name not in self._map_names or (old and new and old.data == new.data):
+            return
+        try:
+            self.read_settings(self._data())
+        except InvalidConfig as error:
+            self.log.error("settings_refused", config_map=name, error=str(error))
+            return
+        self.log.info("settings_changed", config_map=name)
+        self.consider_all()
