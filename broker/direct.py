@@ -33,25 +33,21 @@ JETSTREAM_BROKER: Final = "JetStreamBroker"
 class DirectBrokers:
     """The ingress's side."""
 
-    def __init__(self, context: Context, environ: Mapping[str, str]) -> None:
+    def __init__(self, context: Context, environ: Mapping[str, str], brokers: Informer[Broker]) -> None:
+        """`brokers` is the ingress's own, not started yet: what it learns is heard here, too."""
         self._context = context
         self._environ = environ
-        self._brokers = Informer(context.client, Broker, log=context.log)
+        self._brokers = brokers
         self._streams: BrokerStreams | None = None
         self._starting: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Learn of the Brokers."""
-        self._brokers.on_change(self._changed)
-        await self._brokers.start()
+        brokers.on_change(self._changed)
 
     def find(self, namespace: str, name: str) -> Channel | None:
         """Return what takes a Broker's events; None: it is of another class, or does not exist."""
         return None if self._streams is None else self._streams.channels.get((namespace, name))
 
     async def stop(self) -> None:
-        """End what is under way."""
-        await self._brokers.stop()
+        """End what is under way; `brokers` has been stopped."""
         if self._starting is not None:
             await asyncio.wait([self._starting])
         if self._streams is not None:
@@ -78,28 +74,24 @@ class DirectTriggers:
         subscribing: Subscribing,
         triggers: Triggers,
         debugging: Debugging,
+        *,
+        brokers: Informer[Broker],
     ) -> None:
+        """`triggers` and `brokers` are the filter's own, not started yet: what they learn is heard here, too."""
         self._context = context
         self._environ = environ
         self._subscribing = subscribing
         self._compiled = triggers
         self._debugging = debugging
-        self._brokers = Informer(context.client, Broker, log=context.log)
-        self._triggers = Informer(context.client, Trigger, log=context.log)
+        self._brokers = brokers
+        self._triggers = triggers.informer
         self._consumers: TriggerConsumers | None = None
         self._starting: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Learn of Triggers and Brokers."""
-        self._brokers.on_change(self._broker_changed)
+        brokers.on_change(self._broker_changed)
         self._triggers.on_change(self._trigger_changed)
-        await self._triggers.start()
-        await self._brokers.start()
 
     async def stop(self) -> None:
-        """Leave what is under way to others."""
-        await self._brokers.stop()
-        await self._triggers.stop()
+        """Leave what is under way to others; `triggers` and `brokers` have been stopped."""
         if self._starting is not None:
             await asyncio.wait([self._starting])
         if self._consumers is not None:

@@ -102,22 +102,28 @@ class FilterRole:
         self._triggers = Triggers(context.client, context.log)
         self._brokers = Brokers(context.client, context.log)
         self._subscriptions = Informer(context.client, Subscription, log=context.log)
+        self._direct = DirectTriggers(
+            context,
+            self._environ,
+            self._subscribing,
+            self._triggers,
+            self._debugging,
+            brokers=self._brokers.informer,
+        )
         await self._triggers.start()
         await self._brokers.start()
         await self._subscriptions.start()
-        self._direct = DirectTriggers(context, self._environ, self._subscribing, self._triggers, self._debugging)
-        await self._direct.start()
         if port := await self._debugging.start():
             context.log.info("debug_listening", port=port)
 
     async def stop(self) -> None:
         """Know of nothing any more."""
         await self._debugging.stop()
-        if self._direct is not None:
-            await self._direct.stop()
         for each in (self._triggers, self._brokers, self._subscriptions):
             if each is not None:
                 await each.stop()
+        if self._direct is not None:
+            await self._direct.stop()
 
     def readiness(self) -> Answer:
         """Always well."""

@@ -107,19 +107,18 @@ class IngressRole:
             self._metrics = DispatchMetrics(context.registry, INGRESS_SCOPE)
         self._event_types = EventTypes(context.client, context.log)
         self._brokers = Brokers(context.client, context.log)
+        self._direct = DirectBrokers(context, self._environ, self._brokers.informer)
         await self._brokers.start()
-        self._direct = DirectBrokers(context, self._environ)
-        await self._direct.start()
         if port := await self._debugging.start():
             context.log.info("debug_listening", port=port)
 
     async def stop(self) -> None:
         """Know of no Brokers any more."""
         await self._debugging.stop()
-        if self._direct is not None:
-            await self._direct.stop()
         if self._brokers is not None:
             await self._brokers.stop()
+        if self._direct is not None:
+            await self._direct.stop()
         if self._event_types is not None:
             await self._event_types.stop()
 

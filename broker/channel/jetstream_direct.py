@@ -84,7 +84,7 @@ class DirectSends:
     def addressed(self, subscription: Subscription, message: Message) -> Subscription | None:
         """Return the subscription as that of one event; None while its Trigger is not known here as it is wanted.
 
-        What follows the Triggers for their filters may be a moment behind what follows them for their consumers.
+        Of a Trigger that was made anew the former one's consumer may be served for a moment still.
         """
         destination = subscription.destination
         assert isinstance(destination, SubscriberOf)
