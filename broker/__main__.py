@@ -1,22 +1,22 @@
-"""`python -m broker ingress|filter|dispatcher`."""
+"""`python -m broker ingress|filter|dispatcher|job-sink`."""
 
 import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from broker.config import DISPATCHER, FILTER, INGRESS, Config, Process
+from broker.config import DISPATCHER, FILTER, INGRESS, JOB_SINK, Config, Process
 from broker.role import Role
 from broker.shell import Shell
 from kube.service import run_service
 from proxies.environment import ConfigError
 
-_USAGE: Final = "usage: python -m broker ingress|filter|dispatcher\n"
+_USAGE: Final = "usage: python -m broker ingress|filter|dispatcher|job-sink\n"
 
 
 def main() -> int:
     """Run one of the processes; the exit code."""
-    process = {each.name: each for each in (INGRESS, FILTER, DISPATCHER)}.get(" ".join(sys.argv[1:]))
+    process = {each.name: each for each in (INGRESS, FILTER, DISPATCHER, JOB_SINK)}.get(" ".join(sys.argv[1:]))
     if process is None:
         sys.stderr.write(_USAGE)
         return 2
@@ -51,6 +51,10 @@ def _role(process: Process) -> Callable[[Mapping[str, str]], Role]:
         from broker.filter import FilterRole
 
         return FilterRole
+    if process is JOB_SINK:
+        from broker.job_sink import JobSinkRole
+
+        return JobSinkRole
     from broker.dispatcher import DispatcherRole
 
     return DispatcherRole

@@ -18,27 +18,27 @@ class Answers:
     __slots__ = ("_by_status", "_event_bytes_max", "allow")
 
     def __init__(self, allow: bytes, event_bytes_max: int) -> None:
-        """`allow`: the methods that are taken; stands in each answer (spec 5.1, 6.2)."""
-        self.allow = (b"Allow", allow)
+        """`allow`: the methods that are taken; stands in each answer (spec 5.1, 6.2), or, when empty, in none."""
+        self.allow: tuple[tuple[bytes, bytes], ...] = ((b"Allow", allow),) if allow else ()
         self._event_bytes_max = event_bytes_max
         self._by_status: dict[int, Answer] = {}
 
     def empty(self, status: int, *fields: tuple[bytes, bytes]) -> Answer:
         """Return an answer without a body."""
         if fields:
-            return Answer(status, fields=(self.allow, *fields))
+            return Answer(status, fields=(*self.allow, *fields))
         answer = self._by_status.get(status)
         if answer is None:
-            answer = self._by_status[status] = Answer(status, fields=(self.allow,))
+            answer = self._by_status[status] = Answer(status, fields=self.allow)
         return answer
 
-    def refusal(self, status: int, reason: str) -> Answer:
+    def refusal(self, status: int, reason: str, *fields: tuple[bytes, bytes]) -> Answer:
         """Return an error that says why."""
         return Answer(
             status,
             reason[:_TEXT_MAX].encode("utf-8", "replace") + b"\n",
             content_type=b"text/plain; charset=utf-8",
-            fields=(self.allow, (b"X-Content-Type-Options", b"nosniff")),
+            fields=(*self.allow, (b"X-Content-Type-Options", b"nosniff"), *fields),
         )
 
     def unread(self, exchange: Exchange, why: Unread) -> None:

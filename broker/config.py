@@ -1,6 +1,6 @@
 """What the processes of the broker are told at start: the environment, read once, all errors together.
 
-Source: spec eventing-broker.md 2.1, eventing-channels.md 6.2.
+Source: spec eventing-broker.md 2.1, eventing-channels.md 6.2, eventing-sources.md 9.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from proxies.environment import Environment
 from proxies.gotext import parse_int
 from proxies.tls import TlsSettings
 
-__all__ = ["DISPATCHER", "FILTER", "INGRESS", "Config", "Process"]
+__all__ = ["DISPATCHER", "FILTER", "INGRESS", "JOB_SINK", "Config", "Process"]
 
 _MIB: Final = 1024 * 1024
 _EVENT_BYTES_MAX: Final = 64 * _MIB
@@ -78,6 +78,15 @@ DISPATCHER: Final = Process(
     read_s=900.0,
     service_account="",
     has_idle_variables=True,
+)
+JOB_SINK: Final = Process(
+    name="job-sink",
+    component="job-sink",
+    telemetry_name="job-sink",
+    tls_secret="job-sink-server-tls",  # noqa: S106 - its name
+    metrics_port=9092,
+    read_s=10.0,
+    service_account="",
 )
 
 

@@ -172,7 +172,7 @@ class FilterRole:
         if outcome.is_filtered:
             exchange.answer(self._filtered)
             return
-        fields = [answers.allow, *[_field(line) for line in outcome.passed]]
+        fields = [*answers.allow, *[_field(line) for line in outcome.passed]]
         if outcome.destination:
             exchange.answer(
                 Answer(status, outcome.error_json(), content_type=b"text/plain; charset=utf-8", fields=fields)

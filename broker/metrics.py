@@ -2,11 +2,12 @@
 
     kn.eventing.dispatch.duration      ingress: what its channel accepted; filter: each request to a subscriber
     kn.eventing.process.duration       filter: until that request was sent
+                                       job-sink: each request
     http.server.*                      each request, probes included
 
 A producer chooses the type of its events: beyond the bound of an instrument's series they count under `overflow`.
 
-Source: spec eventing-broker.md 10.2; conformance statement 95.
+Source: spec eventing-broker.md 10.2; conformance statement 95; eventing-sources.md 9.
 """
 
 from typing import Final
@@ -15,10 +16,11 @@ from broker.brokers import Place
 from proxies.exchange import Exchange
 from proxies.metrics.instruments import Distribution, Registry
 
-__all__ = ["BOUNDS_S", "FILTER_SCOPE", "INGRESS_SCOPE", "DispatchMetrics", "HttpMetrics"]
+__all__ = ["BOUNDS_S", "FILTER_SCOPE", "INGRESS_SCOPE", "DispatchMetrics", "HttpMetrics", "JobSinkMetrics"]
 
 INGRESS_SCOPE: Final = "knative.dev/pkg/broker/ingress"
 FILTER_SCOPE: Final = "knative.dev/pkg/broker/filter"
+_JOB_SINK_SCOPE: Final = "knative.dev/cmd/jobsink"
 _HTTP_SCOPE: Final = "go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 _HTTP_SCOPE_VERSION: Final = "0.69.0"
 BOUNDS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -68,6 +70,27 @@ class DispatchMetrics:
             if len(self._processed) >= _CLASSES_MAX:
                 self._processed.clear()
             series = self._processed[key] = self._process.series(_attributes(place, kind, scheme))
+        series.record(seconds)
+
+
+class JobSinkMetrics:
+    """Of the process that makes Jobs."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._dispatch = registry.scope(_JOB_SINK_SCOPE).histogram(
+            "kn.eventing.dispatch.duration", BOUNDS_S, unit="s", description="From a request's arrival to its answer."
+        )
+        self._series: dict[tuple[str, int], Distribution] = {}
+        """Statuses and schemes are our own, so they are few."""
+
+    def answered(self, scheme: str, status: int, seconds: float) -> None:
+        """A request that came by `scheme` was answered with `status`; 0: not at all."""
+        series = self._series.get((scheme, status))
+        if series is None:
+            attributes: dict[str, str | int | float | bool] = {"url.scheme": scheme}
+            if status:
+                attributes["http.response.status_code"] = status
+            series = self._series[scheme, status] = self._dispatch.series(attributes)
         series.record(seconds)
 
 

@@ -1,12 +1,13 @@
 """What a request's target names. The target counts as it came: with its query, and with nothing decoded.
 
-Source: spec eventing-broker.md 5.2 and 6.1; conformance statements 5 to 10 and 48.
+Source: spec eventing-broker.md 5.2 and 6.1; conformance statements 5 to 10 and 48; eventing-sources.md 9.
 """
 
 from enum import Enum
 from typing import NamedTuple
+from urllib.parse import quote, unquote_to_bytes
 
-__all__ = ["Leg", "TriggerPath", "broker_of", "trigger_of"]
+__all__ = ["EventPath", "Leg", "TriggerPath", "broker_of", "event_of", "trigger_of"]
 
 
 class Leg(Enum):
@@ -24,6 +25,22 @@ class TriggerPath(NamedTuple):
     name: str
     uid: str
     leg: Leg
+
+
+class EventPath(NamedTuple):
+    """An event that a JobSink was sent, as those name it who ask what became of it."""
+
+    namespace: str
+    name: str
+    """Of the JobSink."""
+    source: str
+    id: str
+
+    @property
+    def target(self) -> str:
+        """Where to ask; `event_of` reads it."""
+        namespace, name, source, event_id = (quote(part, safe="") for part in self)
+        return f"/namespaces/{namespace}/name/{name}/sources/{source}/ids/{event_id}"
 
 
 def broker_of(target: bytes) -> tuple[str, str] | None:
@@ -46,3 +63,17 @@ def trigger_of(target: bytes) -> TriggerPath | None:
     elif parts[5:] == [b"dls"]:
         leg = Leg.DEAD_LETTER
     return TriggerPath(namespace, name, uid, leg)
+
+
+def event_of(target: bytes) -> EventPath | None:
+    """Return what a target of nine segments names, the first one empty; the words between are not compared (spec 9).
+
+    None for all else, and for what is not UTF-8.
+    """
+    parts = target.split(b"/")
+    if len(parts) != 9:
+        return None
+    try:
+        return EventPath(*(unquote_to_bytes(parts[index]).decode() for index in (2, 4, 6, 8)))
+    except UnicodeDecodeError:
+        return None

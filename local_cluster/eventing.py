@@ -1,7 +1,8 @@
 """The part of the stack that is Knative Eventing: made when somebody first asks for it.
 
 Namespace, service accounts and ConfigMaps are there from the start, since what is admitted depends on them. The pods
-(controller, ingress, filter, dispatcher) come with the first object of eventing: whoever has none pays for none.
+(controller, ingress, filter, dispatcher) come with the first object of eventing, the one that makes Jobs with the first
+JobSink: whoever has none pays for none.
 `Eventing.watch` listens to the API server's store for that.
 
 Where events wait is the stack's choice: `memory` (nowhere, as Knative's own default), `journal` (a file of the state
@@ -29,15 +30,16 @@ from local_cluster.revival import create
 from local_cluster.system import INGRESS_CLASS, MANAGED, Components, SystemLayout
 from proxies.logs import Logger
 
-__all__ = ["CHANNELS", "Eventing", "base_manifests", "brokers_host", "pod_manifests"]
+__all__ = ["CHANNELS", "Eventing", "base_manifests", "brokers_host", "job_sink_manifests", "pod_manifests"]
 
 JsonObject = dict[str, Any]
 
 CHANNELS: Final = ("journal", "memory", "jetstream", "none")
 """Where events wait; the first is the default, the last leaves eventing out."""
 
+_SINKS: Final = "sinks.knative.dev"
 _GROUPS: Final = frozenset(
-    ["eventing.knative.dev", "messaging.knative.dev", "flows.knative.dev", "sources.knative.dev"]
+    ["eventing.knative.dev", "messaging.knative.dev", "flows.knative.dev", "sources.knative.dev", _SINKS]
 )
 _CHANNEL_TEMPLATE: Final = {"apiVersion": "messaging.knative.dev/v1", "kind": "InMemoryChannel"}
 _JETSTREAM_TEMPLATE: Final = {"apiVersion": "messaging.knative.dev/v1alpha1", "kind": "NatsJetStreamChannel"}
@@ -51,6 +53,7 @@ _ACCOUNTS: Final = {
     "imc-dispatcher": "imc-dispatcher",
     "jetstream-ch-dispatcher": "jetstream-ch-dispatcher",
     "pingsource-mt-adapter": "pingsource-mt-adapter",
+    "job-sink": "job-sink",
 }
 """Component -> its service account, named as the originals': `eventing-controller` alone may write subscribers."""
 
@@ -79,6 +82,7 @@ class Eventing:
         self._say = say
         self._log = log
         self._bringing_up: asyncio.Task[None] | None = None
+        self._adding_sinks: asyncio.Task[None] | None = None
 
     def watch(self) -> None:
         """Bring the pods up with the first object of eventing, which may be there already."""
@@ -90,22 +94,36 @@ class Eventing:
         self._api.store.on_change(self._changed)
         for kind in self._api.registry:
             if kind.group in _GROUPS and kind.is_stored_form and len(self._api.store.collection(kind.key)):
-                self._begin()
-                return
+                self._begin(kind.group)
 
     async def stop(self) -> None:
         """Bring nothing up any more."""
-        if self._bringing_up is not None:
-            self._bringing_up.cancel()
-            await asyncio.wait([self._bringing_up])
+        for task in (self._adding_sinks, self._bringing_up):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
 
     def _changed(self, key: str, change: Change) -> None:
-        if self._bringing_up is None and key.partition(".")[2] in _GROUPS and not change.is_deletion:
-            self._begin()
+        group = key.partition(".")[2]
+        if group in _GROUPS and not change.is_deletion:
+            self._begin(group)
 
-    def _begin(self) -> None:
+    def _begin(self, group: str) -> None:
+        loop = asyncio.get_running_loop()
         if self._bringing_up is None:
-            self._bringing_up = asyncio.get_running_loop().create_task(self._bring_up(), name="eventing")
+            self._bringing_up = loop.create_task(self._bring_up(), name="eventing")
+        if group == _SINKS and self._adding_sinks is None:
+            self._adding_sinks = loop.create_task(self._add_job_sink(self._bringing_up), name="job-sink")
+
+    async def _add_job_sink(self, rest: asyncio.Task[None]) -> None:
+        """What makes Jobs of events, when the rest is there, which gives it its identity."""
+        await asyncio.wait([rest])
+        try:
+            for manifest in job_sink_manifests(self._layout):
+                await create(self._client, manifest)
+        except Exception as error:  # noqa: BLE001 - the stack is of use without it; people are told
+            self._log.exception("job_sink_not_started", error)
+            self._say(f"what makes Jobs of events does not come up: {error}")
 
     async def _bring_up(self) -> None:
         try:
@@ -211,6 +229,12 @@ def pod_manifests(layout: SystemLayout, components: Components, token: str) -> l
             env = drain | _debugging(layout, role, token)
             found += [_service(name), _deployment(layout, name, ["broker", role], env, readiness="/healthz")]
     return found
+
+
+def job_sink_manifests(layout: SystemLayout) -> list[JsonObject]:
+    """Service and Deployment of the process behind all JobSinks."""
+    name, env = "job-sink", {"KNUV_DRAIN_SECONDS": "1"}
+    return [_service(name), _deployment(layout, name, ["broker", name], env, readiness="/healthz")]
 
 
 def _jetstream_dispatcher(layout: SystemLayout, drain: dict[str, str], token: str) -> list[JsonObject]:

@@ -21,6 +21,7 @@ from kube.models.eventpolicy import EventPolicy
 from kube.models.flows import Parallel, Sequence
 from kube.models.messaging import Channel, InMemoryChannel, NatsJetStreamChannel, Subscription
 from kube.models.meta import Resource
+from kube.models.sinks import JobSink
 from kube.models.sources import ApiServerSource, ContainerSource, JetStreamSource, PingSource, SinkBinding
 
 __all__ = ["CONFIG_VALIDATION", "DEFAULTING", "VALIDATION", "EventingAdmission"]
@@ -53,6 +54,7 @@ ADMITTED: Final[Mapping[tuple[str, str], _Admitted]] = {
         _Admitted(Parallel, defaulting.flow, validation.check_parallel),
         _Admitted(EventType, defaulting.event_type, validation.check_event_type),
         _Admitted(EventPolicy, defaulting.event_policy, validation.check_event_policy),
+        _Admitted(JobSink, defaulting.job_sink, validation.check_job_sink),
         _Admitted(PingSource, sources.default_ping_source, sources.check_ping_source),
         _Admitted(ApiServerSource, sources.default_api_server_source, sources.check_api_server_source),
         _Admitted(ContainerSource, sources.default_container_source, sources.check_container_source),

@@ -21,6 +21,7 @@ from controller.eventing.cluster import EventingCluster
 from controller.eventing.config import EventingConfig
 from controller.eventing.ducks import reference_key
 from controller.eventing.event_metadata import EventPolicyReconciler, EventTypeReconciler
+from controller.eventing.job_sink import JobSinkReconciler
 from controller.eventing.parallel import ParallelReconciler
 from controller.eventing.physical_channel import InMemoryChannelReconciler, JetStreamChannelReconciler
 from controller.eventing.resolving import destination_keys
@@ -107,6 +108,7 @@ def kinds(cluster: EventingCluster, lists: SubscriberLists, config: EventingConf
         ),
         Kind(cluster.sequences, SequenceReconciler(cluster).reconciler(), _of_nothing),
         Kind(cluster.parallels, ParallelReconciler(cluster).reconciler(), _of_nothing),
+        Kind(cluster.job_sinks, JobSinkReconciler(cluster).reconciler(), _of_nothing),
         Kind(sources.ping_sources, PingSourceReconciler(cluster, sources).reconciler(), _of_source),
         Kind(sources.api_server_sources, watching.reconciler(), _of_source),
         Kind(sources.container_sources, ContainerSourceReconciler(cluster, sources).reconciler(), _of_nothing),
@@ -286,6 +288,8 @@ class App:
             self._wake_kind(self._cluster.in_memory_channels)
         elif obj.name == keys.JETSTREAM_DISPATCHER:
             self._wake_kind(self._cluster.jetstream_channels)
+        elif obj.name == keys.JOB_SINK:
+            self._wake_kind(self._cluster.job_sinks)
         elif obj.name == PING_ADAPTER:
             self._wake_kind(self._cluster.sources.ping_sources)
 

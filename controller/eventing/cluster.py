@@ -15,7 +15,7 @@ from controller.eventing.sources.collections import SourceCollections
 from kube.autoscaling.config import InvalidConfig
 from kube.client import Client
 from kube.events import EventRecorder
-from kube.models import core, eventing, flows, messaging
+from kube.models import core, eventing, flows, messaging, sinks
 from kube.models.apps import Deployment
 from kube.models.eventpolicy import EventPolicy
 from kube.models.meta import Resource
@@ -53,6 +53,7 @@ class EventingCluster:
         self.subscriptions = Collection(client, messaging.Subscription)
         self.sequences = Collection(client, flows.Sequence)
         self.parallels = Collection(client, flows.Parallel)
+        self.job_sinks = Collection(client, sinks.JobSink)
         self.sources = SourceCollections(client)
         self.services = Collection(client, core.Service)
         self.dispatcher_endpoints = Collection(
@@ -72,6 +73,7 @@ class EventingCluster:
             self.jetstream_channels,
             self.sequences,
             self.parallels,
+            self.job_sinks,
         ]
         self.addressables = Ducks(client, AddressableDuck, self.log, _by_kind(addressable))
         self.channelables = Ducks(client, ChannelDuck, self.log, _by_kind(addressable[2:4]))
@@ -127,6 +129,7 @@ class EventingCluster:
             self.subscriptions,
             self.sequences,
             self.parallels,
+            self.job_sinks,
             *self.sources.all(),
             self.services,
             self.dispatcher_endpoints,

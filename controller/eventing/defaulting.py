@@ -12,7 +12,17 @@ from controller.eventing.settings import EventingSettings
 from kube.models.eventing import BROKER_CLASS_ANNOTATION
 from kube.models.messaging import SUBSCRIBABLE_ANNOTATION
 
-__all__ = ["broker", "channel", "event_policy", "event_type", "flow", "physical_channel", "subscription", "trigger"]
+__all__ = [
+    "broker",
+    "channel",
+    "event_policy",
+    "event_type",
+    "flow",
+    "job_sink",
+    "physical_channel",
+    "subscription",
+    "trigger",
+]
 
 JsonObject = dict[str, Any]
 
@@ -80,6 +90,10 @@ def flow(obj: JsonObject, settings: EventingSettings) -> None:
         for field in ("filter", "subscriber", "reply"):
             _fill_destination(branch.get(field), namespace)
         _fill_delivery(branch, namespace)
+
+
+def job_sink(obj: JsonObject, settings: EventingSettings) -> None:
+    """Nothing: what a Job needs for its event it gets when it is made."""
 
 
 def event_type(obj: JsonObject, settings: EventingSettings) -> None:

@@ -10,6 +10,7 @@ __all__ = [
     "INGRESS",
     "INJECTION",
     "JETSTREAM_BROKER",
+    "JOB_SINK",
     "MT_BROKER",
     "TRIGGER",
 ]
@@ -42,3 +43,4 @@ FILTER: Final = "broker-filter"
 FILTER_AUDIENCE: Final = "mt-broker-filter"
 IMC_DISPATCHER: Final = "imc-dispatcher"
 JETSTREAM_DISPATCHER: Final = "jetstream-ch-dispatcher"
+JOB_SINK: Final = "job-sink"

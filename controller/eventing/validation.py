@@ -2,7 +2,7 @@
 
 Each check is a generator of `FieldError`, given the object, the one that it replaces (None when it is created) and the
 context. Source: knative/eventing `pkg/apis/{eventing,messaging,flows}/**/*_validation.go`; spec eventing-broker.md 8.5,
-eventing-channels.md 1, 6, 7, eventing-sources.md 7, 8.
+eventing-channels.md 1, 6, 7, eventing-sources.md 7-9.
 """
 
 import json
@@ -38,6 +38,7 @@ from kube.models.eventpolicy import EventPolicy, PolicySource, PolicyTarget
 from kube.models.flows import Parallel, Sequence
 from kube.models.messaging import SCOPE_ANNOTATION, Channel, InMemoryChannel, NatsJetStreamChannel, Subscription
 from kube.models.meta import Resource
+from kube.models.sinks import JobSink
 
 __all__ = [
     "check_broker",
@@ -46,12 +47,16 @@ __all__ = [
     "check_event_type",
     "check_in_memory_channel",
     "check_jetstream_channel",
+    "check_job_sink",
     "check_parallel",
     "check_sequence",
     "check_subscription",
     "check_trigger",
 ]
 
+_LABEL_MAX = 63
+_RESTART_POLICIES = ("Never", "OnFailure")
+"""Of the pods of Jobs."""
 _EVENT_TYPE_ATTRIBUTES = ("type", "source", "specversion", "id")
 
 
@@ -219,6 +224,52 @@ def check_parallel(parallel: Parallel, old: Parallel | None, context: Context) -
     yield from at("spec", check_template(spec.channel_template))
     if spec.reply is not None:
         yield from at("spec.reply", check_destination(spec.reply, namespace))
+
+
+def check_job_sink(sink: JobSink, old: JobSink | None, context: Context) -> Iterator[FieldError]:
+    """What the API would refuse of every Job, told before there is an event."""
+    if len(sink.name) > _LABEL_MAX:
+        details = f"expected at most {_LABEL_MAX} characters: Jobs have it as a label"
+        yield invalid_value(sink.name, "metadata.name", details)
+    job = sink.spec.job
+    if not job:
+        yield missing("spec.job")
+        return
+    metadata = job.get("metadata") or {}
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("labels") or {}, dict):
+        yield invalid_value(metadata, "spec.job.metadata", "expected the metadata of a Job")
+    template = (job.get("spec") or {}).get("template") if isinstance(job.get("spec") or {}, dict) else None
+    pod = template.get("spec") if isinstance(template, dict) else None
+    yield from at("spec.job.spec.template.spec", _check_job_pod(pod if isinstance(pod, dict) else {}))
+
+
+def _check_job_pod(pod: dict[str, Any]) -> Iterator[FieldError]:
+    """Containers that have what each of them needs, and an end."""
+    if not pod.get("containers"):
+        yield missing("containers")
+    for group in ("initContainers", "containers"):
+        containers = pod.get(group) or []
+        if not isinstance(containers, list):
+            yield invalid_value(containers, group, "expected a list of containers")
+            continue
+        for index, container in enumerate(containers):
+            if not isinstance(container, dict):
+                yield from at_index(group, index, [invalid_value(container, "", "expected a container")])
+                continue
+            empty = [name for name in ("name", "image") if not container.get(name)]
+            yield from at_index(group, index, (missing(name) for name in empty))
+            for name in ("env", "volumeMounts"):
+                if not _are_objects(container.get(name)):
+                    yield from at_index(group, index, [invalid_value(container[name], name, "expected a list")])
+    if not _are_objects(pod.get("volumes")):
+        yield invalid_value(pod["volumes"], "volumes", "expected a list")
+    if pod.get("restartPolicy") not in _RESTART_POLICIES:
+        details = f"expected {' or '.join(_RESTART_POLICIES)}"
+        yield invalid_value(pod.get("restartPolicy", ""), "restartPolicy", details)
+
+
+def _are_objects(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(each, dict) for each in value))
 
 
 def check_event_type(event_type: EventType, old: EventType | None, context: Context) -> Iterator[FieldError]:

@@ -82,11 +82,11 @@ COMPONENTS = (
     ),
     Component(
         name="broker",
-        description="Knative Eventing's broker and channels: with the argument `ingress`, `filter` or `dispatcher`",
+        description="Knative Eventing's broker, channels and JobSinks: `ingress`, `filter`, `dispatcher` or `job-sink`",
         module="broker",
         packages=("proxies", "kube", "eventing", "broker"),
         extra="broker,jetstream",
-        roles=("ingress", "filter", "dispatcher"),
+        roles=("ingress", "filter", "dispatcher", "job-sink"),
         ports=(8080, 8443, 9090, 9092),
     ),
     Component(

@@ -58,7 +58,7 @@ def _definition(name: str, versions: list[ResourceType], schemas: Schemas) -> Js
     }
 
 
-_EVENTING = {"eventing", "messaging", "flows", "sources"}
+_EVENTING = {"eventing", "messaging", "flows", "sources", "sinks"}
 
 
 def _version(kind: ResourceType, schemas: Schemas) -> JsonObject:

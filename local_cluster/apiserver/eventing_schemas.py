@@ -1,7 +1,7 @@
 """Schemas of the kinds of eventing: a misspelt field in a Trigger is told by its path.
 
 Templates of channels, the stream of a NatsJetStreamChannel and pod templates are open or a pod's own. Source: the
-field tables of spec eventing-broker.md 8, eventing-channels.md 1, 6, 7, 9 and eventing-sources.md 1-5, 7, 8.
+field tables of spec eventing-broker.md 8, eventing-channels.md 1, 6, 7, 9 and eventing-sources.md 1-5, 7-9.
 """
 
 from typing import Any
@@ -112,6 +112,7 @@ def add_eventing_schemas(schemas: Schemas) -> None:
         ("messaging.knative.dev", _messaging()),
         ("flows.knative.dev", _flows()),
         ("sources.knative.dev", _sources()),
+        ("sinks.knative.dev", _sinks()),
     ):
         for name, (description, spec) in kinds.items():
             node = _object(description, apiVersion=_TEXT, kind=_TEXT, metadata=_METADATA, spec=spec, status=_STATUS)
@@ -216,3 +217,8 @@ def _sources() -> _Kinds:
         "v1.SinkBinding": ("Tells containers where the sink is.", _object(subject=_SUBJECT, **_SOURCE)),
         "v1alpha1.JetStreamSource": ("Events of a stream of NATS.", jetstream),
     }
+
+
+def _sinks() -> _Kinds:
+    job = _said({"$ref": "batch/v1.Job"}, "What is made of each event.")
+    return {"v1alpha1.JobSink": ("Runs a Job for each event.", _object(job=job))}

@@ -90,10 +90,12 @@ _EVENTING_GROUP = "eventing.knative.dev"
 _MESSAGING_GROUP = "messaging.knative.dev"
 _FLOWS_GROUP = "flows.knative.dev"
 _SOURCES_GROUP = "sources.knative.dev"
+_SINKS_GROUP = "sinks.knative.dev"
 _EVENTING = ("all", "knative", "eventing")
 _MESSAGING = ("all", "knative", "messaging", "channel")
 _FLOWS = ("all", "knative", "flows")
 _SOURCES = ("all", "knative", "sources")
+_SINKS = ("all", "knative", "sinks")
 
 _EVENTING_KINDS: tuple[ResourceType, ...] = (
     _knative(_EVENTING_GROUP, "v1", "brokers", "Broker", _URL, AGE, _READY, _REASON, categories=_EVENTING),
@@ -124,6 +126,7 @@ _EVENTING_KINDS: tuple[ResourceType, ...] = (
     _knative(_SOURCES_GROUP, "v1", "sinkbindings", "SinkBinding", _SINK, AGE, _READY, _REASON, categories=_SOURCES),
     _knative(_SOURCES_GROUP, "v1alpha1", "jetstreamsources", "JetStreamSource", _SINK,
              _text("Stream", ".spec.stream"), AGE, _READY, _REASON, categories=_SOURCES),
+    _knative(_SINKS_GROUP, "v1alpha1", "jobsinks", "JobSink", _URL, AGE, _READY, _REASON, categories=_SINKS),
 )  # fmt: skip
 
 KNATIVE_KINDS = (*_SERVING_KINDS, *_EVENTING_KINDS)

@@ -56,7 +56,7 @@ def test_every_image_is_named_in_one_place(overlay: str) -> None:
 
 def test_pods_run_without_privileges_on_a_read_only_file_system() -> None:
     found = containers()
-    assert len({name for name, _, _ in found}) == 12
+    assert len({name for name, _, _ in found}) == 13
     for name, spec, container in found:
         assert spec["securityContext"]["runAsNonRoot"] is True, name
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
@@ -76,7 +76,7 @@ def test_ports_of_services_are_ports_of_the_containers_behind_them() -> None:
     for name, _, container in containers():
         offered.setdefault(name, set()).update(port["containerPort"] for port in container.get("ports", ()))
     services = [each for each in whole() if each["kind"] == "Service"]
-    assert len(services) == 12
+    assert len(services) == 13
     for service in services:
         targets = {port["targetPort"] for port in service["spec"]["ports"]}
         assert targets <= offered[service["spec"]["selector"]["app"]], service["metadata"]["name"]

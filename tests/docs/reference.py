@@ -332,11 +332,12 @@ def _programs(scratch: Path) -> tuple[Program, ...]:
     from broker.channel.jetstream_direct import DirectSends
     from broker.channel.jetstream_process import JetStreamProcess
     from broker.channel.journal.backend import JournalBackend
-    from broker.config import DISPATCHER, FILTER, INGRESS, Process
+    from broker.config import DISPATCHER, FILTER, INGRESS, JOB_SINK, Process
     from broker.config import Config as BrokerConfig
     from broker.dispatcher import DispatcherRole
     from broker.filter import FilterRole
     from broker.ingress import IngressRole
+    from broker.job_sink import JobSinkRole
     from controller.config import Config as ControllerConfig
     from controller.config import WebhookConfig
     from controller.default_domain import DefaultDomainConfig
@@ -391,6 +392,7 @@ def _programs(scratch: Path) -> tuple[Program, ...]:
             (broker(DISPATCHER), DispatcherRole, backend(MemoryBackend), backend(JournalBackend), nats),
             {**debug, "KNUV_JOURNAL_DIR": str(scratch)},
         ),
+        Program("broker job-sink", (broker(JOB_SINK), JobSinkRole)),
         Program("sources ping", (PingConfig.from_env,)),
         Program("sources apiserver", (ApiServerConfig.from_env,), {"K_SOURCE_CONFIG": _WATCHED}),
         Program("sources jetstream", (JetStreamConfig.from_env,), {"K_SOURCE_CONFIG": '{"stream": "x"}'}),

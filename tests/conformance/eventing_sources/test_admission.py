@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from kube.models.sinks import JobSink
 from kube.models.sources import ApiServerSource, ContainerSource, JetStreamSource, PingSource, SinkBinding
 from tests.controller.eventing.cluster import Eventing, running
 
@@ -132,3 +133,32 @@ async def test_a_jetstream_source_that_its_adapter_would_refuse(api: Eventing, f
 
 async def test_a_jetstream_source_that_is_fine(api: Eventing) -> None:
     await api.create(JetStreamSource, "j", {"sink": SINK, "stream": "orders", "deliverPolicy": "New", "ackWait": "30s"})
+
+
+CONTAINER = {"name": "c", "image": "c"}
+
+
+@pytest.mark.parametrize(
+    ("pod", "told"),
+    [
+        ({}, "missing field(s): spec.job.spec.template.spec.containers"),
+        ({"containers": []}, "missing field(s): spec.job.spec.template.spec.containers"),
+        ({"containers": [{"name": "c"}]}, "missing field(s): spec.job.spec.template.spec.containers[0].image"),
+        (
+            {"containers": [CONTAINER], "initContainers": [{"image": "i"}]},
+            "missing field(s): spec.job.spec.template.spec.initContainers[0].name",
+        ),
+        ({"containers": [CONTAINER], "restartPolicy": "Always"}, "spec.job.spec.template.spec.restartPolicy"),
+    ],
+)
+async def test_a_job_sink_of_which_no_job_could_be_made(api: Eventing, pod: dict[str, Any], told: str) -> None:
+    spec = {"job": {"spec": {"template": {"spec": {"restartPolicy": "Never", **pod}}}}}
+    assert told in await api.refusal(JobSink, "j", spec)
+
+
+async def test_a_job_sink_that_is_fine_and_two_that_are_not(api: Eventing) -> None:
+    pod = {"containers": [CONTAINER], "restartPolicy": "OnFailure", "volumes": [{"name": "v", "emptyDir": {}}]}
+    spec = {"job": {"spec": {"template": {"spec": pod}}}}
+    await api.create(JobSink, "j", spec)
+    assert "missing field(s): spec.job" in await api.refusal(JobSink, "none", {})
+    assert "metadata.name" in await api.refusal(JobSink, "j" * 64, spec)

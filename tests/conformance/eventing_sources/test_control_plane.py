@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 
 from kube.models.apps import Deployment
-from kube.models.core import Namespace, Service
+from kube.models.core import Endpoints, Namespace, Service
+from kube.models.sinks import JobSink
 from kube.models.sources import ApiServerSource, ContainerSource, JetStreamSource, PingSource, SinkBinding
 from tests.controller.eventing.cluster import SYSTEM, Eventing, running
 from tests.support.processes import eventually
@@ -279,3 +280,21 @@ async def test_a_service_that_goes_takes_readiness_along(api: Eventing) -> None:
     await api.client.delete(Service, "going", "default")
     await api.until_condition(PingSource, "g", "SinkProvided", "False")
     assert (await api.get(PingSource, "g")).status.sink_uri is None
+
+
+async def test_a_job_sink_is_ready_when_the_process_behind_it_is(api: Eventing) -> None:
+    pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "c"}]}
+    await api.create(JobSink, "jobs", {"job": {"spec": {"template": {"spec": pod}}}})
+    reason, _ = await api.until_condition(JobSink, "jobs", "Addressable", "False")
+    assert reason == "EndpointsUnavailable"
+    subsets = [{"addresses": [{"ip": "127.0.0.9"}], "ports": [{"name": "http", "port": 8080}]}]
+    body = {"metadata": {"name": "job-sink"}, "subsets": subsets}
+    await api.client.raw("POST", Endpoints.RESOURCE.path(SYSTEM), body=json.dumps(body).encode())
+    ready = await api.until_ready(JobSink, "jobs")
+    assert ready.status.address is not None
+    assert ready.status.address.url == "http://job-sink.knative-eventing.svc.cluster.local/default/jobs"
+    assert ready.status.job is not None
+    assert ready.status.job.selector == "sinks.knative.dev/job-sink-name=jobs"
+    ref = {"apiVersion": "sinks.knative.dev/v1alpha1", "kind": "JobSink", "name": "jobs"}
+    await api.create(PingSource, "to-jobs", {"sink": {"ref": ref}})
+    await api.until(PingSource, "to-jobs", "resolved", lambda each: each.status.sink_uri == ready.status.address.url)
