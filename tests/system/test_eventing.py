@@ -12,6 +12,10 @@ import pytest_asyncio
 from cloudevents.core.bindings.http import to_binary_event, to_structured_event
 from cloudevents.core.v1.event import CloudEvent
 
+from kube.models.batch import Job
+from kube.models.core import Pod
+from kube.models.eventing import Trigger
+from kube.models.sinks import JobSink
 from kube.models.sources import ApiServerSource, ContainerSource
 from loadtests.load import fetch
 from loadtests.scenario import until
@@ -173,3 +177,42 @@ async def test_objects_and_containers_are_sources_too(system: System) -> None:
     sink, _, overrides_text = line.partition(" ")
     assert sink == "http://broker-ingress.knative-eventing.svc.cluster.local/default/default"
     assert json.loads(overrides_text) == overrides
+
+
+async def test_a_job_reads_the_event_that_it_was_made_of(system: System) -> None:
+    """A Trigger sends to a JobSink, whose Job is a process of the node with the event in a file."""
+    program = (
+        "import os, pathlib; "
+        "print(os.environ['K_EXECUTION_MODE'], pathlib.Path(os.environ['K_EVENT_PATH'], 'event').read_text())"
+    )
+    container = {"name": "reader", "image": "dev.local/reader", "command": ["python3", "-c", program]}
+    job = {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [container]}}}}
+    ref = {"apiVersion": "sinks.knative.dev/v1alpha1", "kind": "JobSink", "name": "reader"}
+    trigger = {"broker": "default", "filters": [{"exact": {"type": "read"}}], "subscriber": {"ref": ref}}
+    for api_version, kind, spec in (
+        ("sinks.knative.dev/v1alpha1", "JobSink", {"job": job}),
+        ("eventing.knative.dev/v1", "Trigger", trigger),
+    ):
+        manifest = {"apiVersion": api_version, "kind": kind, "metadata": {"name": "reader"}, "spec": spec}
+        await apply(system.client, system.kinds, manifest, "default")
+
+    async def ready() -> bool | None:
+        found = await system.client.get(Trigger, "reader", "default")
+        sink = await system.client.get(JobSink, "reader", "default")
+        return True if found.status.is_ready() and sink.status.is_ready() else None
+
+    await until(ready, WITHIN_S, "the JobSink and its Trigger to be ready")
+    sent = await system.knuv("events", "send", "--type", "read", "--id", "r1", "--data", '{"n": 1}')
+    assert sent.code == 0, sent.err
+
+    async def finished() -> Job | None:
+        jobs = (await system.client.list(Job, "default", label_selector="sinks.knative.dev/job-sink-name=reader")).items
+        return next((job for job in jobs if any(each.type == "Complete" for each in job.status.conditions)), None)
+
+    found = await until(finished, WITHIN_S, "the Job to end well")
+    selector = f"job-name={found.name}"
+    (pod,) = (await system.client.list(Pod, "default", label_selector=selector)).items
+    log = (await system.client.raw("GET", f"/api/v1/namespaces/default/pods/{pod.name}/log")).decode()
+    mode, _, event = log.partition(" ")
+    assert mode == "batch"
+    assert {"id": "r1", "type": "read", "data": {"n": 1}}.items() <= json.loads(event).items()
