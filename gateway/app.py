@@ -10,7 +10,6 @@ from gateway.certificates import Certificates, InvalidCertificate
 from gateway.config import Config
 from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS
 from gateway.listeners import listener
-from gateway.prober import Prober
 from gateway.programmer import Programmer
 from gateway.reconciler import IngressReconciler, RoutesState
 from gateway.services import Authorization, Tracing
@@ -23,6 +22,7 @@ from kube.election.settings import ElectionSettings, InvalidElectionSettings
 from kube.errors import NotFound
 from kube.exporting import start_exporting
 from kube.informer import Informer
+from kube.ingress.prober import Prober
 from kube.models.coordination import Lease
 from kube.models.core import ConfigMap, Secret, Service
 from kube.models.discovery import SERVICE_NAME_LABEL, EndpointSlice

@@ -20,17 +20,16 @@ from gateway.translate import (
     HEALTH_CLUSTER,
     HEALTH_HOST,
     Translation,
-    defaulted,
     health_host,
     route_configuration,
     speaks_http1_only,
     translate,
-    with_probes,
 )
 from gateway.trust import Trust
-from gateway.version_hash import version_hash
 from gateway.xds import CLUSTER, ENDPOINTS, ROUTES, Resources
 from kube.addresses import Address
+from kube.ingress.spec import defaulted, with_probes
+from kube.ingress.version_hash import version_hash
 from kube.models.core import Service
 from kube.models.discovery import EndpointSlice
 from kube.models.networking import Ingress

@@ -16,15 +16,16 @@ import msgspec
 from gateway.certificates import InvalidCertificate
 from gateway.checks import InvalidIngress
 from gateway.config import Config
-from gateway.prober import Prober, Target, targets
 from gateway.programmer import DomainConflict, Programmer
-from gateway.translate import defaulted
+from gateway.targets import targets
 from gateway.trust import InvalidTrust
-from gateway.version_hash import version_hash
 from kube.client import Client
 from kube.conditions import Conditions, ConditionSet
 from kube.errors import NotFound
 from kube.informer import Informer
+from kube.ingress.prober import Prober, Target
+from kube.ingress.spec import defaulted
+from kube.ingress.version_hash import version_hash
 from kube.models.networking import Ingress, LoadBalancer, LoadBalancerIngress
 from kube.reconcile import Loop
 from proxies.logs import Logger

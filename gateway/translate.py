@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-import msgspec
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from envoy.config.route.v3.route_components_pb2 import Route, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -21,20 +20,18 @@ from google.protobuf.any_pb2 import Any as Packed
 from gateway.clusters import Backend
 from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS
 from gateway.services import AUTHORIZATION_FILTER, authorized_as, not_authorized
-from kube.models.networking import Ingress, IngressHTTP, IngressPath, IngressSpec, IngressTLS
+from kube.ingress.spec import tls_entries
+from kube.models.networking import Ingress, IngressHTTP, IngressPath, IngressSpec
 
 __all__ = [
     "HEALTH_CLUSTER",
     "HEALTH_HOST",
     "CertificateUse",
     "Translation",
-    "defaulted",
     "health_host",
     "route_configuration",
     "speaks_http1_only",
-    "tls_entries",
     "translate",
-    "with_probes",
 ]
 
 HEALTH_HOST = "internalkourier"
@@ -78,34 +75,6 @@ class Translation:
         """What is left when no certificate can be shown."""
         plain = {face: hosts for face, hosts in self.faces.items() if face not in (EXTERNAL_TLS, INTERNAL_TLS)}
         return Translation(plain, self.backends)
-
-
-def defaulted(spec: IngressSpec) -> IngressSpec:
-    """With defaults: rules are external, a lone split gets everything (spec ingress.md 2). The given one stays."""
-    if not any(_lacks_defaults(rule.visibility, rule.http) for rule in spec.rules):
-        return spec
-    copy = msgspec.json.decode(msgspec.json.encode(spec), type=IngressSpec)
-    for rule in copy.rules:
-        rule.visibility = rule.visibility or "ExternalIP"
-        for path in rule.http.paths if rule.http is not None else ():
-            if len(path.splits) == 1 and path.splits[0].percent == 0:
-                path.splits[0].percent = 100
-    return copy
-
-
-def with_probes(spec: IngressSpec, version: str) -> IngressSpec:
-    """A copy in which a request with `K-Network-Hash: override` is stamped with `version` on its way (4.2)."""
-    return msgspec.structs.replace(
-        spec,
-        rules=[
-            msgspec.structs.replace(
-                rule, http=IngressHTTP(paths=[_probe_of(p, version) for p in rule.http.paths] + rule.http.paths)
-            )
-            if rule.http is not None
-            else rule
-            for rule in spec.rules
-        ],
-    )
 
 
 def speaks_http1_only(ingress: Ingress) -> bool:
@@ -181,21 +150,6 @@ def health_host() -> bytes:
     return _virtual_host("gateway", HEALTH_HOST, [(len("/ready"), content)], not_authorized())
 
 
-def tls_entries(spec: IngressSpec, visibility: str) -> list[IngressTLS]:
-    """Certificates that cover all hosts of some rule of that visibility, once per rule (spec ingress.md 2).
-
-    A rule of that visibility without hosts ends the search with what was found so far.
-    """
-    found = []
-    for rule in spec.rules:
-        if rule.visibility != visibility:
-            continue
-        if not rule.hosts:
-            break
-        found += [entry for entry in spec.tls if set(rule.hosts) <= set(entry.hosts)]
-    return found
-
-
 def _certificates(spec: IngressSpec, served: Mapping[str, Mapping[str, object]]) -> Iterable[CertificateUse]:
     """Which Secret is shown for which host: hosts of our own rules only, each with the first that covers it."""
     for visibility, face in (("ExternalIP", EXTERNAL_TLS), ("ClusterLocal", INTERNAL_TLS)):
@@ -208,19 +162,6 @@ def _certificates(spec: IngressSpec, served: Mapping[str, Mapping[str, object]])
         for (namespace, secret), hosts in names.items():
             if hosts:
                 yield CertificateUse(face, namespace, secret, tuple(sorted(hosts)))
-
-
-def _lacks_defaults(visibility: str, http: IngressHTTP | None) -> bool:
-    paths = http.paths if http is not None else ()
-    return not visibility or any(len(path.splits) == 1 and path.splits[0].percent == 0 for path in paths)
-
-
-def _probe_of(path: IngressPath, version: str) -> IngressPath:
-    return msgspec.structs.replace(
-        path,
-        headers={**path.headers, "K-Network-Hash": {"exact": "override"}},
-        append_headers={**path.append_headers, "K-Network-Hash": version},
-    )
 
 
 class _Routes:

@@ -8,8 +8,9 @@ import pytest
 from aiohttp import web
 
 from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS
-from gateway.prober import Prober, Target, Verdict, targets, verdict
+from gateway.targets import targets
 from kube.addresses import Address
+from kube.ingress.prober import Prober, Target, Verdict, verdict
 from tests.gateway.objects import ingress, rule
 from tests.support.processes import eventually
 

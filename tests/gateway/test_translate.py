@@ -22,13 +22,11 @@ from gateway.listeners import listener
 from gateway.translate import (
     CertificateUse,
     Translation,
-    defaulted,
     route_configuration,
-    tls_entries,
     translate,
-    with_probes,
 )
 from kube.addresses import Address
+from kube.ingress.spec import defaulted, tls_entries, with_probes
 from kube.models.core import ServicePort
 from kube.models.networking import Ingress, IngressRule, IngressSpec, IngressTLS
 from tests.gateway.objects import endpoint_slice, ingress, path, rule, service, split

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.version_hash import spec_json, version_hash
+from kube.ingress.version_hash import spec_json, version_hash
 from kube.models.networking import Ingress, IngressBackendSplit, IngressSpec, IngressTLS
 from tests.gateway.objects import ingress, path, rule, split
 

@@ -1,22 +1,18 @@
-"""Proof that the gateway serves a version: requests through it whose answers carry the version's hash (4.4).
+"""Proof that a gateway serves a version: requests through it whose answers carry the version's hash.
 
-Pure: `verdict`. Shell: `Prober`, which probes the hosts of one Ingress until every one of them answers for it.
+Pure: `verdict`. Shell: `Prober`, which probes the hosts of one Ingress until every one of them answers for it. Source:
+`knative.dev/networking` `pkg/status`; spec ingress.md 4.4.
 """
 
 import asyncio
 import enum
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import aiohttp
 
-from gateway.faces import EXTERNAL, EXTERNAL_TLS, INTERNAL, INTERNAL_TLS
-from gateway.translate import tls_entries
-from kube.addresses import Address
-from kube.models.networking import IngressSpec
-
-__all__ = ["Prober", "Target", "Verdict", "targets", "verdict"]
+__all__ = ["Prober", "Target", "Verdict", "verdict"]
 
 _HEADERS = {"User-Agent": "Knative-Ingress-Probe", "K-Network-Probe": "probe", "K-Network-Hash": "override"}
 _TIMEOUT = aiohttp.ClientTimeout(total=1.0)
@@ -54,6 +50,7 @@ class Target:
     host: str
     is_tls: bool = False
     """Whether the face speaks TLS; the certificate is not verified, only shown its name."""
+    path: str = "/healthz"
 
 
 def verdict(status: int, answered_hash: str | None, expected_hash: str) -> Verdict:
@@ -61,21 +58,6 @@ def verdict(status: int, answered_hash: str | None, expected_hash: str) -> Verdi
     if status == 200:
         return Verdict.SERVED if answered_hash in (None, expected_hash) else Verdict.RETRY
     return Verdict.RETRY if status in (404, 503) else Verdict.SERVED
-
-
-def targets(spec: IngressSpec, faces: Mapping[str, Address]) -> list[Target]:
-    """Every host of every rule, at the face that its visibility and its certificates ask for."""
-    found = set()
-    for visibility, plain, secured in (
-        ("ExternalIP", EXTERNAL, EXTERNAL_TLS),
-        ("ClusterLocal", INTERNAL, INTERNAL_TLS),
-    ):
-        is_tls = bool(tls_entries(spec, visibility))
-        address = str(faces[secured if is_tls else plain])
-        for rule in spec.rules:
-            if (rule.visibility == "ClusterLocal") == (visibility == "ClusterLocal"):
-                found |= {Target(address, host, is_tls) for host in rule.hosts}
-    return sorted(found, key=lambda target: (target.address, target.host))
 
 
 class Prober:
@@ -116,7 +98,7 @@ class Prober:
     async def _probe(self, target: Target, expected_hash: str) -> Verdict:
         if self._session is None:
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True), timeout=_TIMEOUT)
-        url = f"{'https' if target.is_tls else 'http'}://{target.address}/healthz"
+        url = f"{'https' if target.is_tls else 'http'}://{target.address}{target.path}"
         async with self._slots:
             try:
                 async with self._session.get(
