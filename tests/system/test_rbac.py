@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from kube.models.core import Endpoints
 from kube.models.horizontal_autoscaling import HorizontalPodAutoscaler
 from kube.models.serving import Revision, Service
 from loadtests.load import fetch
@@ -23,6 +24,7 @@ from local_cluster.system import SYSTEM_NAMESPACE
 from tests.deploy.manifests import rendered_objects
 from tests.deploy.recording_stack import FILE
 from tests.deploy.rights import Request, rights_of, uncovered, unused
+from tests.support import http as events
 from tests.support.processes import kill_group
 from tests.system.conftest import System, running_system, service
 from tests.system.test_serving import at_zero, host, ready
@@ -38,6 +40,7 @@ EVENTING_ACCOUNTS = (
     "mt-broker-filter",
     "mt-broker-ingress",
     "pingsource-mt-adapter",
+    "job-sink",
 )
 NAMESPACE = "default"
 ROOT = Path(__file__).parents[2]
@@ -184,6 +187,8 @@ SELDOM = {
     ("eventing-controller", "coordination.k8s.io", "leases", "patch"),
     # sink-event-error-reporting.enable.
     *(("pingsource-mt-adapter", "", "events", verb) for verb in ("create", "patch")),
+    # A Job that is made anew before the Secret of the one before is gone.
+    ("job-sink", "", "secrets", "patch"),
     # Sources that this life has none of, and the subjects of their bindings.
     *(("eventing-controller", *right) for right in RIGHTS_FOR_SOURCES),
     # Certificates of webhooks are renewed after six days.
@@ -277,18 +282,21 @@ async def _life_of_a_service(system: System) -> None:
 
 
 async def _life_of_events(system: System) -> None:
-    """A Broker with a Trigger, flows, a Channel and a clock, each of which becomes Ready; then they go."""
+    """A Broker with a Trigger, flows, a Channel, a JobSink and a clock, each of which becomes Ready; then they go."""
     await apply(system.client, system.kinds, service("sink"), NAMESPACE)
     await ready(system, "sink")
     sink = {"ref": {"apiVersion": f"{SERVING}/v1", "kind": "Service", "name": "sink"}}
     broker = {"ref": {"apiVersion": f"{EVENTING}/v1", "kind": "Broker", "name": "default"}}
     template = {"apiVersion": f"{MESSAGING}/v1", "kind": "InMemoryChannel"}
+    container = {"name": "c", "image": "dev.local/nothing", "command": ["true"]}
+    job = {"restartPolicy": "Never", "containers": [container]}
     life: list[tuple[str, str, dict[str, object]]] = [
         (f"{EVENTING}/v1", "Broker", {}),
         (f"{EVENTING}/v1", "Trigger", {"broker": "default", "subscriber": sink}),
         ("flows.knative.dev/v1", "Sequence", {"channelTemplate": template, "steps": [sink]}),
         ("flows.knative.dev/v1", "Parallel", {"channelTemplate": template, "branches": [{"subscriber": sink}]}),
         (f"{MESSAGING}/v1", "Channel", {}),
+        ("sinks.knative.dev/v1alpha1", "JobSink", {"job": {"spec": {"template": {"spec": job}}}}),
         ("sources.knative.dev/v1", "PingSource", {"schedule": "* * * * * *", "data": "tick", "sink": broker}),
     ]
     for api_version, kind, spec in life:
@@ -303,6 +311,12 @@ async def _life_of_events(system: System) -> None:
             return True if found.get("Ready") == "True" else None
 
         await until(is_ready, 40, f"{kind} to be Ready")
+    job_sink = await system.client.get(Endpoints, "job-sink", "knative-eventing")
+    event = ["ce-specversion: 1.0", "ce-id: 1", "ce-source: /rbac", "ce-type: a"]
+    for _ in range(2):
+        address = job_sink.subsets[0].addresses[0].ip
+        answer = await events.fetch(address, 8080, f"/{NAMESPACE}/default", method="POST", headers=event)
+        assert answer.status == 202, answer
     for api_version, kind, _ in reversed(life):
         await system.client.raw("DELETE", system.kinds.of(api_version, kind).path(NAMESPACE, "default"))
 
