@@ -106,15 +106,8 @@ bench-apiserver: $(READY) ## every budget of the local API server
 bench-broker: $(READY) ## every budget of the broker and its channels, with nginx as the measure
 	$(BIN)/python -m loadtests.lab broker
 
-# A lab that misses a budget ends with 1, which the report tells; anything else is an error.
-report: $(READY) ## measure every component (30 minutes, on a quiet machine) and renew the last section of docs/performance.md
-	mkdir -p build/report
-	$(BIN)/python -m loadtests.lab queue-proxy --against nginx --json > build/report/queue-proxy.json || test $$? = 1
-	$(BIN)/python -m loadtests.lab queue-proxy-h2 --against nghttpx --json > build/report/queue-proxy-h2.json || test $$? = 1
-	for each in activator apiserver autoscaler broker; do \
-		$(BIN)/python -m loadtests.lab $$each --json > build/report/$$each.json || test $$? = 1 || exit; \
-	done
-	$(BIN)/python -m loadtests.report build/report
+report: $(READY) ## measure every component (15 minutes, on a quiet machine), write docs/performance.md, docs/sizing.md, README's table; AGAIN=1, ONLY=LAB
+	$(BIN)/python -m loadtests.report $(addprefix --only ,$(ONLY)) $(if $(AGAIN),--again)
 
 soak-eventing: $(READY) ## kill ingress, filter and dispatcher in turn for 5 minutes at 500 events/s: all that was accepted is delivered
 	$(BIN)/python -m pytest tests/faults/eventing -k killed_in_turn --kill-seconds 300 --kill-every 5 --events 500 --timeout 900

@@ -42,6 +42,8 @@ APP = Path(__file__).parent.parent.parent / "examples" / "hello.py"
 SHORTENED = {"stable-window": "6s", "scale-to-zero-grace-period": "1s"}
 """The shortest windows that validation admits; what is measured lies before them."""
 NAMESPACE = "default"
+BUDGETS = {"our share": {"p50": 30.0, "p95": 50.0}, "failed": {"requests": 0.0}}
+"""The most that may be, by phase: milliseconds, and failed requests."""
 
 
 @dataclass(slots=True)
@@ -194,12 +196,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--services", type=int, default=4)
     parser.add_argument("--storm", action="store_true", help="measure cold starts of several services at once")
     parser.add_argument("--no-phases", action="store_true", help="only count and time, do not read the events")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON as well")
+    parser.add_argument("--json", action="store_true", help="print JSON; the table goes to stderr")
     parser.add_argument("--quick", action="store_true", help="one cycle of one service")
     options = parser.parse_args(arguments)
     if options.quick:
         options.cycles = options.services = 1
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, stderr=options.json)
     with tempfile.TemporaryDirectory(prefix="knuv-lab-") as folder:
         result = uvloop.run(
             run(
@@ -213,5 +215,5 @@ def main(arguments: list[str]) -> int:
         )
         figures = report(result, console)
     if options.json:
-        print(json.dumps(figures))
+        print(json.dumps({**figures, "budgets": BUDGETS}))
     return 1 if result.failures or result.requests < options.cycles else 0

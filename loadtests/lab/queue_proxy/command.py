@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--duration", type=float, help=f"of the gate's open loop, seconds (default {FULL.gate_s:g})")
     parser.add_argument("--quick", action="store_true", help="only show that everything runs")
     parser.add_argument("--imports", action="store_true", help="only list what is imported before it listens, and why")
-    parser.add_argument("--write", action="store_true", help="with --imports: renew the table in docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="with --imports: renew the table in decision 0006")
     parser.add_argument("--json", action="store_true", help="print JSON; the table goes to stderr")
     return parser
 

@@ -1,7 +1,7 @@
 """Which modules queue-proxy imports before it listens, what each costs, and why it is there.
 
 `python -X importtime` tells each module's own time, its own imports not counted. Costs are summed by package, medians
-over several starts. The report is the table in `docs/performance.md`; `--imports --write` renews it.
+over several starts. The report is the table in decision 0006; `--imports --write` renews it.
 """
 
 import os
@@ -15,7 +15,8 @@ from typing import Final
 
 __all__ = ["DOCUMENT", "Group", "groups", "measure", "ours", "parse", "rewritten", "table"]
 
-DOCUMENT: Final = Path(__file__).parents[3] / "docs" / "performance.md"
+_ROOT: Final = Path(__file__).parents[3]
+DOCUMENT: Final = _ROOT / "docs" / "decisions" / "0006-postponed-imports.md"
 BEGIN: Final = "<!-- imports: begin -->"
 END: Final = "<!-- imports: end -->"
 _SMALL_MS: Final = 0.5
@@ -171,8 +172,6 @@ def measure(starts: int) -> list[dict[str, float]]:
     command = [sys.executable, "-X", "importtime", "-m", "queue_proxy"]
     measured = []
     for _ in range(starts + 1):
-        done = subprocess.run(
-            command, cwd=DOCUMENT.parents[1], env={"PATH": os.defpath}, check=False, capture_output=True, text=True
-        )
+        done = subprocess.run(command, cwd=_ROOT, env={"PATH": os.defpath}, check=False, capture_output=True, text=True)
         measured.append(parse(done.stderr))
     return measured[1:]  # the first one may have had to compile
