@@ -4,7 +4,7 @@ Theory of operation. One task lists, then watches from the list's version for ev
 the last version seen; a version that is too old (410) means list again; a server that does not answer is retried with
 back-off. A list is reconciled against the copy, so what vanished while nobody watched is reported as deleted. Callbacks
 run on the loop, synchronously, in the order of events; they must be quick and must not raise (an exception is a bug: it
-is logged, the copy goes on).
+is logged, the copy goes on). So it is with the functions of indexes: an object whose keys cannot be told is in none.
 
 The copy is for reading only: objects are shared with every other reader.
 """
@@ -235,9 +235,9 @@ class Informer(Generic[R]):
         if old is not None:
             self._unindex(old)
         self._objects[obj.key] = obj
-        for name, keys in self._indexers.items():
-            for key in keys(obj):
-                self._indexes[name].setdefault(key, {})[obj.key] = obj
+        for name, index in self._indexes.items():
+            for key in self._keys_of(name, obj) or ():
+                index.setdefault(key, {})[obj.key] = obj
         self._notify(old, obj)
 
     def _remove(self, key: Key) -> None:
@@ -247,14 +247,23 @@ class Informer(Generic[R]):
             self._notify(old, None)
 
     def _unindex(self, obj: R) -> None:
-        for name, keys in self._indexers.items():
-            index = self._indexes[name]
-            for key in keys(obj):
+        for name, index in self._indexes.items():
+            keys = self._keys_of(name, obj)
+            for key in list(index) if keys is None else keys:
                 filed = index.get(key)
                 if filed is not None:
                     filed.pop(obj.key, None)
                     if not filed:
                         del index[key]
+
+    def _keys_of(self, name: str, obj: R) -> builtins.list[str] | None:
+        """Return where an object is filed; None when that cannot be told."""
+        try:
+            return list(self._indexers[name](obj))
+        except Exception as error:  # noqa: BLE001 - one object, or one reader's bug, must not stop the copy
+            found = {"kind": self.kind.RESOURCE.kind, "index": name, "object": "/".join(obj.key)}
+            self._log.exception("informer_index_failed", error, **found)
+            return None
 
     def _notify(self, old: R | None, new: R | None) -> None:
         for callback in self._callbacks:

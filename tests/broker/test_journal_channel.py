@@ -1,9 +1,14 @@
 """Channels on a journal, with subscribers that the test answers for: `broker/channel/journal/channel.py`."""
 
 import asyncio
+import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from broker.channel.journal.channel import Journal, JournalChannel
 from broker.channel.journal.store import JournalLimits, JournalStore
@@ -13,9 +18,11 @@ from eventing.retries import DeliverySettings
 from proxies.fields import Field
 from proxies.logs import Logger
 from tests.eventing.courier import Clock, Sends, courier
+from tests.support.processes import eventually
 
 _LINES = (b"ce-specversion: 1.0", b"ce-id: 1", b"ce-source: /s", b"ce-type: t")
-_QUIET = Logger("test", write=lambda line: None)
+_LOG: list[dict[str, Any]] = []
+_QUIET = Logger("test", write=lambda line: _LOG.append(json.loads(line)))
 
 
 def _message(body: bytes = b"") -> Message:
@@ -210,3 +217,45 @@ async def test_at_the_end_nothing_more_is_begun(tmp_path: Path) -> None:
         assert (await world.accept())[0] == 202
         assert not world.sends.posts
         assert len(world.store.state.entries) == 1
+
+
+async def test_what_cannot_be_read_stays_owed_and_is_delivered_when_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _world(tmp_path) as world:
+        world.channel.subscriptions = (_subscription("a"),)
+        for body in (b"1", b"2"):
+            assert (await world.accept(body))[0] == 202
+    async with _world(tmp_path) as world:
+        reads = 0
+
+        def fail(*_: object) -> bytes:
+            nonlocal reads
+            reads += 1
+            raise OSError(5, "Input/output error")
+
+        world.journal.unread_s = 0.01
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pread", fail)
+            world.channel.subscriptions = (_subscription("a"),)
+            await eventually(lambda: reads >= 4)
+            assert sorted(world.store.state.entries) == [1, 2]
+        await eventually(lambda: len(world.sends.posts) == 2)
+        assert {post.body for post in world.sends.posts} == {b"1", b"2"}
+    said = [line for line in _LOG if line["message"] == "journal_unreadable"]
+    assert len(said) == 2, "once for each"
+
+
+async def test_one_who_stumbles_over_the_answer_costs_nobody_else_theirs(tmp_path: Path) -> None:
+    async with _world(tmp_path) as world:
+        world.channel.subscriptions = (_subscription("a"),)
+        answers: list[int] = []
+
+        def stumble(status: int, reason: str) -> None:
+            raise RuntimeError("a bug")
+
+        # Of one batch: they are written together.
+        world.channel.accept(_message(b"1"), stumble)
+        world.channel.accept(_message(b"2"), lambda status, reason: answers.append(status))
+        await eventually(lambda: answers == [202])
+        assert [post.body for post in world.sends.posts] == [b"1", b"2"], "both are accepted, and delivered"

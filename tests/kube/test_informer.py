@@ -1,6 +1,7 @@
 """The informer and the client against a real API server."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,9 @@ from kube.models.core import ConfigMap, Service
 from kube.models.meta import ObjectMeta
 from kube.resolve import Resolver, service_of_host
 from local_cluster.apiserver.server import ApiServer
+from proxies.logs import Logger
 from tests.support.api import RunningApiServer, running_api_server
+from tests.support.processes import eventually
 
 
 def config_map(name: str, **data: str) -> ConfigMap:
@@ -97,6 +100,36 @@ async def test_an_index_follows_the_objects(client: Client) -> None:
     assert [c.name for c in informer.by_index("k", "x")] == ["b"]
     assert [c.name for c in informer.by_index("k", "y")] == ["a"]
     await informer.stop()
+
+
+async def test_an_index_that_cannot_tell_an_objects_keys_is_said_and_everything_goes_on(client: Client) -> None:
+    lines: list[dict[str, Any]] = []
+    is_broken = False
+
+    def keys(found: ConfigMap) -> list[str]:
+        if is_broken or "k" not in found.data:
+            raise KeyError("k")
+        return [found.data["k"]]
+
+    informer = Informer(
+        client, ConfigMap, namespace="default", log=Logger("t", write=lambda b: lines.append(json.loads(b)))
+    )
+    informer.add_index("k", keys)
+    await informer.start()
+    try:
+        await client.create(config_map("without"))
+        await client.create(config_map("with", k="one"))
+        await eventually(lambda: [found.name for found in informer.by_index("k", "one")] == ["with"])
+        assert {found.name for found in informer.list()} == {"with", "without"}
+        told = next(line for line in lines if line["message"] == "informer_index_failed")
+        assert (told["index"], told["object"]) == ("k", "default/without")
+        # What was filed is found and taken out, although nobody says any more where it is.
+        is_broken = True
+        await client.delete(ConfigMap, "with", "default")
+        await eventually(lambda: informer.get("default", "with") is None)
+        assert informer.by_index("k", "one") == []
+    finally:
+        await informer.stop()
 
 
 async def test_a_server_that_lost_its_state_is_listed_again_and_what_vanished_is_reported(

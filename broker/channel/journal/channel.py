@@ -9,6 +9,7 @@ delays other subscriptions nor takes memory. What failed for good is kept, also 
 and can be driven anew.
 """
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable
@@ -30,6 +31,7 @@ _UNDER_WAY_MAX: Final = 256
 """Deliveries of one subscription at once, those that wait for their next attempt included."""
 _BYTES_MAX: Final = 64 << 20
 """Of the events that are under way in all; beyond it a subscription has one at a time."""
+_UNREAD_S: Final = 10.0
 
 
 class Journal:
@@ -44,11 +46,14 @@ class Journal:
         delivered: Callable[[Delivery], None] | None = None,
         early: EarlyFilters | None = None,
         unix_s: Callable[[], float] = time.time,
+        unread_s: float = _UNREAD_S,
     ) -> None:
         """`delivered` is told of every delivery that has ended, whether well or not.
 
         `early` knows what the broker filter would turn away; None: it is asked.
+        `unread_s`: after how long what could not be read is asked for again.
         """
+        self.unread_s = unread_s
         self.early = early
         self.store = store
         self.courier = courier
@@ -259,8 +264,11 @@ class _Accepting:
         if error is not None:
             self._done(503, f"the journal cannot be written: {error.strerror or error}")
             return
-        self._done(202, "")
-        self._channel.deliver(self._record, self._parcel)
+        try:
+            self._done(202, "")
+        finally:
+            # It is accepted, whoever has heard of it.
+            self._channel.deliver(self._record, self._parcel)
 
 
 class _Ticket:
@@ -277,7 +285,7 @@ class _Ticket:
 class _Queue:
     """What is owed to one subscription: some of it under way, the rest waiting in the journal."""
 
-    __slots__ = ("_channel", "_is_closed", "_journal", "_under_way", "_waiting", "subscription")
+    __slots__ = ("_channel", "_is_closed", "_journal", "_under_way", "_unread", "_waiting", "subscription")
 
     def __init__(self, journal: Journal, channel: JournalChannel, subscription: Subscription) -> None:
         self._journal = journal
@@ -285,6 +293,8 @@ class _Queue:
         self.subscription = subscription
         self._waiting: deque[int] = deque()
         self._under_way: dict[int, _Ticket] = {}
+        self._unread: dict[int, asyncio.TimerHandle] = {}
+        """Events that the journal could not read, until it is asked again."""
         self._is_closed = False
 
     def add(self, seq: int, parcel: Parcel | None) -> None:
@@ -298,7 +308,7 @@ class _Queue:
 
     def stop(self) -> None:
         """Nobody is subscribed any more: all of it is owed no longer."""
-        waiting = [*self._under_way, *self._waiting]
+        waiting = [*self._under_way, *self._waiting, *self._unread]
         self.close()
         store, uid = self._journal.store, self.subscription.uid
         buried = [seq for seq, of in store.state.dead if of == uid]
@@ -312,8 +322,11 @@ class _Queue:
             self._journal.bytes_under_way -= ticket.size
             if ticket.delivery is not None:
                 ticket.delivery.cancel()
+        for handle in self._unread.values():
+            handle.cancel()
         self._under_way.clear()
         self._waiting.clear()
+        self._unread.clear()
 
     @property
     def posts_under_way(self) -> int:
@@ -322,7 +335,7 @@ class _Queue:
 
     @property
     def _has_room(self) -> bool:
-        count = len(self._under_way)
+        count = len(self._under_way) + len(self._unread)
         if self._journal.is_ending:
             return False
         return not count or (count < _UNDER_WAY_MAX and self._journal.bytes_under_way < _BYTES_MAX)
@@ -335,8 +348,8 @@ class _Queue:
         if parcel is None:
             record = journal.store.read(seq)
             if record is None:
-                # It was said so; nothing can be delivered that cannot be read.
-                journal.store.append(Settled(seq, uid))
+                # It was said so. It stays owed: what cannot be read at this moment is not lost yet.
+                self._unread[seq] = asyncio.get_running_loop().call_later(journal.unread_s, self._read_again, seq)
                 return
             kind = attributes_of(record.lines).get("type", "")
             parcel = Parcel(record.lines, record.passed, record.body, channel.namespace, channel.name, kind)
@@ -353,6 +366,11 @@ class _Queue:
         else:
             delivery.start()
 
+    def _read_again(self, seq: int) -> None:
+        del self._unread[seq]
+        self._waiting.append(seq)
+        self._fill()
+
     def _delivered(self, delivery: Delivery) -> None:
         journal = self._journal
         ticket = delivery.tag
@@ -368,5 +386,8 @@ class _Queue:
             journal.bury(ticket.seq, uid, Dead.of(flow.failure, journal.unix_s(), was_sunk=flow.is_success))
         if journal.delivered is not None:
             journal.delivered(delivery)
+        self._fill()
+
+    def _fill(self) -> None:
         while self._waiting and self._has_room and not self._is_closed:
             self._begin(self._waiting.popleft(), None)

@@ -30,6 +30,8 @@ _SEGMENTS_MIN: Final = 8
 _CARRIED_BYTES: Final = 1 << 20
 """Written anew in one go at most."""
 _RETRY_S: Final = 1.0
+_SAID_MAX: Final = 1000
+"""Unreadable events that are remembered, so that each is logged once."""
 _LAST_WRITES: Final = 3
 """At the end: what is being written, what came meanwhile, and once more."""
 
@@ -83,6 +85,8 @@ class JournalStore:
         self._batch: list[_Pending] = []
         self._timer: asyncio.Handle | None = None
         self._is_urgent = False
+        self._unreadable: set[int] = set()
+        """Events of which it was said."""
         self._is_carrying = False
         self._is_failing = False
         self._is_untidy = False
@@ -134,20 +138,31 @@ class JournalStore:
         self._trim()
 
     def read(self, seq: int) -> Accepted | None:
-        """Return an event that is owed to somebody, as it was written; None when it is not, or cannot be read."""
+        """Return an event that is owed to somebody, as it was written; None when it is not, or cannot be read.
+
+        What cannot be read is said once, and stays: perhaps it can be later.
+        """
         entry = self.state.entries.get(seq)
         if entry is None:
             return None
         place = entry.place
+        problem = "its checksum is wrong"
         try:
             data = self._segments.read(place.segment, place.offset, place.length)
         except OSError as error:
-            self._log.error("journal_unreadable", seq=seq, error=str(error))
-            return None
-        for _, _, record in records_of(data):
-            if isinstance(record, Accepted):
-                return record
-        self._log.error("journal_damaged", seq=seq, segment=place.segment, offset=place.offset)
+            problem = str(error)
+        else:
+            for _, _, record in records_of(data):
+                if isinstance(record, Accepted):
+                    self._unreadable.discard(seq)
+                    return record
+        if seq not in self._unreadable:
+            if len(self._unreadable) >= _SAID_MAX:
+                self._unreadable.clear()
+            self._unreadable.add(seq)
+            self._log.error(
+                "journal_unreadable", seq=seq, segment=place.segment, offset=place.offset, error=problem, is_kept=True
+            )
         return None
 
     # Inside.
@@ -212,14 +227,21 @@ class JournalStore:
                     self.state.move(each.record.seq, place)
                 elif isinstance(each.record, Accepted):
                     self.state.apply(each.record, place)
-                if each.done is not None:
-                    each.done(None)
+                self._tell(each, None)
             if any(each.is_carried for each in batch):
                 self._is_carrying = False
             self._trim()
             self._carry()
         if self._pending and self._timer is None:
             self._flush_soon(is_urgent=self._is_urgent)
+
+    def _tell(self, pending: _Pending, error: OSError | None) -> None:
+        """Tell whoever waits; the events of others in the same batch must not suffer from a bug there."""
+        if pending.done is not None:
+            try:
+                pending.done(error)
+            except Exception as problem:  # noqa: BLE001 - see above
+                self._log.exception("journal_callback_failed", problem)
 
     def _failed(self, batch: list[_Pending], error: OSError) -> None:
         """Nothing of the batch was written: whoever waits hears it, the rest is written later."""
@@ -233,8 +255,7 @@ class JournalStore:
         self._pending = kept + self._pending
         self._pending_bytes += sum(len(each.data) for each in kept)
         for each in batch:
-            if each.done is not None:
-                each.done(error)
+            self._tell(each, error)
         self._trim()
         if self._timer is not None:
             self._timer.cancel()
