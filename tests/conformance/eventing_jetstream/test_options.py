@@ -1,10 +1,12 @@
 """What may be asked of NatsJetStreamChannels beyond the statements: order, bounds, names, resuming, clean ends."""
 
+from functools import partial
+
 import pytest
 
 from kube.errors import NotFound
 from kube.models.messaging import NatsJetStreamChannel
-from tests.support.dispatcher import DEADLINE_S, EVENT, NAMESPACE, dead_letters_to, subscriber
+from tests.support.dispatcher import DEADLINE_S, EVENT, NAMESPACE, Channel, dead_letters_to, subscriber
 from tests.support.jetstream_dispatcher import JetStreamWorld
 from tests.support.processes import eventually
 
@@ -165,3 +167,30 @@ async def test_what_was_stored_without_a_dispatcher_is_delivered_when_there_is_o
     assert got.get("ce-id") == "7"
     assert (await jetstream.world.send(channel)).status == 202
     await sink.until(2)
+
+
+async def test_62_where_the_id_alone_counts_events_of_two_sources_are_one(jetstream: JetStreamWorld) -> None:
+    """As the original has it. Behind this test every event counts by source and id again."""
+    world = jetstream.world
+    sink = await world.sink()
+    channel = await jetstream.channel(subscriber(sink.url), name="by-id")
+    world.environ["KNUV_JETSTREAM_DEDUPLICATION"] = "id"
+    try:
+        await world.kill()
+        await world.start()
+        for source in ("/source", "/other"):
+            await eventually(partial(is_accepted, jetstream, channel, source), timeout_s=DEADLINE_S)
+        assert (await world.send(channel, event=(EVENT[0], "Ce-Id: 2", *EVENT[2:]))).status == 202
+        await sink.until(2)
+        assert await jetstream.stored(channel.name) == 2
+        assert {(got.get("ce-id"), got.get("ce-source")) for got in sink.got} == {("1", "/source"), ("2", "/source")}
+    finally:
+        del world.environ["KNUV_JETSTREAM_DEDUPLICATION"]
+        await world.kill()
+        await world.start()
+
+
+async def is_accepted(jetstream: JetStreamWorld, channel: Channel, source: str) -> bool:
+    """Send an event; it is refused until the dispatcher has reached NATS."""
+    event = (*EVENT[:2], f"Ce-Source: {source}", EVENT[3])
+    return (await jetstream.world.send(channel, event=event)).status == 202
