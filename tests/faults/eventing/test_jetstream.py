@@ -171,7 +171,7 @@ async def test_every_event_that_got_202_is_delivered_though_each_process_is_kill
             killed += 1
         accepted = await flow.end()
         try:
-            counts = [await all_arrived(sink, accepted, timeout_s=100) for sink in sinks]
+            counts = [await all_arrived(sink, accepted) for sink in sinks]
         except AssertionError as error:
             raise AssertionError(f"{error}; {await world.told_by_nats()}") from error
     assert len(accepted) > seconds * rate / 4, flow.refused
