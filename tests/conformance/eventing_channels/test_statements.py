@@ -8,7 +8,7 @@ STATEMENTS = 65
 
 
 def numbered(folder: str, mark: str = "") -> set[int]:
-    """The numbers in the names of tests: `test_28_29_...`, `test_31_to_34_...`, or with a mark `test_c57_and_c58_...`."""
+    """The numbers in names of tests: `test_28_29_...`, `test_31_to_34_...`, or with a mark `test_c57_and_c58_...`."""
     found: set[int] = set()
     for path in (HERE.parent / folder).glob("test_*.py"):
         for text in re.findall(rf"def test_({mark}\d+_(?:(?:and_|to_)?{mark}\d+_)*)", path.read_text()):
