@@ -8,20 +8,16 @@ change, where the last good ones stay.
 import abc
 import asyncio
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from controller.collection import Collection
 from controller.config import Config
+from controller.leading import Leading
 from kube.autoscaling.config import InvalidConfig
 from kube.client import Client
-from kube.election.elector import Elector
-from kube.election.settings import ElectionSettings, InvalidElectionSettings
 from kube.errors import NotFound
 from kube.events import EventRecorder
-from kube.informer import Informer
-from kube.models.coordination import Lease
 from kube.models.core import ConfigMap
 from kube.reconcile import Loop
 from proxies.environment import ConfigError
@@ -31,7 +27,6 @@ __all__ = ["AddOn"]
 
 Key = tuple[str, str]
 
-_ELECTION_MAP = "config-leader-election"
 _WORKERS = 8
 
 
@@ -59,12 +54,17 @@ class AddOn(abc.ABC):
         self.events = EventRecorder(self.client, component=name, clock=clock, host=config.pod_name, log=self.log)
         self.loop: Loop[Key] = Loop(name, self._while_leading, workers=_WORKERS, log=self.log)
         self._name = name
-        self._lease = f"knuv-{name}"
         self._map_names = frozenset(config_maps)
         self._maps = Collection(self.client, ConfigMap, namespace=config.system_namespace)
-        self._leases = Informer(self.client, Lease, namespace=config.system_namespace, log=self.log)
-        self._elector: Elector | None = None
-        self._turn: asyncio.Task[None] | None = None
+        self._leading = Leading(
+            self.client,
+            name=name,
+            namespace=config.system_namespace,
+            pod_name=config.pod_name,
+            begin=self._start_acting,
+            end=self._stop_acting,
+            log=self.log,
+        )
 
     # What each of them is.
 
@@ -101,34 +101,16 @@ class AddOn(abc.ABC):
         self._maps.informer.on_change(self._map_changed)
         await asyncio.gather(*(collection.informer.start() for collection in self.collections()))
         await self.events.start()
-        await self._leases.start()
-        self._elector = Elector(
-            self.client,
-            self._leases,
-            namespace=self.config.system_namespace,
-            names=[self._lease],
-            # A container that is started anew in the same pod is the same candidate, and goes on at once.
-            identity=self.config.pod_name or f"{self._name}-{uuid.uuid4()}",
-            timing=self._election().timing,
-            on_acquired=lambda _lease: self._then(self._start_acting),
-            on_lost=lambda _lease: self._then(self._stop_acting),
-            log=self.log,
-        )
-        await self._elector.start()
+        await self._leading.start(self._maps)
         self.log.info("add_on_started", add_on=self._name)
 
     async def drain(self) -> None:
         """Stop acting. What was under way is found half done by whoever is next, and taken from there."""
-        if self._elector is not None:
-            await self._elector.stop()
-        if self._turn is not None:
-            await self._turn
-        await self._stop_acting()
+        await self._leading.drain()
 
     async def stop(self) -> None:
         """End everything, in any state."""
-        await self.drain()
-        await self._leases.stop()
+        await self._leading.stop()
         await self.events.stop()
         await asyncio.gather(
             self._maps.informer.stop(), *(collection.informer.stop() for collection in self.collections())
@@ -137,10 +119,6 @@ class AddOn(abc.ABC):
 
     # Acting.
 
-    def is_leading(self) -> bool:
-        """Whether it is ours to act at this moment."""
-        return self._elector is not None and self._elector.holds(self._lease)
-
     def consider_all(self) -> None:
         """Look at everything."""
         for key in self.ours():
@@ -148,18 +126,7 @@ class AddOn(abc.ABC):
 
     async def _while_leading(self, key: Key) -> float | None:
         # The clock is asked, not only the Lease's events: a process that was suspended must not act on.
-        return await self.reconcile(key) if self.is_leading() else None
-
-    def _then(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Begin or end to act, when what was begun before is over."""
-        before = self._turn
-
-        async def turn() -> None:
-            if before is not None:
-                await before
-            await step()
-
-        self._turn = asyncio.get_running_loop().create_task(turn(), name=f"election {self._name}")
+        return await self.reconcile(key) if self._leading.is_acting() else None
 
     async def _start_acting(self) -> None:
         self.consider_all()
@@ -185,13 +152,6 @@ class AddOn(abc.ABC):
                 )
         if problems:
             raise ConfigError(problems)
-
-    def _election(self) -> ElectionSettings:
-        found = self._maps.get(self.config.system_namespace, _ELECTION_MAP)
-        try:
-            return ElectionSettings.from_data(found.data if found is not None else {})
-        except InvalidElectionSettings as error:
-            raise ConfigError([f"{_ELECTION_MAP}: {error}"]) from error
 
     def _data(self) -> dict[str, Mapping[str, str]]:
         return {found.name: found.data for found in self._maps.informer.list() if found.name in self._map_names}

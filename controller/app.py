@@ -3,14 +3,11 @@
 Everything is driven by events; the only timers are the steps of a gradual rollout, garbage that grows old, and retries.
 `_follow` is the whole map from "this changed" to "that must be looked at".
 
-Of several replicas one acts, the holder of one Lease; the others read along. Who takes over looks at everything. Who
-lost the Lease cancels what is under way; a write that is on its way already names the version it is based on, so it is
-refused if the successor was faster.
+Of several replicas one acts (`controller.leading`). Who takes over looks at everything.
 """
 
 import asyncio
 import dataclasses
-import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +20,7 @@ from controller.digests import DigestResolver
 from controller.domain_mapping import DomainMappingReconciler
 from controller.garbage import GarbageCollector
 from controller.labeler import Labeler
+from controller.leading import Leading
 from controller.namespace_certificates import NamespaceCertificates
 from controller.registry import Registry
 from controller.revision import RevisionReconciler
@@ -31,12 +29,8 @@ from controller.serverless_service import ServerlessServiceReconciler
 from controller.service import ServiceReconciler
 from controller.settings import InvalidConfig
 from kube.client import Client
-from kube.election.elector import Elector
-from kube.election.settings import ElectionSettings, InvalidElectionSettings
 from kube.events import WARNING
 from kube.exporting import start_exporting
-from kube.informer import Informer
-from kube.models.coordination import Lease
 from kube.models.core import Endpoints, Pod
 from kube.models.meta import Resource
 from kube.models.serving import Configuration, Revision, Route
@@ -53,8 +47,6 @@ __all__ = ["App"]
 R = TypeVar("R", bound=Resource)
 Key = tuple[str, str]
 
-LEASE = "knuv-controller"
-_ELECTION_MAP = "config-leader-election"
 _WORKERS = 8
 _ENDPOINT_WORKERS = 32
 """Rewiring a route must not wait behind others that wait for the API."""
@@ -78,12 +70,15 @@ class App:
             log=self._log,
         )
         self._config = config
-        self._system_namespace = config.system_namespace
-        # A container that is started anew in the same pod is the same candidate, and goes on at once.
-        self._identity = config.pod_name or f"controller-{uuid.uuid4()}"
-        self._leases = Informer(self._client, Lease, namespace=config.system_namespace, log=self._log)
-        self._elector: Elector | None = None
-        self._turn: asyncio.Task[None] | None = None
+        self._leading = Leading(
+            self._client,
+            name="controller",
+            namespace=config.system_namespace,
+            pod_name=config.pod_name,
+            begin=self._start_loops,
+            end=self._stop_loops,
+            log=self._log,
+        )
         self._exporter: Exporter | None = None
         cluster = self._cluster
         self._services = self._loop("service", ServiceReconciler(cluster).reconciler())
@@ -109,60 +104,25 @@ class App:
             await self._cluster.start()
         except InvalidConfig as error:
             raise ConfigError([f"ConfigMaps: {error}"]) from error
-        await self._leases.start()
         await self._start_metrics()
-        self._elector = Elector(
-            self._client,
-            self._leases,
-            namespace=self._system_namespace,
-            names=[LEASE],
-            identity=self._identity,
-            timing=self._election().timing,
-            on_acquired=lambda _lease: self._then(self._start_loops),
-            on_lost=lambda _lease: self._then(self._stop_loops),
-            log=self._log,
-        )
-        await self._elector.start()
+        await self._leading.start(self._cluster.config_maps)
         self._log.info("controller_started", revisions=len(self._cluster.revisions.informer.list()))
 
     async def drain(self) -> None:
         """Stop acting. What was under way is found half done by the next controller, which takes it from there."""
-        if self._elector is not None:
-            await self._elector.stop()
-        if self._turn is not None:
-            await self._turn
-        await self._stop_loops()
+        await self._leading.drain()
 
     async def stop(self) -> None:
         """End everything, in any state."""
-        await self.drain()
+        await self._leading.stop()
         await self._digests.stop()
         await self._registry.close()
-        await self._leases.stop()
         if self._exporter is not None:
             await self._exporter.stop()
         await self._cluster.stop()
         await self._client.close()
 
     # Acting.
-
-    def _election(self) -> ElectionSettings:
-        found = self._cluster.config_maps.get(self._system_namespace, _ELECTION_MAP)
-        try:
-            return ElectionSettings.from_data(found.data if found is not None else {})
-        except InvalidElectionSettings as error:
-            raise ConfigError([f"{_ELECTION_MAP}: {error}"]) from error
-
-    def _then(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Begin or end to act, when what was begun before is over."""
-        before = self._turn
-
-        async def turn() -> None:
-            if before is not None:
-                await before
-            await step()
-
-        self._turn = asyncio.get_running_loop().create_task(turn(), name="election")
 
     async def _start_loops(self) -> None:
         """Look at everything, whatever was noticed before."""
@@ -221,12 +181,9 @@ class App:
     ) -> Loop[Key]:
         async def while_leading(key: Key) -> float | None:
             # The clock is asked, not only the Lease's events: a process that was suspended must not act on.
-            return await reconcile(key) if self._acts() else None
+            return await reconcile(key) if self._leading.is_acting() else None
 
         return Loop(name, while_leading, workers=workers, log=self._log)
-
-    def _acts(self) -> bool:
-        return self._elector is not None and self._elector.holds(LEASE)
 
     def _failed(self, obj: Resource, error: Exception) -> None:
         self._cluster.events.report(obj, WARNING, "InternalError", str(error))

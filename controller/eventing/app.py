@@ -3,13 +3,12 @@
 `KINDS` is the whole list. Waking follows from it: a change of an object wakes the object, its owner, and everybody who
 refers to it; what is behind a Service of the system wakes those whose conditions tell of it; settings wake everything.
 
-Of several replicas one acts, the holder of one Lease, as in `controller.app`.
+Of several replicas one acts (`controller.leading`).
 """
 
 import asyncio
 import dataclasses
-import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,14 +34,10 @@ from controller.eventing.sources.sink_binding import SinkBindingReconciler
 from controller.eventing.subscribers import SubscriberLists
 from controller.eventing.subscription import SubscriptionReconciler
 from controller.eventing.trigger import TriggerReconciler, dependency_of
+from controller.leading import Leading
 from kube.autoscaling.config import InvalidConfig
 from kube.client import Client
-from kube.election.elector import Elector
-from kube.election.settings import ElectionSettings, InvalidElectionSettings
 from kube.events import WARNING
-from kube.informer import Informer
-from kube.models.coordination import Lease
-from kube.models.core import ConfigMap
 from kube.models.duck import DeliverySpec, KReference
 from kube.models.eventing import Broker, EventType, Trigger
 from kube.models.eventpolicy import EventPolicy
@@ -58,8 +53,6 @@ __all__ = ["App", "Kind"]
 Key = tuple[str, str]
 References = Callable[[Any], Iterable[str]]
 
-LEASE = "knuv-eventing-controller"
-_ELECTION_MAP = "config-leader-election"
 _REFERENCES = "references"
 _WORKERS = 8
 _SUBSCRIPTION_WORKERS = 64
@@ -137,12 +130,15 @@ class App:
             log=self._log,
         )
         self._lists = SubscriberLists()
-        self._system_namespace = config.system_namespace
-        # A container that is started anew in the same pod is the same candidate, and goes on at once.
-        self._identity = config.pod_name or f"eventing-controller-{uuid.uuid4()}"
-        self._leases = Informer(self._client, Lease, namespace=config.system_namespace, log=self._log)
-        self._elector: Elector | None = None
-        self._turn: asyncio.Task[None] | None = None
+        self._leading = Leading(
+            self._client,
+            name="eventing-controller",
+            namespace=config.system_namespace,
+            pod_name=config.pod_name,
+            begin=self._start_loops,
+            end=self._stop_loops,
+            log=self._log,
+        )
         self._kinds = kinds(self._cluster, self._lists, config)
         self._loops: dict[tuple[str, str], Loop[Key]] = {}
         for kind in self._kinds:
@@ -158,55 +154,20 @@ class App:
             await self._cluster.start()
         except InvalidConfig as error:
             raise ConfigError([f"ConfigMaps: {error}"]) from error
-        await self._leases.start()
-        self._elector = Elector(
-            self._client,
-            self._leases,
-            namespace=self._system_namespace,
-            names=[LEASE],
-            identity=self._identity,
-            timing=self._election().timing,
-            on_acquired=lambda _lease: self._then(self._start_loops),
-            on_lost=lambda _lease: self._then(self._stop_loops),
-            log=self._log,
-        )
-        await self._elector.start()
+        await self._leading.start(self._cluster.config_maps)
         self._log.info("eventing_controller_started", brokers=len(self._cluster.brokers.informer.list()))
 
     async def drain(self) -> None:
         """Stop acting. What was under way is found half done by the next controller, which takes it from there."""
-        if self._elector is not None:
-            await self._elector.stop()
-        if self._turn is not None:
-            await self._turn
-        await self._stop_loops()
+        await self._leading.drain()
 
     async def stop(self) -> None:
         """End everything, in any state."""
-        await self.drain()
-        await self._leases.stop()
+        await self._leading.stop()
         await self._cluster.stop()
         await self._client.close()
 
     # Acting.
-
-    def _election(self) -> ElectionSettings:
-        found: ConfigMap | None = self._cluster.config_maps.get(self._system_namespace, _ELECTION_MAP)
-        try:
-            return ElectionSettings.from_data(found.data if found is not None else {})
-        except InvalidElectionSettings as error:
-            raise ConfigError([f"{_ELECTION_MAP}: {error}"]) from error
-
-    def _then(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Begin or end to act, when what was begun before is over."""
-        before = self._turn
-
-        async def turn() -> None:
-            if before is not None:
-                await before
-            await step()
-
-        self._turn = asyncio.get_running_loop().create_task(turn(), name="election")
 
     async def _start_loops(self) -> None:
         """Look at everything, whatever was noticed before."""
@@ -218,9 +179,6 @@ class App:
         await asyncio.gather(*(loop.stop() for loop in self._loops.values()))
         await self._lists.stop()
 
-    def _acts(self) -> bool:
-        return self._elector is not None and self._elector.holds(LEASE)
-
     def _failed(self, obj: Resource, error: Exception) -> None:
         self._cluster.events.report(obj, WARNING, "InternalError", str(error))
 
@@ -230,7 +188,7 @@ class App:
         async def while_leading(key: Key) -> float | None:
             # The clock is asked, not only the Lease's events: a process that was suspended must not act on.
             obj = kind.collection.get(*key)
-            if obj is None or not self._acts() or not kind.is_ours(obj):
+            if obj is None or not self._leading.is_acting() or not kind.is_ours(obj):
                 return None
             return await reconciler(key)
 
