@@ -44,6 +44,8 @@ _GROUPS: Final = frozenset(
 _CHANNEL_TEMPLATE: Final = {"apiVersion": "messaging.knative.dev/v1", "kind": "InMemoryChannel"}
 _JETSTREAM_TEMPLATE: Final = {"apiVersion": "messaging.knative.dev/v1alpha1", "kind": "NatsJetStreamChannel"}
 _ROLLING: Final = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
+_PING_GRACE_S: Final = 12
+"""Late in a minute the adapter stays for the next one's first tick, 6 s at most, and then 5 s for what is under way."""
 _DEBUG_PORT: Final = 8018
 _DEBUG_FILE: Final = "eventing-debug.json"
 _ACCOUNTS: Final = {
@@ -221,7 +223,7 @@ def pod_manifests(layout: SystemLayout, components: Components, token: str) -> l
             folder=folder,
         ),
         *(_jetstream_dispatcher(layout, drain, token) if components.eventing == "jetstream" else ()),
-        _deployment(layout, "pingsource-mt-adapter", ["sources", "ping"], {}, replicas=0),
+        _deployment(layout, "pingsource-mt-adapter", ["sources", "ping"], {}, replicas=0, grace_s=_PING_GRACE_S),
     ]
     for role in ("ingress", "filter"):
         name = f"broker-{role}"
@@ -277,6 +279,7 @@ def _deployment(
     readiness: str = "",
     replicas: int = 1,
     folder: Path | None = None,
+    grace_s: int = 5,
 ) -> JsonObject:
     fixed = {
         "SYSTEM_NAMESPACE": EVENTING_NAMESPACE,
@@ -308,7 +311,7 @@ def _deployment(
         "serviceAccountName": _ACCOUNTS[name],
         # Where pods share the machine's network, nothing else makes a container of its own of them necessary.
         "automountServiceAccountToken": layout.pods_have_networks,
-        "terminationGracePeriodSeconds": 5,
+        "terminationGracePeriodSeconds": grace_s,
     }
     if folder is not None and layout.pods_have_networks:
         # Containers see nothing of the state directory but what is mounted.

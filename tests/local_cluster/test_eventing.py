@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from local_cluster.eventing import base_manifests, pod_manifests
+from local_cluster.eventing import base_manifests, job_sink_manifests, pod_manifests
 from local_cluster.system import Components, SystemLayout
+from sources.ping import exit_delay_s
 
 
 def layout(*, pods_have_networks: bool = False) -> SystemLayout:
@@ -64,6 +65,18 @@ def test_where_pods_have_networks_the_folder_is_mounted_and_nothing_listens_for_
 @pytest.mark.parametrize("name", ["broker-ingress", "broker-filter"])
 def test_what_is_replaced_is_not_made_a_second_time(name: str) -> None:
     assert name not in deployments("journal", replaced=name)
+
+
+def test_what_makes_jobs_is_not_among_the_pods_that_everybody_has() -> None:
+    assert "job-sink" not in deployments("journal")
+    service, deployment = job_sink_manifests(layout())
+    assert service["spec"]["ports"] == [{"name": "http", "port": 80, "targetPort": 8080}]
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["command"][1:] == ["-m", "broker", "job-sink"]
+
+
+def test_the_adapter_of_pings_may_stay_for_the_tick_that_it_waits_for() -> None:
+    pod = deployments("journal")["pingsource-mt-adapter"]["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] > exit_delay_s(55, 55) + 5
 
 
 def test_without_eventing_there_is_nothing() -> None:
