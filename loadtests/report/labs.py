@@ -29,7 +29,7 @@ LABS: Final = (
     Lab(
         name="queue-proxy",
         title="queue-proxy on HTTP/1.1",
-        arguments=("--against", "nginx", "--rounds", "3", "--seconds", "1.5", "--duration", "20"),
+        arguments=("--against", "nginx", "--rounds", "3", "--seconds", "1", "--duration", "10"),
         trial=("--against", "nginx", "--rounds", "1", "--seconds", "0.5", "--duration", "2"),
         words="""The proxy under test has one core to itself; load and app share one process on the other. Each round starts a fresh
 proxy, warms it up and measures it, and rounds alternate between queue-proxy and nginx's `proxy_pass`. queue-proxy runs with every
@@ -51,7 +51,7 @@ feature on: breaker, timers, stats, request metrics, forwarded headers.
     Lab(
         name="queue-proxy-h2",
         title="queue-proxy on HTTP/2 and gRPC",
-        arguments=("--against", "nghttpx", "--rounds", "3", "--seconds", "1.5"),
+        arguments=("--against", "nghttpx", "--rounds", "3", "--seconds", "1"),
         trial=("--against", "nghttpx", "--rounds", "1", "--seconds", "0.5"),
         words="""Made in the same way. The rival is nghttpx, nghttp2's proxy in C, with HTTP/2 on both sides. Load and app cost less than
 any proxy where they can: h2load and nghttpd, or frames that are made beforehand. grpcio costs several times what the proxies cost, so
@@ -79,7 +79,7 @@ spawning the process and the app's own boot.""",
     Lab(
         name="activator",
         title="activator",
-        arguments=("--rounds", "3", "--seconds", "1.5"),
+        arguments=("--rounds", "2", "--seconds", "1"),
         trial=("--rounds", "1", "--seconds", "0.5"),
         words="""A real activator follows a real API server. It has one core to itself, and so has nginx with an upstream of the same ten
 pods, in turn; API server, load and pods share a process on the other.
@@ -96,7 +96,7 @@ pods, in turn; API server, load and pods share a process on the other.
     Lab(
         name="autoscaler",
         title="autoscaler",
-        arguments=("--rounds", "2", "--seconds", "5"),
+        arguments=("--rounds", "1", "--seconds", "6"),
         trial=("--rounds", "1", "--seconds", "1"),
         words="""One real autoscaler process follows a real API server, asks pods that exist and is pushed stats over WebSockets. API server
 and command are one process, pods and stat senders another. There is no rival to alternate with, so the budgets are absolute: CPU is
@@ -114,7 +114,7 @@ server), on cores that all share, and are upper bounds.
     Lab(
         name="broker",
         title="Broker and channels",
-        arguments=("--rounds", "3", "--seconds", "1.5"),
+        arguments=("--rounds", "3", "--seconds", "1"),
         trial=("--rounds", "1", "--seconds", "0.5"),
         words="""Real processes follow a real API server; events have 1 KiB. For what one of them costs, it has a core of its own, and so has
 nginx, which posts the same request on, as the measure of the machine. For the whole path all of them, sender and subscriber share
@@ -143,7 +143,7 @@ Envoy.""",
     Lab(
         name="apiserver",
         title="The local API server",
-        arguments=("--rounds", "1", "--seconds", "8"),
+        arguments=("--rounds", "1", "--seconds", "5"),
         trial=("--rounds", "1", "--seconds", "1"),
         words="""One server process keeps 5,000 ConfigMaps of half a kilobyte; 200 watches follow them over TLS, 16 connections send merge
 patches. Then whole stacks: `knuv up` to ready, thirty pod starts, memory of an idle stack. Memory of a stack is that of its Python
