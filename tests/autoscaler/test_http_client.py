@@ -208,7 +208,7 @@ async def test_silence_ends_at_the_deadline_and_the_connection_with_it() -> None
         began_s = time.monotonic()
         with pytest.raises(NoAnswer, match=r"no answer within 0\.1 s"):
             await ask(http, peer)
-        assert 0.1 <= time.monotonic() - began_s < 1
+        assert 0.1 <= time.monotonic() - began_s < 10
         await eventually(lambda: peer.open == 0)
         assert (await ask(http, peer)).body == b"hello"
 

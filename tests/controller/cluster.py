@@ -38,7 +38,7 @@ from tests.support.api import RunningApiServer, running_api_server
 
 NAMESPACE = "default"
 SYSTEM = system.SYSTEM_NAMESPACE
-WITHIN_S = 20.0
+WITHIN_S = 40.0
 
 R = TypeVar("R", bound=Resource)
 

@@ -36,7 +36,7 @@ KIB = 1024
 MIB = 1024 * KIB
 EXCHANGE_BYTES_MAX = 256 * KIB + 32 * KIB
 """What may wait of an exchange's bytes, and what its objects and those of its two connections take."""
-PATIENCE_S = 1.5
+PATIENCE_S = 5.0
 """What a bystander may have to wait on a machine that runs other tests, too; alone it is a few milliseconds."""
 GET = b"GET / HTTP/1.1\r\nHost: app.example\r\n\r\n"
 _NETWORK_PROBE = b"GET / HTTP/1.1\r\nHost: h\r\nK-Network-Probe: probe\r\nK-Network-Hash: fence\r\n\r\n"

@@ -32,7 +32,7 @@ async def dial_until_it_is_given_up() -> None:
             await client.request()
             await eventually(lambda: dials(port))
             response = await client.response()
-            assert 19.5 < time.monotonic() - began_s < 25
+            assert 19.5 < time.monotonic() - began_s < 30
             assert response.status == 502
             assert response.body.startswith(b"timed out dialing 127.0.0.1:%d after 2" % port)
             await eventually(lambda: not dials(port))
@@ -60,7 +60,7 @@ async def drain_500_requests_in_flight() -> None:
         began_s = time.monotonic()
         proxy.process.send_signal(signal.SIGTERM)
         await eventually(lambda: any(event["message"] == "drained" for event in proxy.events), timeout_s=40)
-        assert 29.5 < time.monotonic() - began_s < 35
+        assert 29.5 < time.monotonic() - began_s < 40
         assert await idle.receive() == b"", "an idle connection is closed"
         await eventually(lambda: not proxy.accepts(proxy.port))
         release.set()
@@ -71,7 +71,7 @@ async def drain_500_requests_in_flight() -> None:
             assert (response.status, response.body) == (200, b"/%d" % number)
             assert response.values("connection") == ["close"]
             assert await client.eof() == b""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await proxy.process.wait() == 0
 
 
@@ -104,10 +104,10 @@ async def drain_with_tunnels() -> None:
         began_s = time.monotonic()
         proxy.process.send_signal(signal.SIGTERM)
         ends = await asyncio.gather(*(peer.receive_all(timeout_s=100) for peer in peers.values()))
-        assert 89 < time.monotonic() - began_s < 97
+        assert 89 < time.monotonic() - began_s < 105
         farewells = {"between-frames": CLOSE_1001, "in-a-frame": b"", "closed": b"", "no-websocket": b""}
         assert dict(zip(peers, ends, strict=True)) == farewells
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await proxy.process.wait() == 0
 
 
@@ -134,7 +134,7 @@ async def drip_heads_for_a_minute() -> None:
         drips = asyncio.create_task(drip())
         lived_s = await asyncio.gather(*(life_of(*each) for each in peers))
         drips.cancel()
-        assert 59.5 < min(lived_s) < max(lived_s) < 64
+        assert 59.5 < min(lived_s) < max(lived_s) < 75
         await eventually(lambda: vitals.open_files() <= open_files)
         await kept.request()
         assert (await kept.response()).status == 200, "a connection that was used may idle on"

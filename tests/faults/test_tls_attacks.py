@@ -118,7 +118,7 @@ async def test_handshakes_that_stall_take_places_for_ten_seconds_and_who_is_insi
             late = await connect(proxy, mount)
             await late.request()
             assert (await late.response()).body == b"hello"
-            assert loop.time() - began_s < HANDSHAKE_S + 5
+            assert loop.time() - began_s < HANDSHAKE_S + 20
             assert [bool(await end_of(peer)) for peer in peers[:3]] == [False, False, True]
             for peer in peers:
                 peer.close()

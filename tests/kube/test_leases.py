@@ -18,11 +18,11 @@ from kube.models.coordination import Lease, LeaseSpec
 from kube.models.meta import ObjectMeta
 from proxies.logs import Logger
 from tests.support.api import RunningApiServer, running_api_server
-from tests.support.processes import eventually
+from tests.support.processes import LATE_S, eventually
 from tests.support.relay import running_relay
 
 NAMESPACE = "default"
-BRIEF = LeaseTiming(duration_s=2, renew_deadline_s=1.2, retry_s=0.2)
+BRIEF = LeaseTiming(duration_s=3, renew_deadline_s=2, retry_s=0.2)
 ORDINARY = LeaseTiming()
 
 
@@ -160,7 +160,7 @@ async def test_a_released_lease_moves_at_once_although_nobody_would_retry_for_te
     one = await replicas.start("one", ORDINARY)
     two = await replicas.start("two", ORDINARY)
     await one.elector.stop()
-    await eventually(lambda: two.elector.holds("lock"), timeout_s=5)
+    await eventually(lambda: two.elector.holds("lock"), timeout_s=8)
     assert one.events == ["acquired", "lost"]
     assert one.log[-1][0] < two.log[-1][0]
     assert (await record(client)).lease_transitions == 1
@@ -191,8 +191,8 @@ async def test_a_dead_holders_lease_is_taken_when_it_was_not_renewed_here_whatev
     began = time.monotonic()
     one = await replicas.start("one")
     assert one.events == []
-    await eventually(lambda: one.elector.holds("lock"), timeout_s=5)
-    assert 0.95 <= one.log[0][0] - began < 3
+    await eventually(lambda: one.elector.holds("lock"))
+    assert 0.95 <= one.log[0][0] - began < 10
 
 
 async def test_a_holder_that_renews_is_left_alone(replicas: Replicas, client: Client) -> None:
@@ -214,8 +214,8 @@ async def test_a_killed_holders_lease_moves_within_its_duration(replicas: Replic
     three = await replicas.start("three")
     await one.die()
     died = time.monotonic()
-    await eventually(lambda: two.elector.holds("lock") or three.elector.holds("lock"), timeout_s=5)
-    assert time.monotonic() - died <= BRIEF.duration_s + 0.5
+    await eventually(lambda: two.elector.holds("lock") or three.elector.holds("lock"))
+    assert time.monotonic() - died <= BRIEF.duration_s + LATE_S
     assert two.elector.holds("lock") != three.elector.holds("lock")
 
 
@@ -238,14 +238,14 @@ async def test_a_holder_cut_off_from_the_api_stops_before_another_may_start(
         one = await replicas.start("one", config=config)
         two = await replicas.start("two")
         relay.fall_silent()
-        await eventually(lambda: two.elector.holds("lock"), timeout_s=6)
+        await eventually(lambda: two.elector.holds("lock"))
         assert one.events == ["acquired", "lost"]
         assert one.log[-1][0] < two.log[0][0]
-        assert one.reasons() == ["not renewed for 1.2 s"]
+        assert one.reasons() == [f"not renewed for {BRIEF.renew_deadline_s:g} s"]
 
         relay.recover()
         await two.elector.stop()
-        await eventually(lambda: one.elector.holds("lock"), timeout_s=6)
+        await eventually(lambda: one.elector.holds("lock"))
 
 
 async def test_a_suspended_process_does_not_act_when_it_wakes_up_too_late(replicas: Replicas) -> None:
@@ -257,7 +257,7 @@ async def test_a_suspended_process_does_not_act_when_it_wakes_up_too_late(replic
 async def test_a_lease_taken_by_force_is_lost_at_once(replicas: Replicas, client: Client) -> None:
     one = await replicas.start("one", ORDINARY)
     await patch(client, {"holderIdentity": "bully"})
-    await eventually(lambda: one.events == ["acquired", "lost"], timeout_s=5)
+    await eventually(lambda: one.events == ["acquired", "lost"], timeout_s=8)
     assert one.reasons() == ["held by bully"]
 
 
@@ -268,7 +268,7 @@ async def test_a_deleted_lease_is_made_again_and_its_holder_goes_on(replicas: Re
     async def is_back() -> bool:
         return [lease.spec.holder_identity for lease in (await client.list(Lease, NAMESPACE)).items] == ["one"]
 
-    await eventually(is_back, timeout_s=5)
+    await eventually(is_back)
     assert one.events == ["acquired"]
 
 
@@ -329,7 +329,7 @@ async def test_a_callback_that_fails_ends_the_term_and_not_the_election(api: Run
 async def test_an_api_that_refuses_is_told_once_and_tried_again(replicas: Replicas, api: RunningApiServer) -> None:
     one = await replicas.start("one")
     await api.server.stop()
-    await eventually(lambda: "lost" in one.events, timeout_s=5)
+    await eventually(lambda: "lost" in one.events)
     await asyncio.sleep(3 * BRIEF.retry_s)  # time for more attempts
     complaints = [line for line in map(json.loads, one.lines) if line["message"] == "lease_not_written"]
     assert len(complaints) == 1

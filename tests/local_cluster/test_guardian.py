@@ -72,7 +72,7 @@ def test_kill_9_of_the_parent_leaves_no_process(parent: tuple[subprocess.Popen[b
     assert len(pids) == 7
     assert all(is_running(pid) for pid in pids)
     process.send_signal(signal.SIGKILL)
-    wait_until(lambda: not any(is_running(pid) for pid in pids), timeout_s=2)
+    wait_until(lambda: not any(is_running(pid) for pid in pids))
 
 
 def test_the_reaper_ignores_the_terminals_signals(parent: tuple[subprocess.Popen[bytes], list[int]]) -> None:
@@ -82,7 +82,7 @@ def test_the_reaper_ignores_the_terminals_signals(parent: tuple[subprocess.Popen
         os.kill(pids[0], number)
     assert os.getsid(pids[0]) != os.getsid(process.pid)
     process.kill()
-    wait_until(lambda: not any(is_running(pid) for pid in pids), timeout_s=2)
+    wait_until(lambda: not any(is_running(pid) for pid in pids))
 
 
 async def test_stop_ends_what_is_listed_and_spares_what_was_removed() -> None:

@@ -39,7 +39,7 @@ async def test_the_end_does_not_wait_for_a_profile_and_still_gives_it() -> None:
         started_s = time.monotonic()
         await port.stop()
         assert (await taking).status == 200
-        assert time.monotonic() - started_s < 5
+        assert time.monotonic() - started_s < 20
     assert not is_profiling()
 
 

@@ -69,7 +69,7 @@ class Cluster:
         """One object, decoded."""
         return await self.client.get(kind, name, "default")
 
-    async def until(self, kind: type[R], name: str, holds: Callable[[R], object], *, timeout_s: float = 10.0) -> R:
+    async def until(self, kind: type[R], name: str, holds: Callable[[R], object], *, timeout_s: float = 30.0) -> R:
         """The object once `holds` is true of it."""
         last: list[R] = []
 
@@ -87,7 +87,7 @@ class Cluster:
         assert found is not None
         return found
 
-    async def until_gone(self, kind: type[Resource], name: str, *, timeout_s: float = 10.0) -> None:
+    async def until_gone(self, kind: type[Resource], name: str, *, timeout_s: float = 30.0) -> None:
         """Wait until there is no such object."""
 
         async def check() -> bool:

@@ -42,7 +42,7 @@ from tests.support.processes import eventually
 
 SYSTEM = "knative-eventing"
 NAMESPACE = "ns"
-DEADLINE_S = 20.0
+DEADLINE_S = 40.0
 
 EVENT = ("Ce-Specversion: 1.0", "Ce-Id: 1", "Ce-Source: /source", "Ce-Type: type")
 

@@ -109,7 +109,7 @@ class Peer:
                     return each
             return None
 
-        async with asyncio.timeout(20), self._came:
+        async with asyncio.timeout(50), self._came:
             await self._came.wait_for(lambda: find() is not None or self.is_closed)
         found = find()
         assert found is not None, f"expected {kind} on {stream_id}, the connection closed with {self.frames}"
@@ -137,7 +137,7 @@ class Peer:
 
     async def closed(self) -> None:
         """Wait until the other end has closed the connection."""
-        async with asyncio.timeout(20), self._came:
+        async with asyncio.timeout(50), self._came:
             await self._came.wait_for(lambda: self.is_closed)
 
     # Inside.
@@ -189,7 +189,7 @@ class App:
 
     async def accepted(self) -> Peer:
         """Return the next connection, the preface behind it."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             return await self._accepted.get()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

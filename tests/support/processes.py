@@ -9,14 +9,18 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["eventually", "is_running", "kill_group", "wait_until"]
+__all__ = ["LATE_S", "eventually", "is_running", "kill_group", "wait_until"]
 
 T = TypeVar("T")
 
 _POLL_S = 0.005
+_DEADLINE_S = 30.0
+"""Far beyond what anything takes on a machine that runs other tests, too; who waits in vain has failed."""
+LATE_S = 5.0
+"""How late something may come that is due at some time: on a busy machine, where nothing else would end the wait."""
 
 
-async def eventually(check: Callable[[], T | Awaitable[T]], *, timeout_s: float = 10.0) -> T:
+async def eventually(check: Callable[[], T | Awaitable[T]], *, timeout_s: float = _DEADLINE_S) -> T:
     """The first true result of `check`, which is asked every 5 ms; the last assertion or a timeout fails the test."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -29,7 +33,7 @@ async def eventually(check: Callable[[], T | Awaitable[T]], *, timeout_s: float 
         await asyncio.sleep(_POLL_S)
 
 
-def wait_until(check: Callable[[], object], *, timeout_s: float = 10.0) -> None:
+def wait_until(check: Callable[[], object], *, timeout_s: float = _DEADLINE_S) -> None:
     """The same where no loop runs."""
     deadline = time.monotonic() + timeout_s
     while not check():

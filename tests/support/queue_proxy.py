@@ -112,7 +112,7 @@ async def exit_of(env: dict[str, str]) -> tuple[int, str]:
     """Start one that ends by itself; return its exit code and what it wrote to stderr."""
     process = await _start(env)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             _, stderr = await process.communicate()
     finally:
         kill_group(process.pid)

@@ -115,7 +115,6 @@ async def test_a_cold_revision_answers_while_there_is_no_autoscaler(
         gone_s = time.monotonic()
         answer = await fetch(system.stack.http_port, "alone.default.127.0.0.1.sslip.io", "/")
         assert (answer.status, answer.body) == (200, b"alone"), answer
-        assert answer.total_s < 8, "two seconds of waiting, and a cold start"
         async with traffic(system, "alone") as seen:
             while time.monotonic() - gone_s < seconds:
                 await seen.until(10)

@@ -136,13 +136,13 @@ async def test_statement_33_a_pod_that_is_not_ready_any_more_is_probed_again() -
 
 
 async def test_statement_34_a_pod_that_hangs_delays_no_other() -> None:
-    async with activator(PROBE_TIMEOUT="3s") as world:
+    async with activator(PROBE_TIMEOUT="20s") as world:
         hanging, pod = await world.pod(10), await world.pod(11)
         hanging.probe_answer = None
         began = time.monotonic()
         await world.endpoints(not_ready=[hanging, pod])
         assert (await world.get()).body == b"pod-11"
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < SOON_S
 
 
 async def test_statement_35_the_frequency_is_configurable() -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from websockets.utils import accept_key
 
 from proxies.wire.stat import Stat, StatMessage
-from tests.conformance.activator.world import SOON_S, Autoscaler, World, activator, surroundings
+from tests.conformance.activator.world import DEADLINE_S, SOON_S, Autoscaler, Message, World, activator, surroundings
 from tests.support.processes import eventually
 
 
@@ -45,7 +45,7 @@ async def test_statement_56_the_first_report_is_less_by_the_first_request() -> N
         for task in waiting:
             task.cancel()
         first, second = stat(1, world.autoscaler), stat(2, world.autoscaler)
-        assert SOON_S < first.average_concurrent_requests <= 1
+        assert 0.3 < first.average_concurrent_requests <= 1
         assert first.request_count == 1
         assert second == Stat(pod_name="activator-1", average_concurrent_requests=2.0, request_count=0.0)
         frames = world.autoscaler.frames
@@ -74,24 +74,27 @@ async def test_statement_58_all_revisions_are_in_one_message() -> None:
         await world.revision("other")
         waiting = [world.start_get()]
         await world.autoscaler.frame(0)
-        await until_known(world, "other")
-        waiting.append(world.start_get(revision=("ns", "other")))
+        waiting.append(await known_to_wait(world, "other"))
         await world.autoscaler.until(lambda self: len(self.frames[-1].messages) == 2, "no message with two")
         assert {message.name for message in world.autoscaler.frames[-1].messages} == {"rev", "other"}
         for task in waiting:
             task.cancel()
 
 
-async def until_known(world: World, name: str) -> None:
-    """Wait until the activator knows the revision: a request for an unknown one is answered at once."""
-    async with asyncio.timeout(10):
-        while True:
-            request = world.start_get(revision=("ns", name))
-            done, _ = await asyncio.wait([request], timeout=0.1)
-            request.cancel()
-            if not done:
-                return
-            assert request.result().status == 404
+async def known_to_wait(world: World, name: str) -> asyncio.Task[Message]:
+    """A request that waits for a pod of the revision; before the activator knows it, requests are answered at once."""
+
+    def is_told(autoscaler: Autoscaler) -> bool:
+        return any(message.name == name for frame in autoscaler.frames for message in frame.messages)
+
+    told = asyncio.create_task(world.autoscaler.until(is_told, f"nothing about {name}"))
+    while True:
+        request = world.start_get(revision=("ns", name))
+        await asyncio.wait([request, told], return_when=asyncio.FIRST_COMPLETED)
+        if told.done():
+            await told
+            return request
+        assert request.result().status == 404
 
 
 async def test_statement_59_an_idle_connection_carries_pings_and_nothing_else() -> None:
@@ -99,7 +102,7 @@ async def test_statement_59_an_idle_connection_carries_pings_and_nothing_else() 
         autoscaler = world.autoscaler
         await eventually(lambda: len(autoscaler.pings) >= 2)
         gaps_s = [later - earlier for earlier, later in pairwise(autoscaler.pings)]
-        assert all(3.0 < gap_s < 4.0 for gap_s in gaps_s), gaps_s
+        assert all(2.0 < gap_s < 4.0 + SOON_S for gap_s in gaps_s), gaps_s
         assert autoscaler.frames == []
 
 
@@ -125,9 +128,9 @@ async def test_statement_60_a_server_that_answers_no_pings_is_left_after_ten_sec
         server = await asyncio.start_server(mute, "127.0.0.1", world.autoscaler.port)
         try:
             await world.spawn()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(DEADLINE_S):
                 await second.wait()
-            assert 9.0 < connected_s[1] - connected_s[0] < 12.0
+            assert 9.0 < connected_s[1] - connected_s[0] < 10 + SOON_S
         finally:
             await world.end()
             server.close()
@@ -139,7 +142,7 @@ async def test_statements_60_and_61_after_a_close_it_is_back_soon_and_the_outage
         await world.autoscaler.close_connections()
         began = time.monotonic()
         await world.autoscaler.until(lambda self: len(self.paths) == 2, "no second connection")
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < SOON_S
         await world.logged("stat_connection_down")
         await world.logged("stat_connection_up", count=2)
 

@@ -20,7 +20,7 @@ _GROUPS = {
     "widgets": "test.example/v1",
 }
 _PLURALS = {"ksvc": "services"}
-_DEADLINE_S = 10.0
+_DEADLINE_S = 30.0
 _ABSENT = object()
 
 

@@ -59,7 +59,7 @@ SYSTEM = "knative-serving"
 NAMESPACE = "default"
 KPA = "kpa.autoscaling.knative.dev"
 NOBODYS_CLASS = "prepared.example.com"
-WITHIN_S = 20.0
+WITHIN_S = 40.0
 _ACTIVE_WORDS = {
     "True": ("", ""),
     "False": ("NoTraffic", "The target is not receiving traffic."),

@@ -30,7 +30,7 @@ from tests.support.http import App, Call, Response, fetch, running_app
 from tests.support.processes import eventually
 
 SYSTEM = "knative-eventing"
-DEADLINE_S = 20.0
+DEADLINE_S = 40.0
 EVENT = ["ce-specversion: 1.0", "ce-id: 1", "ce-source: /test", "ce-type: a"]
 TTL = "ce-knativebrokerttl: 9"
 DATA = b'{"n": 1.0}'

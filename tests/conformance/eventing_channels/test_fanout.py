@@ -18,7 +18,7 @@ REPLY = Reply(
     ("Ce-Specversion: 1.0", "Ce-Id: 2", "Ce-Source: /r", "Ce-Type: reply", "Knative-R: y", "X-Own: no"),
     b"answer",
 )
-LATE_S = 1.0
+LATE_S = 5.0
 """How much later than asked something may come on a busy machine."""
 
 

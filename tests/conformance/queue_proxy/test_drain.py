@@ -18,7 +18,7 @@ from tests.conformance.queue_proxy.tunnels import echo_tunnel, open_tunnel
 from tests.support.h2_peers import Http2Call, running_http2_app
 from tests.support.http import Call, running_app
 from tests.support.http2 import Peer
-from tests.support.processes import eventually
+from tests.support.processes import LATE_S, eventually
 from tests.support.queue_proxy import QueueProxy, running_queue_proxy
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(200)]
@@ -206,7 +206,7 @@ async def test_74_sigterm_fails_probes_at_once_and_serves_on(scenes: Scenes) -> 
         ending = Ending(proxy)
         while (response := await proxy.probe()).status == 200:
             continue
-        assert ending.now_s < 1
+        assert ending.now_s < LATE_S
         assert (response.status, response.body) == (503, b"shutting down\n")
         assert (await proxy.probe("K-Network-Probe: probe", "K-Network-Hash: x")).body == b"shutting down\n"
         response = await proxy.fetch()
@@ -222,7 +222,7 @@ async def test_78_a_hook_without_sigterm_is_taken_back_after_a_second() -> None:
         assert (await proxy.probe()).body == b"shutting down\n"
         response = await hook
         assert (response.status, response.body) == (200, b"")
-        assert 0.9 < time.monotonic() - began_s < 1.5
+        assert 0.9 < time.monotonic() - began_s < 1 + LATE_S
         assert (await proxy.probe()).status == 200
 
 
@@ -239,26 +239,26 @@ async def test_82_a_second_sigterm_ends_it_at_once() -> None:
             continue
         ended = await Ending(proxy).ended()
         assert ended.exit_code == 1
-        assert ended.after_s < 1
+        assert ended.after_s < LATE_S
 
 
 async def test_75_with_no_traffic_it_ends_after_the_quiet_period(scenes: Scenes) -> None:
     for scene in (nobody_comes, nobody_comes_behind_an_interrupt):
         ended = await scenes[scene]
         assert ended.exit_code == 0
-        assert 29.9 < ended.after_s < 35
+        assert 29.9 < ended.after_s < 30 + 2 * LATE_S
 
 
 async def test_76_a_request_prolongs_the_drain(scenes: Scenes) -> None:
     ended = await scenes[a_request_comes_after_20_s]
     assert (ended.exit_code, *ended.seen) == (0, 200, b"hello")
-    assert 49.9 < ended.after_s < 55
+    assert 49.9 < ended.after_s < 50 + 2 * LATE_S
 
 
 async def test_76_a_probe_does_not(scenes: Scenes) -> None:
     ended = await scenes[a_probe_comes_after_20_s]
     assert (ended.exit_code, *ended.seen) == (0, 503, b"shutting down\n")
-    assert 29.9 < ended.after_s < 35
+    assert 29.9 < ended.after_s < 30 + 2 * LATE_S
 
 
 async def test_77_a_request_that_runs_when_the_drain_ends_may_finish(scenes: Scenes) -> None:
@@ -266,14 +266,14 @@ async def test_77_a_request_that_runs_when_the_drain_ends_may_finish(scenes: Sce
     drained_s, *response = ended.seen
     assert isinstance(drained_s, float)
     assert (ended.exit_code, *response) == (0, 201, b"finished", ["close"])
-    assert 29.9 < drained_s < 35
-    assert 1 <= ended.after_s - drained_s < 3
+    assert 29.9 < drained_s < 30 + 2 * LATE_S
+    assert 1 <= ended.after_s - drained_s < 1 + LATE_S
 
 
 async def test_77_connections_of_http_2_are_told_to_go_away_and_their_streams_may_finish(scenes: Scenes) -> None:
     ended = await scenes[streams_are_still_running]
     assert (ended.exit_code, *ended.seen) == (0, 201, {0}, True, (201, b"finished"))
-    assert 30.9 < ended.after_s < 37
+    assert 30.9 < ended.after_s < 31 + 2 * LATE_S
 
 
 async def test_79_a_hook_behind_which_sigterm_comes_waits_for_the_whole_quiet_period(scenes: Scenes) -> None:
@@ -281,7 +281,7 @@ async def test_79_a_hook_behind_which_sigterm_comes_waits_for_the_whole_quiet_pe
     answered_s, *response = ended.seen
     assert isinstance(answered_s, float)
     assert (ended.exit_code, *response) == (0, 200, b"")
-    assert 29.4 < answered_s < 35
+    assert 29.4 < answered_s < 30 + 2 * LATE_S
 
 
 async def test_81_an_open_tunnel_survives_the_drain_and_is_waited_for_60_s_at_most(scenes: Scenes) -> None:
@@ -289,10 +289,10 @@ async def test_81_an_open_tunnel_survives_the_drain_and_is_waited_for_60_s_at_mo
     drained_s, echo, behind = ended.seen
     assert isinstance(drained_s, float)
     assert (ended.exit_code, echo, behind) == (0, b"still here", b"")
-    assert 59.5 < ended.after_s - drained_s < 65
+    assert 59.5 < ended.after_s - drained_s < 60 + 2 * LATE_S
 
 
 async def test_81_and_no_longer_than_it_is_open(scenes: Scenes) -> None:
     ended = await scenes[a_tunnel_is_closed_behind_the_drain]
     assert ended.exit_code == 0
-    assert 30.9 < ended.after_s < 37
+    assert 30.9 < ended.after_s < 31 + 2 * LATE_S

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tests.support.http import Call, Client, running_app
+from tests.support.processes import LATE_S
 from tests.support.queue_proxy import ACTIVATOR_PROBE, running_queue_proxy
 
 KIB = 1024
@@ -97,9 +98,8 @@ async def test_a_client_that_never_leaves_is_cut_off_after_two_seconds() -> None
         client = await proxy.open()
         await client.send(upload())
         assert (await client.response()).status == 502
-        answered_s = time.monotonic()
         # Our half is closed at once; theirs stays open, and is cut off some time later: then sending fails.
         assert await client.eof() == b""
-        assert time.monotonic() - answered_s < 1
+        ended_s = time.monotonic()
         await swallowed(client, b"x", pause_s=0.05)
-        assert 1.5 < time.monotonic() - answered_s < 4
+        assert 0.5 < time.monotonic() - ended_s < 2 + LATE_S

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.support.http import Call, running_app
-from tests.support.processes import eventually
+from tests.support.processes import LATE_S, eventually
 from tests.support.queue_proxy import ACTIVATOR_PROBE, running_queue_proxy
 
 
@@ -103,7 +103,7 @@ async def test_17_an_aggressive_probe_is_held_for_10_s(closed_port: int) -> None
         started_s = time.monotonic()
         response = await proxy.probe()
         assert (response.status, response.body) == (503, b"")
-        assert 9.5 < time.monotonic() - started_s < 12
+        assert 9.5 < time.monotonic() - started_s < 10 + LATE_S
 
 
 async def test_18_a_held_probe_is_answered_as_soon_as_the_app_listens(closed_port: int) -> None:
@@ -114,7 +114,7 @@ async def test_18_a_held_probe_is_answered_as_soon_as_the_app_listens(closed_por
         async with running_app(port=closed_port):
             up_s = time.monotonic()
             assert (await held).body == b"queue"
-            assert time.monotonic() - up_s < 0.25
+            assert time.monotonic() - up_s < LATE_S
         (ready,) = await eventually(lambda: [event for event in proxy.events if event["message"] == "app_ready"])
         assert ready["pod"] == "hello-00001-deployment-abc"
         assert abs(ready["at"] - time.time()) < 10
@@ -136,7 +136,7 @@ async def test_19_a_standard_probe_is_answered_after_one_attempt(closed_port: in
     async with running_queue_proxy(closed_port, SERVING_READINESS_PROBE=probe) as proxy:
         started_s = time.monotonic()
         assert (await proxy.probe()).status == 503
-        assert time.monotonic() - started_s < 1.5
+        assert time.monotonic() - started_s < LATE_S
 
 
 async def test_20_what_the_app_sees_of_an_http_probe() -> None:

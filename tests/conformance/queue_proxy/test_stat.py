@@ -122,12 +122,14 @@ async def test_71_probes_change_nothing() -> None:
 
 async def test_72_two_scrapes_of_one_window_are_the_same() -> None:
     async with running_app() as app, running_queue_proxy(app.port) as proxy:
-        await next_window(proxy)
-        assert (await proxy.fetch()).status == 200
-        assert (await next_window(proxy)).request_count == 1
-        started_s = time.monotonic()
-        bodies = {(await proxy.stat()).body for _ in range(5)}
-        assert time.monotonic() - started_s < 0.9
+        took_s = 1.0
+        while took_s > 0.9:  # longer than a window, for want of a processor
+            await next_window(proxy)
+            assert (await proxy.fetch()).status == 200
+            assert (await next_window(proxy)).request_count == 1
+            started_s = time.monotonic()
+            bodies = {(await proxy.stat()).body for _ in range(5)}
+            took_s = time.monotonic() - started_s
         assert len(bodies) == 1
 
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.support.http import App, Call, fetch, running_app
-from tests.support.processes import eventually
+from tests.support.processes import LATE_S, eventually
 from tests.support.queue_proxy import QueueProxy, running_queue_proxy
 from tests.support.trace_collector import Collector
 
@@ -176,7 +176,7 @@ async def test_grpc_is_accepted_and_told_to_record_nothing() -> None:
 
 async def test_server_timing_tells_queue_and_app_apart() -> None:
     async def slow(call: Call) -> None:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.6)
         await call.respond(200, b"done", "Server-Timing: db;dur=5")
 
     variables = {"CONTAINER_CONCURRENCY": "1", "KNUV_SERVER_TIMING": "1"}
@@ -185,8 +185,8 @@ async def test_server_timing_tells_queue_and_app_apart() -> None:
     told = [response.values("server-timing") for response in responses]
     assert all(each[0] == "db;dur=5" for each in told)
     figures = sorted(tuple(float(part) for part in re.findall(r"dur=([0-9.]+)", each[1])) for each in told)
-    assert figures[0][0] < 100 < 190 < figures[1][0] < 2000
-    assert all(190 < app_ms < 2000 for _, app_ms in figures)
+    assert figures[0][0] < 500 < 590 < figures[1][0] < 600 + 1000 * LATE_S
+    assert all(590 < app_ms < 600 + 1000 * LATE_S for _, app_ms in figures)
 
 
 async def test_without_the_switch_there_is_no_server_timing() -> None:
@@ -222,14 +222,18 @@ async def test_a_profile_shows_where_processor_time_goes() -> None:
             return (await fetch(proxy.host, 8008, f"/debug/pprof/profile?seconds={seconds}")).body.decode()
 
         idle = await profile(1)
-        taking = asyncio.create_task(profile(2))
         client = await proxy.open()
-        while not taking.done():
-            await client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" * 50)
-            for _ in range(50):
-                await client.response()
-    counts = {stack: int(count) for stack, _, count in (line.rpartition(" ") for line in taking.result().splitlines())}
-    assert sum(counts.values()) > 10 > sum(int(line.rpartition(" ")[2]) for line in idle.splitlines())
+        counts: dict[str, int] = {}
+        while sum(counts.values()) <= 10:  # a busy machine gives it little of the two seconds
+            taking = asyncio.create_task(profile(2))
+            while not taking.done():
+                await client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" * 50)
+                for _ in range(50):
+                    await client.response()
+            counts = {
+                stack: int(count) for stack, _, count in (line.rpartition(" ") for line in taking.result().splitlines())
+            }
+    assert sum(int(line.rpartition(" ")[2]) for line in idle.splitlines()) < 10
     ours = sum(count for stack, count in counts.items() if "stream.py:" in stack)
     assert ours > sum(counts.values()) / 5
     assert all(stack.startswith("<frozen runpy>:_run_module_as_main;") for stack in counts)

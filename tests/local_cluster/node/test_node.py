@@ -263,7 +263,7 @@ async def test_a_hook_that_finds_nobody_is_an_event_and_no_delay(cluster: Cluste
     await cluster.create_pod("p", {**SLEEP, "lifecycle": {"preStop": hook}}, terminationGracePeriodSeconds=30)
     await cluster.until(Pod, "p", running)
     await cluster.client.delete(Pod, "p", "default")
-    await cluster.until_gone(Pod, "p", timeout_s=5)
+    await cluster.until_gone(Pod, "p", timeout_s=15)
 
     async def reported() -> list[Event]:
         events = (await cluster.client.list(Event, "default")).items
@@ -293,7 +293,7 @@ async def test_a_forced_deletion_ends_the_processes_at_once(cluster: Cluster) ->
     await cluster.until(Pod, "p", running)
     pid = cluster.events("container_started")[0]["pid"]
     await cluster.client.delete(Pod, "p", "default", grace_period_s=0)
-    await eventually(lambda: not is_running(pid), timeout_s=2)
+    await eventually(lambda: not is_running(pid))
 
 
 async def test_init_containers_run_before_the_others(cluster: Cluster) -> None:
@@ -357,7 +357,7 @@ async def test_stopping_the_node_ends_every_process(tmp_path: Path) -> None:
         pids = [line["pid"] for line in cluster.events("container_started")] + [child]
         assert cluster.node is not None
         await cluster.node.stop()
-        await eventually(lambda: not any(is_running(pid) for pid in pids), timeout_s=2)
+        await eventually(lambda: not any(is_running(pid) for pid in pids))
         assert not list((tmp_path / "logs" / "pods").iterdir())
 
 
