@@ -10,12 +10,14 @@ that the bootstrap gives for it (95 %). The report says that one side is better 
 | module     | holds                                                            |
 |------------|------------------------------------------------------------------|
 | command    | the command line, the alternation, progress                      |
-| sides      | what A and B are                                                 |
+| sides, references | what A and B are; nginx, Envoy and nghttpx                |
 | scenarios  | the table of what can be asked                                   |
 | proxies    | runs of one proxy between a load and an app                      |
-| stacks     | runs of a whole local stack, with components swapped             |
+| stacks     | a whole local stack with components swapped, and what is seen of it |
+| zero, loads | runs of stacks: from zero pods; under a load that lasts         |
+| app, usage | the app with 100 ms; memory and CPU time of a tree of processes  |
 | model      | what a run gives                                                 |
-| statistics | medians, intervals, verdicts                                     |
+| statistics, results | medians, intervals, verdicts; outcomes of gates         |
 | page, charts | the report: one HTML file, pictures inside                     |
 """
 

@@ -12,10 +12,12 @@ from typing import Final
 
 import uvloop
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from loadtests.lab.compare.model import Run, Scale, Scenario
-from loadtests.lab.compare.page import Comparison, judged, rows, write
+from loadtests.lab.compare.page import write
+from loadtests.lab.compare.references import REFERENCES
+from loadtests.lab.compare.results import Comparison, Outcome, judged, rows
 from loadtests.lab.compare.scenarios import SCENARIOS
 from loadtests.lab.compare.sides import Side, SideError, parse_side
 from loadtests.lab.compare.statistics import Verdict
@@ -25,22 +27,29 @@ from loadtests.lab.queue_proxy.subjects import LabError
 __all__ = ["main"]
 
 _TERMINATED: Final = 143
-_QUICK: Final = Scale(seconds=0.4, cycles=2, services=2, users=5, rate=100)
+_INVALID: Final = 3
+_SECONDS_MAX: Final = 3600
+_QUICK: Final = Scale(runs=1, seconds=0.3, cycles=2, services=2, users=5)
+_QUICK_RATE: Final = 100
 
 
 def main(arguments: list[str]) -> int:
-    """Compare; 0 when the report is written and every gate of A is passed, 1 when one is not, 2 when it cannot be."""
+    """Compare.
+
+    0 when the report is written and every gate of A is passed, 1 when one is not, 2 when it cannot be measured, 3 when
+    a gate cannot be judged because the load was the bottleneck.
+    """
     options = _parser().parse_args(arguments)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     scenario = SCENARIOS[options.scenario]
     before = os.sched_getaffinity(0)
+    machine = describe() | {"load average before the runs": "{:.1f}, {:.1f}, {:.1f}".format(*os.getloadavg())}
     try:
         sides = (parse_side(options.a, scenario.takes), parse_side(options.b, scenario.takes))
         raise_open_files_limit()
-        scale = _QUICK if options.quick else _scale(options)
         if "proxy" in scenario.takes:
             os.sched_setaffinity(0, {Cores.of_this_machine().load})
-        runs = uvloop.run(stoppable(_alternate(scenario, sides, 1 if options.quick else options.runs, scale, console)))
+        runs = uvloop.run(stoppable(_alternate(scenario, sides, _scale(options, scenario), console)))
     except (SideError, LabError, OSError, TimeoutError) as error:
         console.print(f"compare: {error}", markup=False)
         return 2
@@ -48,44 +57,73 @@ def main(arguments: list[str]) -> int:
         return _TERMINATED
     finally:
         os.sched_setaffinity(0, before)
+    for side in sides:
+        if side.version:
+            machine[side.label] = side.version
     command = shlex.join(["knuv", "lab", "compare", *arguments])
-    comparison = Comparison(scenario, (sides[0].label, sides[1].label), runs, describe(), command)
+    comparison = Comparison(scenario, (sides[0].label, sides[1].label), runs, machine, command)
     page = write(comparison, options.out)
     _summary(comparison, console)
     print(page)
-    return 0 if all(passed for label, _, passed in judged(comparison) if label == sides[0].label) else 1
+    outcomes = {gate.outcome for gate in judged(comparison) if gate.side == 0}
+    if Outcome.MISSED in outcomes:
+        return 1
+    return _INVALID if Outcome.INVALID in outcomes else 0
 
 
 async def _alternate(
-    scenario: Scenario, sides: tuple[Side, Side], count: int, scale: Scale, console: Console
+    scenario: Scenario, sides: tuple[Side, Side], scale: Scale, console: Console
 ) -> tuple[list[Run], list[Run]]:
     runs: tuple[list[Run], list[Run]] = ([], [])
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
+        *(TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False)),
+    )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(scenario.name, total=2 * count)
-        for number in range(count):
+        task = progress.add_task(scenario.name, total=2 * scale.runs)
+        for number in range(scale.runs):
             for side, its_runs in zip(sides, runs, strict=True):
-                progress.update(task, description=f"{scenario.name}  run {number + 1}  {side.label}")
-                with tempfile.TemporaryDirectory(prefix="knuv-lab-") as scratch:
-                    its_runs.append(await scenario.run(side, scale, Path(scratch)))
+                letter = "AB"[its_runs is runs[1]]
+                progress.update(task, description=f"{scenario.name}  run {number + 1} of {letter}")
+                its_runs.append(await _one(scenario, side, scale, is_first=not number))
+                for note in its_runs[-1].notes:
+                    console.print(f"  {letter}, run {number + 1}: {note}", markup=False)
                 progress.advance(task)
     return runs
 
 
+async def _one(scenario: Scenario, side: Side, scale: Scale, *, is_first: bool) -> Run:
+    """One run. A side whose first run fails cannot be measured; a later failure is a result."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="knuv-lab-") as scratch:
+            return await scenario.run(side, scale, Path(scratch))
+    except (LabError, OSError, TimeoutError) as error:
+        if is_first:
+            raise LabError(f"{side.label}: {error}") from error
+        return Run(is_failed=True, notes=[f"failed: {error}"])
+
+
 def _summary(comparison: Comparison, console: Console) -> None:
+    for letter, label in zip("AB", comparison.labels, strict=True):
+        console.print(f"{letter}: {label}", markup=False)
     for row in rows(comparison):
         a, b = (f"{each.median:,.{row.metric.digits}f}" if each else "-" for each in row.estimates)
-        verdict = "invalid: the load was the bottleneck" if row.is_invalid else row.verdict.value
+        verdict = f"invalid: {row.why_invalid}" if row.why_invalid else row.verdict.value
         style = "bold" if row.verdict in (Verdict.A_BETTER, Verdict.B_BETTER) else ""
         text = f"{row.metric.label:44} A {a:>10}  B {b:>10}  {row.metric.unit:12} {verdict}"
         console.print(text, style=style, markup=False)
-    for label, text, passed in judged(comparison):
-        console.print(f"{'passed' if passed else 'NOT PASSED':10}  {label}: {text}", markup=False)
+    for gate in judged(comparison):
+        console.print(f"{gate.outcome.value:10}  {'AB'[gate.side]}: {gate.text}", markup=False)
 
 
-def _scale(options: argparse.Namespace) -> Scale:
-    given = {name: getattr(options, name) for name in ("seconds", "cycles", "services", "users", "rate")}
-    return replace(Scale(), **{name: value for name, value in given.items() if value is not None})
+def _scale(options: argparse.Namespace, scenario: Scenario) -> Scale:
+    names = ("runs", "seconds", "cycles", "services", "users", "rates")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.quick:
+        return replace(_QUICK, rates=(_QUICK_RATE,) * len(scenario.scale.rates))
+    if len(given.get("rates", ())) > 1 and len(scenario.scale.rates) == 1:
+        raise SideError(f"--rate: {scenario.name} takes one")
+    return replace(scenario.scale, **given)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,16 +133,18 @@ def _parser() -> argparse.ArgumentParser:
         epilog="scenarios: " + "; ".join(f"{each.name}: {each.what}" for each in SCENARIOS.values()),
     )
     parser.add_argument("--scenario", required=True, choices=SCENARIOS, metavar="NAME", help=", ".join(SCENARIOS))
-    sides = "ours, nginx, or COMPONENT=COMMAND[,COMPONENT=COMMAND...]"
+    sides = f"ours, {', '.join(REFERENCES)}, or COMPONENT=COMMAND[,COMPONENT=COMMAND...]"
     parser.add_argument("--a", default="ours", metavar="SIDE", help=f"{sides} (default ours)")
     parser.add_argument("--b", required=True, metavar="SIDE", help=sides)
-    parser.add_argument("--runs", type=_positive, default=10, help="of each side (default 10)")
+    parser.add_argument("--runs", type=_positive, help="of each side (default: so many that it takes a few minutes)")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder of the report (default report)")
-    parser.add_argument("--seconds", type=float, help="of load in one run")
+    parser.add_argument("--seconds", type=_seconds, help="of load in one run, or in one step of it")
     parser.add_argument("--cycles", type=_positive, help="cold starts of one run")
     parser.add_argument("--services", type=_positive, help="that start from zero together")
     parser.add_argument("--users", type=_positive, help="of the burst")
-    parser.add_argument("--rate", type=_positive, help="requests a second of the gate")
+    parser.add_argument(
+        "--rate", type=_rates, dest="rates", help="arrivals a second; of the ramp: up to four, 1000,2000"
+    )
     parser.add_argument("--quick", action="store_true", help="one tiny run of each, to see that it works")
     return parser
 
@@ -114,6 +154,17 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected 1 or more, got {number}")
     return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= _SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"expected more than 0 and at most {_SECONDS_MAX}, got {text}")
+    return number
+
+
+def _rates(text: str) -> tuple[int, ...]:
+    return tuple(_positive(each) for each in text.split(","))
 
 
 if __name__ == "__main__":

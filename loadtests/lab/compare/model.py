@@ -3,10 +3,18 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from loadtests.lab.compare.sides import Side
 
-__all__ = ["Gate", "Metric", "Run", "Scale", "Scenario"]
+__all__ = ["LATE_MS_MAX", "PHASE", "SATURATED", "Gate", "Metric", "Run", "Scale", "Scenario"]
+
+SATURATED: Final = 0.95
+"""Beyond this use of its core the load waits for itself, and what it times is not the side's."""
+PHASE: Final = "phase: "
+"""How the samples of phases of a whole are called."""
+LATE_MS_MAX: Final = 5.0
+"""When the load's own delay (95th percentile) is longer, what it times is as much its own as the side's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +27,10 @@ class Metric:
     digits: int = 1
     is_timed: bool = False
     """The load timed it: worth nothing in a run in which the load had no time left."""
+    picture: str = ""
+    """In which picture it is a row; empty: in one of its own."""
+    row: str = ""
+    """What it is called there."""
 
 
 @dataclass(slots=True)
@@ -30,25 +42,50 @@ class Run:
     samples: dict[str, list[float]] = field(default_factory=dict)
     """Milliseconds of single requests or phases, by what they are of."""
     series: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-    """(seconds since the load began, value), by what it is of."""
-    load_core_ratio: float = 0.0
-    """How much of its core the load used; 0 where that was not measured."""
+    """(seconds since the load began, value), by what it is of: `name, unit`."""
+    moments: list[tuple[str, float]] = field(default_factory=list)
+    """What happened when, on the time of `series`."""
+    limited: dict[str, str] = field(default_factory=dict)
+    """Why timed figures are worth nothing, by the first word of their names; the empty word stands for all."""
     notes: list[str] = field(default_factory=list)
     """What a reader of the figures has to know of this run."""
+    noise: list[float] = field(default_factory=list)
+    """How much of the cores was used by what has nothing to do with the run, in each of its parts; 0 to 1."""
+    is_failed: bool = False
+    """It did not come to its end; the notes say why."""
+
+    def limit_busy(self, part: str, load_core_ratio: float) -> None:
+        """Mark what a load in a closed loop timed as worthless where its core had no time left."""
+        if load_core_ratio > SATURATED:
+            self.limited[part] = f"the load's core was {load_core_ratio:.0%} busy"
+
+    def limit_late(self, part: str, late_ms: float) -> None:
+        """Mark what constant arrivals timed as worthless where they came late, as told by the 95th percentile."""
+        if late_ms > LATE_MS_MAX:
+            self.limited[part] = f"the load sent {late_ms:.0f} ms too late (95th percentile)"
+
+    def why_invalid(self, name: str, metric: Metric) -> str:
+        """Why the figure of this run says nothing; empty when it does."""
+        if not metric.is_timed:
+            return ""
+        return self.limited.get("") or self.limited.get(name.partition(".")[0], "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """How long one run takes."""
+    """How long one run takes. Each scenario has defaults of its own."""
 
-    seconds: float = 5.0
+    runs: int = 10
+    """Of each side."""
+    seconds: float = 3.0
     """Of load."""
     cycles: int = 10
     """Cold starts of a run."""
     services: int = 25
     """That start from zero together."""
     users: int = 50
-    rate: int = 1000
+    rates: tuple[int, ...] = (1000,)
+    """Arrivals a second; several: one step after the other, `seconds` each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +94,8 @@ class Gate:
 
     figure: str
     limit: float
-
-    def is_passed(self, value: float) -> bool:
-        """Whether a figure keeps to it."""
-        return value <= self.limit
+    is_each: bool = False
+    """Every single run has to keep to it; otherwise their median."""
 
 
 RunOnce = Callable[[Side, Scale, Path], Awaitable[Run]]
@@ -77,5 +112,6 @@ class Scenario:
     metrics: Mapping[str, Metric]
     run: RunOnce
     takes: tuple[str, ...]
-    """What a side may be: `proxy` (nginx and the like), `components`."""
+    """What a side may be: `proxy` (a reference in the place of queue-proxy), `components`."""
     gates: tuple[Gate, ...] = ()
+    scale: Scale = field(default_factory=Scale)

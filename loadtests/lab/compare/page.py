@@ -2,20 +2,22 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
 from typing import Final
 
 from loadtests.lab.compare import charts
-from loadtests.lab.compare.model import Metric, Run, Scenario
-from loadtests.lab.compare.statistics import Estimate, Verdict, compare, estimate, quantile
+from loadtests.lab.compare.model import PHASE, Metric
+from loadtests.lab.compare.results import Comparison, Outcome, Row, judged, rows
+from loadtests.lab.compare.statistics import RUNS_MIN, Estimate, Verdict, quantile
 
-__all__ = ["Comparison", "judged", "rows", "write"]
+__all__ = ["write"]
 
-SATURATED: Final = 0.95
-"""Beyond this use of its core the load waits for itself, and what it times is not the side's."""
+_NOISY: Final = 0.2
+"""When others used so much of a core, the page says so at its top."""
 
 _STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff }
@@ -25,75 +27,20 @@ h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem }
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid #e5e5e5 }
 th:first-child, td:first-child, td:last-child, th:last-child { text-align: left }
-.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(500px, 1fr)); gap: 1rem 2rem }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(500px, 100%), 1fr)); gap: 1rem 2rem }
 figure { margin: 0 }
 figcaption { font-weight: 600 }
 svg { width: 100%; height: auto; font: 12px system-ui, sans-serif }
 ul { padding-left: 1.2rem }
+.gates { list-style: none; padding-left: 0 }
+.caveat { border-left: 4px solid #e69f00; padding: .2rem .8rem; margin: .6rem 0 }
+.wide { max-width: 720px }
 .a { color: #0072b2; font-weight: 600 }
 .b { color: #d55e00; font-weight: 600 }
 .faint { color: #666 }
 .interval { color: #666; font-size: .85em }
 .lead { font-size: 1.05rem }
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """All that was measured."""
-
-    scenario: Scenario
-    labels: tuple[str, str]
-    runs: tuple[list[Run], list[Run]]
-    machine: Mapping[str, str]
-    command: str
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One metric of both sides."""
-
-    metric: Metric
-    name: str
-    values: tuple[list[float], list[float]]
-    estimates: tuple[Estimate | None, Estimate | None]
-    verdict: Verdict
-    is_invalid: bool
-    """The load was the bottleneck in most runs: no verdict."""
-
-
-def rows(comparison: Comparison) -> list[Row]:
-    """Return every metric that was measured of at least one side."""
-    found = []
-    for name, metric in comparison.scenario.metrics.items():
-        values = tuple(
-            [run.figures[name] for run in runs if name in run.figures and not _is_saturated(metric, run)]
-            for runs in comparison.runs
-        )
-        had = any(name in run.figures for runs in comparison.runs for run in runs)
-        if not had:
-            continue
-        a, b = (estimate(each) if each else None for each in values)
-        is_invalid = any(
-            sum(_is_saturated(metric, run) for run in runs) * 2 > len(runs) for runs in comparison.runs if runs
-        )
-        verdict = Verdict.UNKNOWN if is_invalid else compare(a, b, is_low_good=metric.is_low_good)
-        found.append(Row(metric, name, (values[0], values[1]), (a, b), verdict, is_invalid))
-    return found
-
-
-def judged(comparison: Comparison) -> list[tuple[str, str, bool]]:
-    """Return (side, gate in words, passed) for each gate, by the median of a side's runs."""
-    found = []
-    for label, runs in zip(comparison.labels, comparison.runs, strict=True):
-        for gate in comparison.scenario.gates:
-            values = [run.figures[gate.figure] for run in runs if gate.figure in run.figures]
-            if values:
-                metric = comparison.scenario.metrics[gate.figure]
-                median = estimate(values).median
-                text = f"{metric.label} {median:,.{metric.digits}f} {metric.unit}, at most {gate.limit:g}"
-                found.append((label, text, gate.is_passed(median)))
-    return found
 
 
 def write(comparison: Comparison, folder: Path) -> Path:
@@ -125,10 +72,6 @@ def write(comparison: Comparison, folder: Path) -> Path:
     return page
 
 
-def _is_saturated(metric: Metric, run: Run) -> bool:
-    return metric.is_timed and run.load_core_ratio > SATURATED
-
-
 def _page(comparison: Comparison, table: Sequence[Row]) -> str:
     scenario, (a, b) = comparison.scenario, comparison.labels
     counts = " and ".join(f"{len(runs)}" for runs in comparison.runs)
@@ -136,18 +79,20 @@ def _page(comparison: Comparison, table: Sequence[Row]) -> str:
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
         f"<title>{escape(scenario.name)}: {escape(a)} and {escape(b)}</title><style>{_STYLE}</style>",
         f"<h1>{escape(scenario.what)}</h1>",
-        f"<p class=lead><span class=a>A: {escape(a)}</span> &nbsp; <span class=b>B: {escape(b)}</span>",
+        f"<p class=lead><span class=a>&#9679; A: {escape(a)}</span> &emsp; <span class=b>&#9632; B: {escape(b)}</span>",
         f"<br><span class=faint>{escape(scenario.name)}, {counts} runs in turns, {comparison.machine['date']}</span>",
         _sentence(table),
+        _caveats(comparison),
         _gates(comparison),
         "<h2>Figures</h2>",
         _table(table),
         "<p class=faint>Medians of runs, below them the interval that holds the median with 95 % (bootstrap).",
-        "A side is called better only where the intervals do not overlap, with at least four runs of each.</p>",
+        f"A side is called better only where the intervals do not overlap, with at least {RUNS_MIN} runs of each.</p>",
         "<h2>Runs</h2><p class=faint>Each mark is one run, the line their median, the band its interval.</p>",
         "<div class=grid>",
-        *(_figure(row, comparison.labels) for row in table if not row.is_invalid and any(map(any, row.values))),
+        *_strips(table),
         "</div>",
+        _phases(comparison),
         _distributions(comparison),
         _series(comparison),
         "<h2>Method</h2>",
@@ -156,31 +101,55 @@ def _page(comparison: Comparison, table: Sequence[Row]) -> str:
         *(f"<li>{escape(key)}: {escape(value)}</li>" for key, value in comparison.machine.items()),
         f"<li>command: <code>{escape(comparison.command)}</code></li></ul>",
         _notes(comparison),
-        "<p class=faint>All that was measured is beside this page: <code>data.json</code>, <code>runs.csv</code>.</p>",
+        "<p class=faint>All that was measured is beside this page: <a href=data.json>data.json</a> (runs, samples,",
+        "series), <a href=runs.csv>runs.csv</a> (a line for each figure of each run).</p>",
     ]
     return "\n".join(part for part in parts if part)
 
 
 def _sentence(table: Sequence[Row]) -> str:
-    better = {verdict: [row.metric.label for row in table if row.verdict is verdict] for verdict in Verdict}
     said = []
     for verdict, side in ((Verdict.A_BETTER, "a"), (Verdict.B_BETTER, "b")):
-        if better[verdict]:
-            said.append(f"<span class={side}>{side.upper()}</span> is better at {escape(', '.join(better[verdict]))}.")
+        labels = [row.metric.label for row in table if row.verdict is verdict]
+        if labels:
+            said.append(f"<span class={side}>{side.upper()}</span> is better at {escape('; '.join(labels))}.")
     if not said:
         said.append("No difference between A and B was shown.")
-    return f"<p class=lead>{' '.join(said)}</p>"
+    return f"<p class=lead>{'<br>'.join(said)}</p>"
+
+
+def _caveats(comparison: Comparison) -> str:
+    """What spoils the whole comparison: other programs on the same cores, and a load that was too slow."""
+    said = []
+    noise = [share for runs in comparison.runs for run in runs for share in run.noise]
+    if noise and statistics.median(noise) > _NOISY:
+        said.append(
+            "This machine was busy with other work: beside the measured programs others used"
+            f" {statistics.median(noise):.0%} of the proxy's core (median; {min(noise):.0%} to {max(noise):.0%})."
+            " CPU times are higher than on a quiet machine, and starts are slower; ratios suffer less."
+        )
+    every = [run for runs in comparison.runs for run in runs]
+    if limited := sum(bool(run.limited) for run in every):
+        said.append(
+            f"In {limited} of {len(every)} runs the load was, at least in part, limited by itself or by this machine:"
+            " what it timed there is not counted."
+        )
+    if failed := sum(run.is_failed for run in every):
+        said.append(f"{failed} of {len(every)} runs failed; the notes at the end say why.")
+    return "".join(f"<p class=caveat>{escape(each)}</p>" for each in said)
 
 
 def _gates(comparison: Comparison) -> str:
     found = judged(comparison)
     if not found:
         return ""
+    marks = {Outcome.PASSED: "&#10003;", Outcome.MISSED: "&#10007;", Outcome.INVALID: "?"}
     items = "".join(
-        f"<li><b>{'passed' if passed else 'NOT PASSED'}</b> {escape(label)}: {escape(text)}</li>"
-        for label, text, passed in found
+        f"<li>{marks[gate.outcome]} <b>{gate.outcome.value}</b> &ensp;<span class={'ab'[gate.side]}>{'AB'[gate.side]}"
+        f"</span> {escape(gate.text)}</li>"
+        for gate in found
     )
-    return f"<h2>Gates</h2><ul>{items}</ul>"
+    return f"<h2>Gates</h2><ul class=gates>{items}</ul>"
 
 
 def _table(table: Sequence[Row]) -> str:
@@ -188,7 +157,7 @@ def _table(table: Sequence[Row]) -> str:
     for row in table:
         a, b = row.estimates
         ratio = f"{b.median / a.median:.2f}" if a and b and a.median else ""
-        verdict = "the load was the bottleneck" if row.is_invalid else row.verdict.value
+        verdict = f"invalid: {row.why_invalid}" if row.why_invalid else row.verdict.value
         mark = {Verdict.A_BETTER: "a", Verdict.B_BETTER: "b"}.get(row.verdict, "faint")
         cells = "".join(f"<td>{_cell(each, row.metric)}" for each in (a, b))
         lines.append(
@@ -205,48 +174,87 @@ def _cell(value: Estimate | None, metric: Metric) -> str:
     return f"{median}<br><span class=interval>{low} to {high}</span>"
 
 
-def _figure(row: Row, labels: tuple[str, str]) -> str:
-    title = f"{row.metric.label}, {row.metric.unit}"
-    sides = list(zip(labels, row.values, row.estimates, strict=True))
-    picture = charts.intervals(title, row.metric.unit, sides)
-    return f"<figure><figcaption>{escape(row.metric.label)}</figcaption>{picture}</figure>"
+def _strips(table: Sequence[Row]) -> list[str]:
+    """A figure for each picture of the metrics; rows that are zero everywhere, or do not count, are left out."""
+    pictures: dict[tuple[str, str], list[charts.Strip]] = {}
+    for row in table:
+        if not row.why_invalid and any(map(any, row.values)):
+            metric = row.metric
+            strip = charts.Strip(metric.row or "", row.values, row.estimates)
+            pictures.setdefault((metric.picture or metric.label, metric.unit), []).append(strip)
+    return [_figure(name, charts.strips(name, unit, strips)) for (name, unit), strips in pictures.items()]
+
+
+def _figure(caption: str, picture: str, remark: str = "") -> str:
+    remark = f"<span class=faint>{escape(remark)}</span>" if remark else ""
+    return f"<figure><figcaption>{escape(caption)}</figcaption>{remark}{picture}</figure>"
+
+
+def _samples(comparison: Comparison) -> dict[str, list[list[float]]]:
+    """What it is of -> the values of all runs of each side."""
+    names = dict.fromkeys(name for runs in comparison.runs for run in runs for name in run.samples)
+    return {
+        name: [[value for run in runs for value in run.samples.get(name, ())] for runs in comparison.runs]
+        for name in names
+    }
+
+
+def _phases(comparison: Comparison) -> str:
+    found = [
+        (name.removeprefix(PHASE), sides)
+        for name, sides in _samples(comparison).items()
+        if name.startswith(PHASE) and any(map(any, sides))
+    ]
+    if not found:
+        return ""
+    legend = (
+        "<p class=faint>All runs of a side together: the strong line is the median, half of all lie in the band, 90 %"
+        " on the thin line.</p>"
+    )
+    return f"<h2>Phases</h2>{legend}<div class=wide>{_figure('', charts.ranges('phases', 'milliseconds', found))}</div>"
 
 
 def _distributions(comparison: Comparison) -> str:
-    names = list(dict.fromkeys(name for runs in comparison.runs for run in runs for name in run.samples))
     figures = []
-    for name in names:
-        sides = [
-            (label, [value for run in runs for value in run.samples.get(name, ())])
-            for label, runs in zip(comparison.labels, comparison.runs, strict=True)
-        ]
-        picture = charts.cumulative(name, "milliseconds", sides)
-        if not picture:
+    for name, sides in _samples(comparison).items():
+        if name.startswith(PHASE) or not (picture := charts.cumulative(name, "milliseconds", sides)):
             continue
-        marks = ", ".join(
-            f"{side}: p50 {quantile(values, 0.5):,.1f} ms, p95 {quantile(values, 0.95):,.1f} ms of {len(values)}"
-            for side, (_, values) in zip("AB", sides, strict=True)
+        marks = "; ".join(
+            f"{side}: p50 {quantile(values, 0.5):,.1f} ms, p95 {quantile(values, 0.95):,.1f} ms of {len(values):,}"
+            for side, values in zip("AB", sides, strict=True)
             if values
         )
-        figures.append(
-            f"<figure><figcaption>{escape(name)}</figcaption><span class=faint>{escape(marks)}</span>{picture}</figure>"
-        )
+        figures.append(_figure(name, picture, marks))
     if not figures:
         return ""
-    legend = "<p class=faint>All runs of a side together; A drawn through, B dashed. The further left, the faster.</p>"
+    legend = "<p class=faint>All runs of a side together; A solid, B dashed. The further left, the faster.</p>"
     return "".join(["<h2>Distributions</h2>", legend, "<div class=grid>", *figures, "</div>"])
 
 
 def _series(comparison: Comparison) -> str:
-    names = list(dict.fromkeys(name for runs in comparison.runs for run in runs for name in run.series))
+    names = dict.fromkeys(name for runs in comparison.runs for run in runs for name in run.series)
+    moments = _moments(comparison)
     figures = []
     for name in names:
+        what, _, unit = name.rpartition(", ")
         sides = [[run.series[name] for run in runs if name in run.series] for runs in comparison.runs]
-        figures.append(f"<figure><figcaption>{escape(name)}</figcaption>{charts.lines(name, name, sides)}</figure>")
+        figures.append(_figure(what, charts.lines(what, unit, sides, moments)))
     if not figures:
         return ""
-    legend = "<p class=faint>One line for each run; A drawn through, B dashed.</p>"
+    legend = "<p class=faint>A faint line for each run, a strong one for their median; A solid, B dashed.</p>"
     return "".join(["<h2>Over time</h2>", legend, "<div class=grid>", *figures, "</div>"])
+
+
+def _moments(comparison: Comparison) -> list[tuple[str, float, int]]:
+    """What happened, when (the median of a side's runs), and on which side; said in words once."""
+    found: list[tuple[str, float, int]] = []
+    for side, runs in enumerate(comparison.runs):
+        times: dict[str, list[float]] = {}
+        for what, at_s in (moment for run in runs for moment in run.moments):
+            times.setdefault(what, []).append(at_s)
+        said = {what for what, _, _ in found}
+        found += [("" if what in said else what, statistics.median(each), side) for what, each in times.items()]
+    return found
 
 
 def _notes(comparison: Comparison) -> str:

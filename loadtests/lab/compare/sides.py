@@ -5,9 +5,11 @@ import shutil
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["PROXIES", "Side", "SideError", "parse_side"]
+from loadtests.lab.compare.references import REFERENCES, version
+from loadtests.lab.queue_proxy.subjects import LabError
 
-PROXIES: Final = ("nginx", "nghttpx")
+__all__ = ["Side", "SideError", "parse_side"]
+
 COMPONENTS: Final = (
     "queue-proxy",
     "activator",
@@ -29,7 +31,9 @@ class Side:
 
     label: str
     proxy: str = ""
-    """A reference in the place of queue-proxy, one of `PROXIES`."""
+    """A reference in the place of queue-proxy, one of `REFERENCES`."""
+    version: str = ""
+    """What the reference calls itself."""
     commands: dict[str, str] = field(default_factory=dict)
     """Program by component."""
 
@@ -46,19 +50,20 @@ def parse_side(text: str, takes: tuple[str, ...]) -> Side:
     """
     if text == "ours":
         return Side("ours")
-    if text in PROXIES:
-        if text not in takes and "proxy" not in takes:
+    if text in REFERENCES:
+        if "proxy" not in takes:
             raise SideError(f"{text}: this scenario compares stacks; give components, such as queue-proxy=COMMAND")
-        if shutil.which(text) is None and shutil.which(text, path="/usr/sbin:/usr/local/sbin") is None:
-            raise SideError(f"{text} is not installed")
-        return Side(text, proxy=text)
+        try:
+            return Side(text, proxy=text, version=version(text))
+        except LabError as error:
+            raise SideError(str(error)) from error
     commands: dict[str, str] = {}
     for part in text.split(","):
         component, has_command, command = part.partition("=")
         component = component.strip()
         if not has_command or component not in COMPONENTS:
             raise SideError(
-                f"{part!r}: expected ours, {', '.join(PROXIES)}, or COMPONENT=COMMAND with a component of "
+                f"{part!r}: expected ours, {', '.join(REFERENCES)}, or COMPONENT=COMMAND with a component of "
                 + ", ".join(COMPONENTS)
             )
         if component in commands:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-__all__ = ["Estimate", "Verdict", "compare", "estimate", "quantile"]
+__all__ = ["RUNS_MIN", "Estimate", "Verdict", "compare", "estimate", "quantile"]
 
 _RESAMPLES: Final = 2000
 _OUTSIDE: Final = 0.025

@@ -7,14 +7,24 @@ import asyncio
 import itertools
 import time
 from array import array
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Final, cast
 
 from loadtests.lab.queue_proxy.apps import OK_END
 from loadtests.lab.queue_proxy.subjects import HOST, PORT
 
-__all__ = ["Client", "Load", "burst", "closed_loop", "connected", "open_loop", "request", "unique_requests"]
+__all__ = [
+    "Client",
+    "Load",
+    "arrivals",
+    "burst",
+    "closed_loop",
+    "connected",
+    "open_loop",
+    "request",
+    "unique_requests",
+]
 
 _OK_START: Final = b"HTTP/1.1 200 "
 _FIELDS: Final = (
@@ -53,6 +63,10 @@ class Load:
         """Connections that are free for the next arrival (open loop)."""
         self.waiting = 0
         """Requests under way (open loop)."""
+        self.intended_s = array("d")
+        """When the request of each good answer was due, in the order of `latencies_s` (open loop)."""
+        self.late_s = array("d")
+        """How long after its time each arrival was taken up: the load's own delay (open loop)."""
 
     def ordered_ms(self, first: int = 0) -> list[float]:
         """Latencies from the one with index `first` on, in ascending order."""
@@ -139,6 +153,7 @@ class OpenLoopClient(Client):
     def answered(self) -> None:
         load = self._load
         load.latencies_s.append(time.perf_counter() - self._intended_s)
+        load.intended_s.append(self._intended_s)
         load.waiting -= 1
         load.idle.append(self)
 
@@ -187,11 +202,18 @@ async def connected(connections: int, next_request: Callable[[], bytes]) -> Asyn
 async def open_loop(rate: int, seconds: float, next_request: Callable[[], bytes], *, host: str, port: int) -> Load:
     """Send `rate` requests a second at equal distances, whatever becomes of them; latency counts from the intended time
     of sending.
+    """
+    load = Load(next_request)
+    await arrivals(load, (number / rate for number in range(int(rate * seconds))), host=host, port=port)
+    return load
+
+
+async def arrivals(load: Load, due_s: Iterable[float], *, host: str, port: int) -> None:
+    """Send a request at each of these times, in seconds from now and ascending; `load` can be read meanwhile.
 
     An arrival takes the connection that was used last, or opens one. Returns when all have their answer, at most 10 s
     after the last; those without one are problems.
     """
-    load = Load(next_request)
     loop = asyncio.get_running_loop()
     clients: list[OpenLoopClient] = []
     began_s = time.perf_counter()
@@ -205,23 +227,25 @@ async def open_loop(rate: int, seconds: float, next_request: Callable[[], bytes]
         clients.append(client)
         client.send(intended_s)
 
-    async with asyncio.TaskGroup() as dials:
-        for number in range(int(rate * seconds)):
-            intended_s = began_s + number / rate
-            # Timers are whole milliseconds here and may be early.
-            while (wait_s := intended_s - time.perf_counter()) > 0:  # noqa: ASYNC110
-                await asyncio.sleep(wait_s)
-            if load.idle:
-                load.idle.pop().send(intended_s)
-            else:
-                dials.create_task(dial(intended_s))
-    end_s = time.perf_counter() + ANSWER_S
-    while load.waiting and time.perf_counter() < end_s:  # noqa: ASYNC110 - what counts them is the hot path
-        await asyncio.sleep(0.01)
-    load.problems += ["no answer within 10 s"] * load.waiting
-    for client in clients:
-        client.close()
-    return load
+    try:
+        async with asyncio.TaskGroup() as dials:
+            for each_s in due_s:
+                intended_s = began_s + each_s
+                # Timers are whole milliseconds here and may be early.
+                while (wait_s := intended_s - time.perf_counter()) > 0:  # noqa: ASYNC110
+                    await asyncio.sleep(wait_s)
+                load.late_s.append(-wait_s)
+                if load.idle:
+                    load.idle.pop().send(intended_s)
+                else:
+                    dials.create_task(dial(intended_s))
+        end_s = time.perf_counter() + ANSWER_S
+        while load.waiting and time.perf_counter() < end_s:  # noqa: ASYNC110 - what counts them is the hot path
+            await asyncio.sleep(0.01)
+        load.problems += ["no answer within 10 s"] * load.waiting
+    finally:
+        for client in clients:
+            client.close()
 
 
 async def burst(connections: int, next_request: Callable[[], bytes]) -> tuple[Load, float]:

@@ -104,7 +104,9 @@ def _closed(next_request: Callable[[], Callable[[], bytes]], app: type[asyncio.P
             ordered = load.ordered_ms(first)
             return figures | {
                 "p50_ms": quantile(ordered, 0.5),
+                "p95_ms": quantile(ordered, 0.95),
                 "p99_ms": quantile(ordered, 0.99),
+                "max_ms": ordered[-1],
                 "rss_mb": proxy.rss_bytes() / 1e6,
             }
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from loadtests.lab.queue_proxy.subjects import HOST, PORT, TLS_PORT, LabError, Setting, Subject
 
-__all__ = ["GRPC_APP", "Loaded", "grpcload", "h1load", "h2load", "nghttpd", "nghttpx", "version"]
+__all__ = ["GRPC_APP", "Loaded", "grpcload", "h1load", "h2load", "h2paced", "nghttpd", "nghttpx", "version"]
 
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/usr/local/sbin"
 _START_S: Final = 10.0
@@ -36,12 +36,15 @@ _TIME: Final = re.compile(r"time for request:\s+\S+\s+\S+\s+([\d.]+)(us|ms|s)\b"
 _MS: Final = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 
-def nghttpx() -> Subject:
-    """nghttp2's proxy with HTTP/2 on both sides and one worker. Raises `LabError` when it is not installed."""
+def nghttpx(app: str = "h2") -> Subject:
+    """nghttp2's proxy with one worker. Raises `LabError` when it is not installed.
+
+    Clients speak HTTP/1.1 or HTTP/2; `app`: what it speaks to the app, `h2` or `http/1.1`.
+    """
     binary = _find("nghttpx", "nghttp2-proxy")
 
     def command(_scratch: Path, app_port: int, setting: Setting) -> list[str]:
-        backend, tls, pair = "h2", [], []
+        backend, tls, pair = app, [], []
         if setting.certificates is not None:
             backend = "http/1.1"
             tls = [f"--frontend={setting.host},{TLS_PORT}", "--tls-min-proto-version=TLSv1.3"]
@@ -106,6 +109,20 @@ async def h2load(connections: int, streams: int, seconds: float) -> Loaded:
     """Ask for `/hello` in a closed loop. Raises `LabError` when a request fails; those under way at the end do not."""
     headers = [f"--header={text}" for text in _HEADERS]
     return await _loaded(connections, seconds, f"--max-concurrent-streams={streams}", *headers, f"http://{HOST}:{PORT}")
+
+
+async def h2paced(scratch: Path, connections: int, rate: int, seconds: float) -> list[float]:
+    """Ask for `/hello` `rate` times a second in all; return the milliseconds of each answer, in ascending order.
+
+    Fast requests are the rule: h2load keeps to the rate only while no connection has 100 under way.
+    """
+    log = scratch / "h2load.log"
+    log.unlink(missing_ok=True)
+    headers = [f"--header={text}" for text in _HEADERS]
+    pace = ("--max-concurrent-streams=100", f"--rps={rate / connections:g}", f"--log-file={log}")
+    await _loaded(connections, seconds, *pace, *headers, f"http://{HOST}:{PORT}")
+    rows = (line.split("\t") for line in log.read_text().splitlines())
+    return sorted(int(took_us) / 1000 for _, status, took_us, *_ in rows if status == "200")
 
 
 async def grpcload(scratch: Path, connections: int, streams: int, seconds: float) -> Loaded:

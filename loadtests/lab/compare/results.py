@@ -1,0 +1,102 @@
+"""What the runs of a comparison say: a row for each metric, an outcome for each gate. Plain data, no text of a page."""
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from loadtests.lab.compare.model import Gate, Metric, Run, Scenario
+from loadtests.lab.compare.statistics import Estimate, Verdict, compare, estimate
+
+__all__ = ["Comparison", "Judgement", "Outcome", "Row", "judged", "rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All that was measured."""
+
+    scenario: Scenario
+    labels: tuple[str, str]
+    runs: tuple[list[Run], list[Run]]
+    machine: Mapping[str, str]
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One metric of both sides."""
+
+    metric: Metric
+    name: str
+    values: tuple[list[float], list[float]]
+    """Of the runs in which it counts."""
+    estimates: tuple[Estimate | None, Estimate | None]
+    verdict: Verdict
+    why_invalid: str
+    """Most runs of a side do not count, and this is why: there is no verdict. Otherwise empty."""
+
+
+class Outcome(Enum):
+    """What became of a gate."""
+
+    PASSED = "passed"
+    MISSED = "NOT PASSED"
+    INVALID = "INVALID"
+    """The load was the bottleneck: nothing can be said of the side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One gate and one side."""
+
+    side: int
+    text: str
+    outcome: Outcome
+
+
+def rows(comparison: Comparison) -> list[Row]:
+    """Return every metric that was measured of at least one side."""
+    found = []
+    for name, metric in comparison.scenario.metrics.items():
+        if not any(name in run.figures for runs in comparison.runs for run in runs):
+            continue
+        a, b = (
+            [run.figures[name] for run in runs if name in run.figures and not run.why_invalid(name, metric)]
+            for runs in comparison.runs
+        )
+        estimates = (estimate(a) if a else None, estimate(b) if b else None)
+        why = next((why for runs in comparison.runs if (why := _why_invalid(name, metric, runs))), "")
+        verdict = Verdict.UNKNOWN if why else compare(*estimates, is_low_good=metric.is_low_good)
+        found.append(Row(metric, name, (a, b), estimates, verdict, why))
+    return found
+
+
+def judged(comparison: Comparison) -> list[Judgement]:
+    """Return the outcome of each gate for each side. A side of which a run failed has passed none."""
+    return [
+        _judged(comparison.scenario, gate, side, runs)
+        for side, runs in enumerate(comparison.runs)
+        for gate in comparison.scenario.gates
+    ]
+
+
+def _judged(scenario: Scenario, gate: Gate, side: int, runs: list[Run]) -> Judgement:
+    metric = scenario.metrics[gate.figure]
+    wanted = f"{metric.label}: at most {gate.limit:g} {metric.unit}"
+    failed = sum(run.is_failed for run in runs)
+    if failed:
+        return Judgement(side, f"{wanted}; {failed} of {len(runs)} runs failed", Outcome.MISSED)
+    values = [run.figures[gate.figure] for run in runs if gate.figure in run.figures]
+    if not values:
+        return Judgement(side, f"{wanted}; not measured", Outcome.MISSED)
+    value = max(values) if gate.is_each else statistics.median(values)
+    text = f"{wanted}; {'worst' if gate.is_each else 'median'} of {len(values)} runs {value:,.{metric.digits}f}"
+    if why := _why_invalid(gate.figure, metric, runs):
+        return Judgement(side, f"{text}; {why}", Outcome.INVALID)
+    return Judgement(side, text, Outcome.PASSED if value <= gate.limit else Outcome.MISSED)
+
+
+def _why_invalid(name: str, metric: Metric, runs: list[Run]) -> str:
+    """Why a metric of these runs says nothing: the reason of the last of them, where most have one."""
+    reasons = [why for run in runs if (why := run.why_invalid(name, metric))]
+    return reasons[-1] if len(reasons) * 2 > len(runs) else ""
