@@ -28,6 +28,7 @@ from sources.metrics import SourceMetrics
 from sources.overrides import Overrides
 from sources.retrying import is_delivered, wait_s
 from sources.tokens import TokenError
+from sources.tracing import Tracing
 
 __all__ = ["Adapter", "Outcome", "Target", "TokenProvider"]
 
@@ -97,6 +98,7 @@ class Adapter:
         tokens: TokenProvider,
         metrics: SourceMetrics,
         log: Logger,
+        tracing: Tracing | None = None,
         timeout_s: float = math.inf,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         on_lost: Callable[[Target, Outcome], None] = lambda _target, _outcome: None,
@@ -105,6 +107,7 @@ class Adapter:
         self._sender = sender
         self._tokens = tokens
         self._metrics = metrics
+        self._tracing = tracing or Tracing()
         self._log = log
         self._timeout_s = timeout_s
         self._sleep = sleep
@@ -127,6 +130,7 @@ class Adapter:
         except ValueError as error:  # an event or a URL that cannot be
             return self._ended(target, Outcome(0, str(error), 0))
         head = b"".join(b"%b: %b\r\n" % pair for pair in fields) + b"Kn-Namespace: %b\r\n" % target.namespace.encode()
+        head += self._tracing.line()
         attempts = 0
         while True:
             attempts += 1

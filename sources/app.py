@@ -26,6 +26,7 @@ from sources.config import AdapterConfig
 from sources.election import Leadership
 from sources.metrics import SourceMetrics
 from sources.tokens import Tokens
+from sources.tracing import Tracing
 
 __all__ = ["Shell"]
 
@@ -54,6 +55,7 @@ class Shell:
             tokens=Tokens(self.client, time.time),
             metrics=SourceMetrics(self._registry),
             log=self.log,
+            tracing=self._tracing(),
             timeout_s=config.sink_timeout_s,
             on_lost=self._tell_of_loss,
         )
@@ -127,6 +129,13 @@ class Shell:
         if self._events is not None:
             await self._events.stop()
         await self.client.close()
+
+    def _tracing(self) -> Tracing:
+        try:
+            return Tracing.read(self.config.observability)
+        except ValueError as error:
+            self.log.warning("tracing_settings_unusable", config_map="config-observability", problem=str(error))
+            return Tracing()
 
     def _tell_of_loss(self, target: Target, outcome: Outcome) -> None:
         """With `sink-event-error-reporting.enable` in `config-observability`: an event about the source."""

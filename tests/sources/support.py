@@ -13,6 +13,7 @@ from proxies.metrics.instruments import Registry
 from sources.adapter import Adapter, Target
 from sources.metrics import SourceMetrics
 from sources.tokens import TokenError
+from sources.tracing import Tracing
 
 
 @dataclass
@@ -98,7 +99,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def running_adapter() -> AsyncIterator[Bench]:
+async def running_adapter(tracing: Tracing | None = None) -> AsyncIterator[Bench]:
     """An adapter whose waits are noted and not waited."""
     sender = Sender(asyncio.get_running_loop(), AsIs())
     registry = Registry({})
@@ -113,6 +114,7 @@ async def running_adapter() -> AsyncIterator[Bench]:
         tokens=FixedTokens(),
         metrics=SourceMetrics(registry),
         log=Logger("test", write=lines.append),
+        tracing=tracing,
         sleep=sleep,
     )
     try:
