@@ -49,7 +49,7 @@ START_BUDGET_S = 15.0
 _CLASS = "knuv.ingress.networking.knative.dev"
 _NAMESPACE = "default"
 _SYSTEM = "knative-serving"
-_WITHIN_S = 120.0
+_WITHIN_S = 240.0
 _PARALLEL = 32
 _TOKEN = "lab"
 
