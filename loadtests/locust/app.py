@@ -39,7 +39,7 @@ async def hello(_: web.Request) -> web.Response:
 def main() -> None:
     """Serve until told to end."""
     app = web.Application()
-    app.add_routes([web.get("/echo", echo), web.get("/events", stream), web.get("/{path:.*}", hello)])
+    app.add_routes([web.get("/echo", echo), web.get("/events", stream), web.route("*", "/{path:.*}", hello)])
     port = int(os.environ.get("PORT", "8080"))  # noqa: TID251 - an app of a user reads its environment as users do
     print(json.dumps({"message": "listening", "at": time.time(), "port": port}), flush=True)
     web.run_app(app, host="127.0.0.1", port=port, print=None, handle_signals=True)

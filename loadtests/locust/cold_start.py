@@ -4,11 +4,12 @@ import time
 from typing import Any
 
 import gevent
+from gevent.pool import Group
 from geventhttpclient import HTTPClient
 from locust import User, events, task
 from locust.exception import StopUser
 
-from loadtests.locust.common import tell, virtual_hosts
+from loadtests.locust.common import UNANSWERED, tell, virtual_hosts
 
 
 @events.init_command_line_parser.add_listener
@@ -25,25 +26,32 @@ class ColdStart(User):
     def ask(self) -> None:
         """Ask, in turn or at once."""
         hosts = virtual_hosts(self.environment)
-        if self.environment.parsed_options.storm:
-            gevent.joinall([gevent.spawn(self._first, host) for host in hosts])
-        else:
+        group, due_s = Group(), time.perf_counter()
+        try:
             for host in hosts:
-                self._first(host)
+                group.spawn(self._first, host, due_s)
+                if not self.environment.parsed_options.storm:
+                    group.join()
+                    due_s = time.perf_counter()
+            group.join()
+        finally:
+            group.kill()
         self.environment.runner.quit()
         raise StopUser
 
-    def _first(self, host: str) -> None:
-        began_s = time.perf_counter()
-        problem: Exception | None = None
+    def _first(self, host: str, due_s: float) -> None:
+        problem: BaseException | None = None
+        size = 0
         client = HTTPClient.from_url(self.host, connection_timeout=120, network_timeout=120)
         try:
             response = client.get(self.environment.parsed_options.path, headers={"Host": host})
-            response.read()
+            size = len(response.read())
             if response.status_code != 200:
                 problem = RuntimeError(f"status {response.status_code}")
+        except gevent.GreenletExit:
+            problem = RuntimeError(UNANSWERED)
         except Exception as error:  # noqa: BLE001 - whatever it was is told and counted
             problem = error
         finally:
             client.close()
-        tell(self.environment, "COLD", "first request", began_s, problem=problem)
+        tell(self.environment, "COLD", "first request", due_s, size, problem)

@@ -1,58 +1,59 @@
-"""What the scenarios share: options, open arrivals, and the check that locust was not the bottleneck.
+"""What the scenarios share: options, where to, open arrivals, and the check that locust was not the bottleneck.
 
 Importing it adds the options and listeners to locust.
 """
 
 import random
+import sys
 import time
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 import gevent
+import locust.stats
+from gevent.pool import Pool
 from geventhttpclient import HTTPClient
 from locust import User, constant, events, task
+from locust.runners import MasterRunner
 
-__all__ = ["OpenLoop", "headers", "tell", "virtual_hosts"]
+from loadtests.locust.busy import BUSY_MAX, WINDOW_S, Busy
+from loadtests.locust.samples import Sample, Writer
 
-_BUSY_MAX: Final = 0.9
-"""Beyond this use of one core locust waits for itself (it has one thread)."""
+__all__ = ["UNANSWERED", "OpenLoop", "Target", "headers", "target", "tell", "virtual_hosts"]
+
+_FAILED: Final = 1
+_USAGE: Final = 2
 _INVALID: Final = 3
 _TIMEOUT_S: Final = 60.0
 _AT_ONCE_MAX: Final = 5000
+_DRAIN_S: Final = 30.0
+"""How long answers are waited for at the end (`--stop-timeout`): what is cut off would be missing from the figures."""
+UNANSWERED: Final = "no answer when the test ended"
+
+# A point each second in the report's charts; locust's own five leave nothing to see of half a minute.
+locust.stats.HISTORY_STATS_INTERVAL_SEC = 1
 
 
-@events.init_command_line_parser.add_listener
-def _add_options(parser: Any, **_: Any) -> None:
-    group = parser.add_argument_group("knuv")
-    group.add_argument("--virtual-host", action="append", default=[], help="host name of a service; may be repeated")
-    group.add_argument("--path", default="/", help="what is asked for (default /)")
-    group.add_argument("--rate", type=float, default=100.0, help="arrivals a second, where they are open (default 100)")
+class Target(NamedTuple):
+    """Where `--host` leads."""
+
+    address: str
+    port: int
+    is_tls: bool
 
 
-class _Clock:
-    """Processor time of this process between the test's start and end."""
-
-    cpu_s = 0.0
-    at_s = 0.0
-
-
-@events.test_start.add_listener
-def _started(**_: Any) -> None:
-    _Clock.cpu_s, _Clock.at_s = time.process_time(), time.perf_counter()
-
-
-@events.quitting.add_listener
-def _ended(environment: Any, **_: Any) -> None:
-    busy = (time.process_time() - _Clock.cpu_s) / max(1e-9, time.perf_counter() - _Clock.at_s)
-    print(f"locust used {busy:.0%} of a core")
-    if busy > _BUSY_MAX:
-        print("INVALID: locust was the bottleneck; lower the rate or the number of users, or use --processes")
-        environment.process_exit_code = _INVALID
+def target(environment: Any) -> Target:
+    """Host and port of `--host`."""
+    url = urlsplit(environment.host)
+    is_tls = url.scheme == "https"
+    return Target(url.hostname or "", url.port or (443 if is_tls else 80), is_tls)
 
 
 def virtual_hosts(environment: Any) -> list[str]:
     """Return the services' host names; that of the URL when none is given."""
     given: list[str] = environment.parsed_options.virtual_host
-    return given or [environment.host.partition("://")[2]]
+    return given or [urlsplit(environment.host).netloc]
 
 
 def headers(environment: Any) -> dict[str, str]:
@@ -61,7 +62,7 @@ def headers(environment: Any) -> dict[str, str]:
 
 
 def tell(
-    environment: Any, kind: str, name: str, began_s: float, size: int = 0, problem: Exception | None = None
+    environment: Any, kind: str, name: str, began_s: float, size: int = 0, problem: BaseException | None = None
 ) -> None:
     """Count one request that should have begun at `began_s` (of `time.perf_counter`)."""
     environment.events.request.fire(
@@ -84,7 +85,20 @@ class OpenLoop(User):
         """Open nothing yet: connections come with the arrivals that need them."""
         options = {"concurrency": _AT_ONCE_MAX, "connection_timeout": _TIMEOUT_S, "network_timeout": _TIMEOUT_S}
         self._client = HTTPClient.from_url(self.host, **options)
-        self._under_way = 0
+        self._under_way = Pool(_AT_ONCE_MAX)
+        self._is_over = False
+
+    def on_stop(self) -> None:
+        """Wait for the answers that are under way; those that do not come are failures."""
+        try:
+            self._under_way.join(timeout=self.environment.stop_timeout)
+        finally:
+            self._under_way.kill()
+
+    def stop(self, force: bool = False) -> Any:
+        """Let no more arrive."""
+        self._is_over = True
+        return super().stop(force)
 
     def rate_at(self, elapsed_s: float) -> float:
         """Arrivals a second, so long after the beginning."""
@@ -94,30 +108,105 @@ class OpenLoop(User):
     def arrivals(self) -> None:
         """Begin each request when it is due, late ones at once."""
         began_s = due_s = time.perf_counter()
-        while True:
+        while not self._is_over:
             due_s += 1.0 / max(0.001, self.rate_at(due_s - began_s))
-            gevent.sleep(max(0.0, due_s - time.perf_counter()))
-            if self._under_way >= _AT_ONCE_MAX:
+            # More than once: after a busy moment the loop's clock is behind, and a sleep ends before its time.
+            while (left_s := due_s - time.perf_counter()) > 0.0:
+                gevent.sleep(left_s)
+            if self._under_way.full():
                 problem = RuntimeError(f"{_AT_ONCE_MAX} requests are under way")
-                tell(self.environment, "GET", self._name, due_s, problem=problem)
-                continue
-            self._under_way += 1
-            gevent.spawn(self._one, due_s)
+                tell(self.environment, self._kind, self._name, due_s, problem=problem)
+                gevent.sleep(0)
+            else:
+                self._under_way.spawn(self._one, due_s)
 
     @property
     def _name(self) -> str:
         return str(self.environment.parsed_options.path)
 
+    _kind = "GET"
+
     def _one(self, due_s: float) -> None:
-        problem: Exception | None = None
+        problem: BaseException | None = None
         size = 0
         try:
-            response = self._client.get(self._name, headers=headers(self.environment))
+            response = self._answer()
             size = len(response.read())
-            if response.status_code != 200:
+            if not 200 <= response.status_code < 300:
                 problem = RuntimeError(f"status {response.status_code}")
+        except gevent.GreenletExit:
+            problem = RuntimeError(UNANSWERED)
         except Exception as error:  # noqa: BLE001 - whatever it was is told and counted
             problem = error
-        finally:
-            self._under_way -= 1
-        tell(self.environment, "GET", self._name, due_s, size, problem)
+        tell(self.environment, self._kind, self._name, due_s, size, problem)
+
+    def _answer(self) -> Any:
+        return self._client.get(self._name, headers=headers(self.environment))
+
+
+class _Run:
+    """What belongs to the process."""
+
+    busy = Busy(0.0, 0.0)
+    writer: Writer | None = None
+
+
+@events.init_command_line_parser.add_listener
+def _add_options(parser: Any, **_: Any) -> None:
+    group = parser.add_argument_group("knuv")
+    group.add_argument("--virtual-host", action="append", default=[], help="host name of a service; may be repeated")
+    group.add_argument("--path", default="/", help="what is asked for (default /)")
+    group.add_argument("--rate", type=float, default=100.0, help="arrivals a second, where they are open (default 100)")
+    group.add_argument("--samples", default="", help="file to which each request is written as a line of CSV")
+
+
+@events.init.add_listener
+def _begun(environment: Any, **_: Any) -> None:
+    options = environment.parsed_options
+    if options.headless and not str(environment.host or "").startswith(("http://", "https://")):
+        print(f"expected --host http://GATEWAY or https://GATEWAY, got {environment.host!r}", file=sys.stderr)
+        sys.exit(_USAGE)
+    if options.rate <= 0:
+        print(f"expected --rate above 0, got {options.rate:g}", file=sys.stderr)
+        sys.exit(_USAGE)
+    environment.stop_timeout = environment.stop_timeout or _DRAIN_S
+    # The loop's clock stood still while modules were imported, and --run-time would begin in the past.
+    gevent.get_hub().loop.update_now()
+
+
+@events.test_start.add_listener
+def _started(environment: Any, **_: Any) -> None:
+    _Run.busy = Busy(time.perf_counter(), time.process_time())
+    gevent.spawn(_watch, _Run.busy)
+    path = environment.parsed_options.samples
+    _Run.writer = Writer(Path(path)) if path else None
+
+
+def _watch(busy: Busy) -> None:
+    while _Run.busy is busy:
+        gevent.sleep(1)
+        busy.sample(time.perf_counter(), time.process_time())
+
+
+@events.request.add_listener
+def _counted(request_type: str, name: str, response_time: float, exception: Any, **_: Any) -> None:
+    if _Run.writer is not None:
+        due_s = time.perf_counter() - response_time / 1000
+        problem = f"{type(exception).__name__}: {exception}" if exception else ""
+        _Run.writer.add(Sample(due_s, f"{request_type} {name}", response_time, problem))
+
+
+@events.quitting.add_listener
+def _ended(environment: Any, **_: Any) -> None:
+    busy, runner = _Run.busy, environment.runner
+    busy.sample(time.perf_counter(), time.process_time())
+    if _Run.writer is not None:
+        _Run.writer.flush()
+    peak = f", {busy.peak_ratio:.0%} in its busiest {WINDOW_S:.0f} s" if busy.peak_ratio else ""
+    print(f"locust used {busy.ratio:.0%} of a core{peak}")
+    if busy.is_saturated or (isinstance(runner, MasterRunner) and runner.worker_cpu_warning_emitted):
+        print(f"INVALID: locust was the bottleneck (above {BUSY_MAX:.0%}); lower --rate or --users, or use --processes")
+        environment.process_exit_code = _INVALID
+    elif runner is not None and not runner.stats.total.num_requests and not environment.parsed_options.worker:
+        print("FAILED: no request was made")
+        environment.process_exit_code = _FAILED

@@ -1,4 +1,4 @@
-"""gRPC over HTTP/2 without TLS: unary calls, and streams of a hundred messages.
+"""gRPC over HTTP/2, with TLS where `--host` says https: unary calls, and streams of a hundred messages.
 
 The service is that of `python -m loadtests.lab.soak_queue_proxy_h2.app`: raw bytes, echoed.
 """
@@ -11,7 +11,7 @@ import grpc
 import grpc.experimental.gevent
 from locust import User, constant, task
 
-from loadtests.locust.common import headers, tell
+from loadtests.locust.common import headers, target, tell
 
 grpc.experimental.gevent.init_gevent()
 
@@ -27,7 +27,12 @@ class Caller(User):
     def on_start(self) -> None:
         """Connect when the first call needs it, asking for the service's host name."""
         options = [("grpc.default_authority", headers(self.environment)["Host"]), ("grpc.enable_http_proxy", 0)]
-        self._channel = grpc.insecure_channel(self.environment.host.partition("://")[2], options)
+        address, port, is_tls = target(self.environment)
+        place = f"{address}:{port}"
+        if is_tls:
+            self._channel = grpc.secure_channel(place, grpc.ssl_channel_credentials(), options)
+        else:
+            self._channel = grpc.insecure_channel(place, options)
         self._unary = self._channel.unary_unary(f"/{SERVICE}/Unary")
         self._chat = self._channel.stream_stream(f"/{SERVICE}/Chat")
 

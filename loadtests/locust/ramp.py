@@ -1,4 +1,4 @@
-"""Arrivals that grow in three equal steps, by default 1,000, 2,000, 3,000 a second (`--rate` is the first)."""
+"""Arrivals that grow in three equal steps of 20 s, by default 100, 200, 300 a second (`--rate` is the first)."""
 
 from loadtests.locust.common import OpenLoop
 

@@ -28,9 +28,17 @@ def _add_options(parser: Any, **_: Any) -> None:
 def _started(environment: Any, **_: Any) -> None:
     options = environment.parsed_options
     if options.rollout_command:
-        gevent.spawn_later((options.run_time or 60) / 2, _roll_out, shlex.split(options.rollout_command))
+        words = shlex.split(options.rollout_command)
+        gevent.spawn_later((options.run_time or 60) / 2, _roll_out, environment, words)
 
 
-def _roll_out(words: list[str]) -> None:
-    done = subprocess.run(words, check=False)
-    print(f"rollout: {shlex.join(words)} ended with {done.returncode}")
+def _roll_out(environment: Any, words: list[str]) -> None:
+    try:
+        done = subprocess.run(words, check=False, capture_output=True, text=True)
+    except OSError as error:
+        code, told = 127, str(error)
+    else:
+        code, told = done.returncode, (done.stdout + done.stderr).strip()
+    print(f"rollout: {told}" if not code else f"FAILED: {shlex.join(words)} ended with {code}: {told}")
+    if code:
+        environment.process_exit_code = 1

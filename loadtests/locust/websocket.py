@@ -12,7 +12,7 @@ monkey.patch_all()
 from locust import User, constant, task  # noqa: E402 - after the patch
 from websockets.sync.client import connect  # noqa: E402
 
-from loadtests.locust.common import headers, tell  # noqa: E402
+from loadtests.locust.common import headers, target, tell  # noqa: E402
 
 MESSAGES = 20
 
@@ -43,6 +43,8 @@ class Talker(User):
     def _open(self, path: str) -> Any:
         """Connect to the gateway, asking for the service's host name."""
         host = headers(self.environment)["Host"]
-        address, _, port = self.environment.host.partition("://")[2].partition(":")
-        sock = socket.create_connection((address, int(port or 80)), timeout=60)
+        address, port, is_tls = target(self.environment)
+        sock = socket.create_connection((address, port), timeout=60)
+        if is_tls:
+            return connect(f"wss://{host}{path}", sock=sock, open_timeout=60, server_hostname=address)
         return connect(f"ws://{host}{path}", sock=sock, open_timeout=60)
