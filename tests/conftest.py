@@ -1,4 +1,6 @@
-"""What holds for every test: which files come first, and that nothing drawn at random is timed."""
+"""What holds for every test: how many run at once, which files come first, and that what is drawn is not timed."""
+
+import os
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -7,12 +9,26 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("knuv", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("knuv")
 
-LONGEST = ("tests/faults/test_long_waits.py",)
-"""Files in the order in which they begin: those that take longest would be the last to end."""
+LONGEST = (
+    "tests/faults/test_long_waits.py",
+    "tests/conformance/queue_proxy/test_drain.py",
+    "tests/system/",
+    "tests/loadtests/",
+    "tests/faults/",
+)
+"""Files and folders in the order in which they begin: who takes longest must not be the last to end."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two workers for each processor: half of the time a test waits for a timer, or for a process to start."""
+    return 2 * len(os.sched_getaffinity(0))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files; the others keep their order."""
-    place = {name: index for index, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(LONGEST)))
+    """Begin with what takes longest; the others keep their order."""
+
+    def place(item: pytest.Item) -> int:
+        return next((index for index, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
+
+    items.sort(key=place)
