@@ -80,6 +80,7 @@ RIGHTS_FOR_SOURCES = (
     ("", "serviceaccounts", "get"),
     ("", "serviceaccounts/token", "create"),
     *(("", "secrets", verb) for verb in ("get", "create", "patch")),
+    *(("", "configmaps", verb) for verb in ("create", "patch", "delete")),
 )
 
 SELDOM = {

@@ -10,6 +10,7 @@ from typing import Any, Final
 from controller.eventing.addresses import selects
 from controller.eventing.sources.adapters import overrides_json
 from controller.eventing.sources.injection import Injection, bind, has_template, unbind
+from controller.eventing.sources.trust_bundles import bundle_names
 from kube.models.sources import SinkBinding
 
 __all__ = ["EXCLUDE", "INCLUDE", "SelectionMode", "apply_bindings", "injection_of", "is_about", "is_selected"]
@@ -58,6 +59,7 @@ def injection_of(binding: SinkBinding) -> Injection | None:
         ca_certs=status.sink_ca_certs or "",
         overrides=overrides_json(binding.spec.ce_overrides),
         token_secret=status.oidc_token_secret_name or "",
+        bundles=bundle_names(status),
     )
 
 

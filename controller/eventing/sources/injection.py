@@ -18,6 +18,9 @@ JsonObject = dict[str, Any]
 _VARIABLES: Final = frozenset(["K_SINK", "K_CA_CERTS", "K_CE_OVERRIDES"])
 _TOKEN_VOLUME: Final = "oidc-token"  # noqa: S105 - a name
 _TOKEN_PATH: Final = "/oidc"  # noqa: S105 - a path
+_BUNDLE_VOLUME: Final = "kne-bundle-volume"
+_BUNDLE_PATH: Final = "/knative-custom-certs"
+_VOLUMES: Final = (_TOKEN_VOLUME, _BUNDLE_VOLUME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,8 @@ class Injection:
     """JSON; may be empty, and is told nevertheless."""
     token_secret: str = ""
     """The Secret with a token for the sink; empty: it wants none."""
+    bundles: tuple[str, ...] = ()
+    """ConfigMaps with the authorities of the cluster."""
 
 
 def bind(obj: JsonObject, injection: Injection) -> None:
@@ -41,23 +46,22 @@ def bind(obj: JsonObject, injection: Injection) -> None:
     variables.append({"name": "K_CE_OVERRIDES", "value": injection.overrides})
     for container in _containers(obj):
         container["env"] = [*_list(container, "env"), *variables]
-        if injection.token_secret:
-            mount = {"name": _TOKEN_VOLUME, "mountPath": _TOKEN_PATH, "readOnly": True}
-            container["volumeMounts"] = [*_list(container, "volumeMounts"), mount]
     if injection.token_secret:
         source = {"secret": {"name": injection.token_secret, "items": [{"key": "token", "path": "token"}]}}
-        pod = obj["spec"]["template"]["spec"]
-        volume = {"name": _TOKEN_VOLUME, "projected": {"sources": [source]}}
-        pod["volumes"] = [*_list(pod, "volumes"), volume]
+        _mount(obj, _TOKEN_VOLUME, _TOKEN_PATH, [source])
+    if injection.bundles:
+        # Pods start without them, too: the sink may be one that needs none.
+        sources = [{"configMap": {"name": name, "optional": True}} for name in injection.bundles]
+        _mount(obj, _BUNDLE_VOLUME, _BUNDLE_PATH, sources)
 
 
 def unbind(obj: JsonObject) -> None:
     """Take out what `bind` put in."""
     for container in _containers(obj):
         _keep(container, "env", lambda each: each.get("name") not in _VARIABLES)
-        _keep(container, "volumeMounts", lambda each: each.get("name") != _TOKEN_VOLUME)
+        _keep(container, "volumeMounts", lambda each: each.get("name") not in _VOLUMES)
     if has_template(obj):
-        _keep(obj["spec"]["template"]["spec"], "volumes", lambda each: each.get("name") != _TOKEN_VOLUME)
+        _keep(obj["spec"]["template"]["spec"], "volumes", lambda each: each.get("name") not in _VOLUMES)
 
 
 def has_template(obj: JsonObject) -> bool:
@@ -65,6 +69,15 @@ def has_template(obj: JsonObject) -> bool:
     spec = obj.get("spec")
     template = spec.get("template") if isinstance(spec, dict) else None
     return isinstance(template, dict) and isinstance(template.get("spec"), dict)
+
+
+def _mount(obj: JsonObject, name: str, path: str, sources: list[JsonObject]) -> None:
+    """Put one folder with all the sources into every container."""
+    for container in _containers(obj):
+        mount = {"name": name, "mountPath": path, "readOnly": True}
+        container["volumeMounts"] = [*_list(container, "volumeMounts"), mount]
+    pod = obj["spec"]["template"]["spec"]
+    pod["volumes"] = [*_list(pod, "volumes"), {"name": name, "projected": {"sources": sources}}]
 
 
 def _containers(obj: JsonObject) -> Iterator[JsonObject]:

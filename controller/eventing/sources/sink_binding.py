@@ -10,6 +10,7 @@ import json
 from typing import Any, Final
 
 from controller.collection import Reconciler
+from controller.eventing.children import NotOwned
 from controller.eventing.cluster import EventingCluster
 from controller.eventing.identities import provide_identity
 from controller.eventing.sources.adapters import resolve_sink, selector_text
@@ -25,6 +26,7 @@ from controller.eventing.sources.binding_rules import (
 from controller.eventing.sources.binding_tokens import TokenSecrets
 from controller.eventing.sources.collections import SourceCollections
 from controller.eventing.sources.injection import unbind
+from controller.eventing.sources.trust_bundles import TrustBundles
 from kube.conditions import Conditions, ConditionSet
 from kube.errors import ApiError, Invalid, NotFound
 from kube.events import WARNING
@@ -61,6 +63,7 @@ class SinkBindingReconciler:
         self._sources = sources
         self._mode = mode
         self._secrets = TokenSecrets(cluster.client, cluster.now_s)
+        self._bundles = TrustBundles(cluster)
 
     def reconciler(self) -> Reconciler[SinkBinding]:
         """The envelope for this kind."""
@@ -71,7 +74,7 @@ class SinkBindingReconciler:
     async def reconcile(self, binding: SinkBinding, status: SinkBindingStatus, conditions: Conditions) -> float | None:
         """One pass."""
         await self._label_namespace(binding.namespace)
-        conditions.mark_true("TrustBundlePropagated")
+        await self._provide_bundles(binding, status, conditions)
         status.auth = await provide_identity(self._cluster, binding, status.auth, conditions)
         again_s = await resolve_sink(self._cluster, binding.spec.sink, binding.namespace, status, conditions)
         if not conditions.is_true("SinkProvided"):
@@ -91,6 +94,19 @@ class SinkBindingReconciler:
                 await self._patch(subject, bound)
         conditions.mark_true("SinkBindingAvailable")
         return min(_RESYNC_S, renewal_s or _RESYNC_S)
+
+    async def _provide_bundles(self, binding: SinkBinding, status: SinkBindingStatus, conditions: Conditions) -> None:
+        """What cannot be made must not keep subjects from their sink, which may need none of it."""
+        try:
+            await self._bundles.provide(binding, status)
+        except NotOwned as error:
+            conditions.mark_false("TrustBundlePropagated", "NotOwned", str(error))
+        except ApiError as error:
+            if error.code not in _REFUSED:
+                raise
+            conditions.mark_false("TrustBundlePropagated", "TrustBundleNotPropagated", error.message)
+        else:
+            conditions.mark_true("TrustBundlePropagated")
 
     async def finalize(self, binding: SinkBinding) -> None:
         """Take out what was put in, as far as the API lets us: a binding whose end is refused would stay for ever."""

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from kube.models.apps import Deployment
-from kube.models.core import Endpoints, Namespace, Service
+from kube.models.core import ConfigMap, Endpoints, Namespace, Service
 from kube.models.sinks import JobSink
 from kube.models.sources import ApiServerSource, ContainerSource, JetStreamSource, PingSource, SinkBinding
 from tests.controller.eventing.cluster import SYSTEM, Eventing, running
@@ -298,3 +298,55 @@ async def test_a_job_sink_is_ready_when_the_process_behind_it_is(api: Eventing) 
     ref = {"apiVersion": "sinks.knative.dev/v1alpha1", "kind": "JobSink", "name": "jobs"}
     await api.create(PingSource, "to-jobs", {"sink": {"ref": ref}})
     await api.until(PingSource, "to-jobs", "resolved", lambda each: each.status.sink_uri == ready.status.address.url)
+
+
+async def test_trust_bundles_are_copied_for_subjects_and_mounted(api: Eventing) -> None:
+    """Spec eventing-sources.md 4.2: the volume, and the condition."""
+
+    async def bundle(**data: str) -> None:
+        labels = {"networking.knative.dev/trust-bundle": "true"}
+        body = {"metadata": {"name": "ours", "labels": labels}, "data": data}
+        await api.client.raw("POST", ConfigMap.RESOURCE.path(SYSTEM), body=json.dumps(body).encode())
+
+    def folders(found: Deployment) -> list[list[str]]:
+        """Of each container: where the bundles are."""
+        pod = found.spec.template["spec"]
+        names = {each["name"] for each in pod.get("volumes") or []}
+        return [
+            [each["mountPath"] for each in container.get("volumeMounts") or [] if each["name"] in names]
+            for container in (*pod.get("initContainers", []), *pod["containers"])
+        ]
+
+    await bundle(**{"ca.crt": "PEM"})
+    for name in ("bundled", "other"):
+        await deployment(api, name)
+        await bind(api, name)
+    both = [["/knative-custom-certs"]] * 2
+    found = await api.until(Deployment, "bundled", "the folder", lambda each: folders(each) == both)
+    (volume,) = found.spec.template["spec"]["volumes"]
+    assert volume["projected"]["sources"] == [{"configMap": {"name": "ours-kne-bundle", "optional": True}}]
+    await api.until(Deployment, "other", "the folder", lambda each: folders(each) == both)
+    await api.until_condition(SinkBinding, "bundled", "TrustBundlePropagated", "True")
+
+    def has_both_owners(each: ConfigMap) -> bool:
+        return {owner.name for owner in each.metadata.owner_references} >= {"bundled", "other"}
+
+    copied = await api.until(ConfigMap, "ours-kne-bundle", "both as its owners", has_both_owners)
+    assert copied.data == {"ours.ca.crt": "PEM"}
+    later = await deployment_told_at_once(api, "later-bundled")
+    assert folders(later) == both
+    # What changes is followed when a binding is looked at again.
+    await api.patch(ConfigMap, "ours", {"data": {"ca.crt": "OTHER"}}, SYSTEM)
+    await api.patch(SinkBinding, "bundled", {"metadata": {"labels": {"look": "again"}}})
+    await api.until(ConfigMap, "ours-kne-bundle", "the change", lambda each: each.data == {"ours.ca.crt": "OTHER"})
+    await api.client.delete(ConfigMap, "ours", SYSTEM)
+    await api.patch(SinkBinding, "bundled", {"metadata": {"labels": {"look": "once-more"}}})
+    await api.until(Deployment, "bundled", "no folder", lambda each: folders(each) == [[], []])
+    await api.until_gone(ConfigMap, "ours-kne-bundle")
+
+
+async def deployment_told_at_once(api: Eventing, name: str) -> Deployment:
+    """One whose binding was ready before it was written."""
+    await bind(api, name)
+    await api.until(SinkBinding, name, "its sink", lambda each: bool(each.status.sink_uri))
+    return await deployment(api, name)

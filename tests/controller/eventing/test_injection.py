@@ -57,6 +57,22 @@ def test_a_token_is_mounted_once_into_every_container() -> None:
     assert obj == deployment({"name": "c"}, {"name": "d"}, initContainers=[{"name": "i"}], volumes=[{"name": "v"}])
 
 
+def test_trust_bundles_are_one_folder_in_every_container() -> None:
+    bare = deployment({"name": "c"}, initContainers=[{"name": "i"}])
+    obj = copy.deepcopy(bare)
+    for _ in range(2):
+        bind(obj, Injection(sink="http://s/", token_secret="secret", bundles=("a", "b")))
+    pod = obj["spec"]["template"]["spec"]
+    assert [volume["name"] for volume in pod["volumes"]] == ["oidc-token", "kne-bundle-volume"]
+    sources = [{"configMap": {"name": name, "optional": True}} for name in ("a", "b")]
+    assert pod["volumes"][1]["projected"] == {"sources": sources}
+    for container in (*pod["containers"], *pod["initContainers"]):
+        mount = {"name": "kne-bundle-volume", "mountPath": "/knative-custom-certs", "readOnly": True}
+        assert container["volumeMounts"][1:] == [mount]
+    unbind(obj)
+    assert obj == bare
+
+
 def test_a_binding_without_a_sink_takes_out_what_was_told_before() -> None:
     obj = deployment({"name": "c"})
     apply_bindings(obj, [binding()])
