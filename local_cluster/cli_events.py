@@ -25,7 +25,7 @@ from kube.models.messaging import Channel, Subscription
 from local_cluster.cli import Failure, Namespace, StateDir, err, out, with_client
 from local_cluster.event_debugging import ask, debugged
 from local_cluster.event_keepers import keepers_of_subscription, keepers_of_trigger
-from local_cluster.event_listener import ListenError, listening
+from local_cluster.event_listener import ListenError, listening, listening_in_pod
 from local_cluster.event_posting import Posted, post_all
 from local_cluster.event_routes import KINDS, StackResolver, url_of
 from local_cluster.event_views import event_json, event_lines, journey_lines, printable
@@ -125,10 +125,9 @@ def tail(
         raise typer.BadParameter("a channel gives everybody everything: --type, --source and --cesql are a broker's")
 
     async def work(client: Client) -> None:
-        if not only_listen and listen == _LOOPBACK:
-            stack = StackInfo.load(state_dir or default_state_dir())
-            if await StackResolver(client, stack).has_own_networks(await url_of(client, target, namespace)):
-                raise Failure("pods of this stack have networks of their own; --listen says where they reach us")
+        stack = StackInfo.load(state_dir or default_state_dir())
+        # Who names an address says that pods reach it.
+        in_pod = listen == _LOOPBACK and stack is not None and stack.pods_have_networks
         over = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, over.set)
@@ -145,7 +144,8 @@ def tail(
                 over.set()
 
         try:
-            async with listening(listen, port, show) as url:
+            sink = listening_in_pod(client, namespace, show) if in_pod else listening(listen, port, show)
+            async with sink as url:
                 if only_listen:
                     _tell(f"listening at {url}")
                     await over.wait()

@@ -14,17 +14,22 @@ import asyncio
 import json
 import secrets
 import shutil
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from kube.client import Client
-from kube.models.core import ConfigMap, Secret
+from kube.errors import ApiError, ApiUnreachable
+from kube.models.core import ConfigMap, Pod, Secret
 from local_cluster import nats
 from local_cluster.apiserver.certificates import write_kubeconfig, write_private
+from local_cluster.apiserver.errors import StatusError
+from local_cluster.apiserver.port_forward import Dialer
 from local_cluster.apiserver.server import ApiServer
 from local_cluster.apiserver.store import Change
+from local_cluster.event_doors import Doors, door
 from local_cluster.originals import EVENTING_CONFIG_MAPS, EVENTING_NAMESPACE
 from local_cluster.revival import create
 from local_cluster.system import INGRESS_CLASS, MANAGED, Components, SystemLayout
@@ -85,6 +90,9 @@ class Eventing:
         self._log = log
         self._bringing_up: asyncio.Task[None] | None = None
         self._adding_sinks: asyncio.Task[None] | None = None
+        self._doors: Doors | None = None
+        self.dialer: Dialer | None = None
+        """Connects to a port inside a pod; to be set before anybody asks for one."""
 
     def watch(self) -> None:
         """Bring the pods up with the first object of eventing, which may be there already."""
@@ -104,6 +112,8 @@ class Eventing:
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
+        if self._doors is not None:
+            await self._doors.stop()
 
     def _changed(self, key: str, change: Change) -> None:
         group = key.partition(".")[2]
@@ -129,7 +139,7 @@ class Eventing:
 
     async def _bring_up(self) -> None:
         try:
-            token = self._write_credentials()
+            token = await self._write_credentials()
             if self._components.eventing == "jetstream":
                 await self._provide_nats()
             for manifest in pod_manifests(self._layout, self._components, token):
@@ -151,20 +161,44 @@ class Eventing:
         for manifest in nats.pod_manifests(self._layout):
             await create(self._client, manifest)
 
-    def _write_credentials(self) -> str:
+    async def _write_credentials(self) -> str:
         """Give each component its identity; the token with which people may ask what became of an event."""
         for component, account in _ACCOUNTS.items():
             token = self._api.issue_token(EVENTING_NAMESPACE, account)
             write_kubeconfig(self._layout.kubeconfig(component), self._api.url, self._ca_pem, token)
         token = secrets.token_urlsafe(32)
-        if not self._layout.pods_have_networks:
-            names = _DEBUGGED if self._components.eventing == "jetstream" else _DEBUGGED[:-1]
-            told = {"token": token, "components": {name: _debug_address(self._layout, name) for name in names}}
-            write_private(self._layout.state_dir / _DEBUG_FILE, json.dumps(told).encode())
+        names = [name for name in _DEBUGGED if name != "jetstream" or self._components.eventing == "jetstream"]
+        if self._layout.pods_have_networks:
+            self._doors = Doors(self._layout.state_dir, self._dial)
+            for name in names:
+                await self._doors.open(name)
+            components = {name: f"unix:{door(name)}" for name in names}
+        else:
+            components = {name: _debug_address(self._layout, name) for name in names}
+        told = {"token": token, "components": components}
+        write_private(self._layout.state_dir / _DEBUG_FILE, json.dumps(told).encode())
         return token
 
+    async def _dial(self, component: str) -> socket.socket:
+        """Connect to the debug port of a component's pod. Raises `OSError`."""
+        app = _DEBUGGED[component]
+        try:
+            pods = (await self._client.list(Pod, EVENTING_NAMESPACE, label_selector=f"app={app}")).items
+            pod = next((each for each in pods if each.status.phase == "Running"), None)
+            if pod is None or self.dialer is None:
+                raise OSError(f"no pod of {app} runs")
+            return await self.dialer(EVENTING_NAMESPACE, pod.name, _DEBUG_PORT)
+        except (ApiError, ApiUnreachable, StatusError) as error:
+            raise OSError(str(error)) from error
 
-_DEBUGGED: Final = ("ingress", "filter", "dispatcher", "jetstream")
+
+_DEBUGGED: Final = {
+    "ingress": "broker-ingress",
+    "filter": "broker-filter",
+    "dispatcher": "imc-dispatcher",
+    "jetstream": "jetstream-ch-dispatcher",
+}
+"""Whose debug port people ask: its name for them, and the label of its pod."""
 
 
 def brokers_host(layout: SystemLayout) -> str:
@@ -246,14 +280,13 @@ def _jetstream_dispatcher(layout: SystemLayout, drain: dict[str, str], token: st
 
 
 def _debugging(layout: SystemLayout, role: str, token: str) -> dict[str, str]:
-    """Where a process shows what became of events; in networks of their own nobody outside would reach it."""
-    if layout.pods_have_networks:
-        return {}
-    return {"KNUV_DEBUG_ADDRESS": _debug_address(layout, role), "KNUV_DEBUG_TOKEN": token}
+    """Where a process shows what became of events: in a network of its own inside the pod, and a door leads there."""
+    address = f"127.0.0.1:{_DEBUG_PORT}" if layout.pods_have_networks else _debug_address(layout, role)
+    return {"KNUV_DEBUG_ADDRESS": address, "KNUV_DEBUG_TOKEN": token}
 
 
 def _debug_address(layout: SystemLayout, role: str) -> str:
-    return f"{layout.address(8 + _DEBUGGED.index(role))}:{_DEBUG_PORT}"
+    return f"{layout.address(8 + list(_DEBUGGED).index(role))}:{_DEBUG_PORT}"
 
 
 def _outside(layout: SystemLayout) -> list[JsonObject]:

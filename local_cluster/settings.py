@@ -24,6 +24,8 @@ class StackInfo:
     """The stack's part of the loopback network."""
     brokers_host: str = ""
     """The name under which the gateway leads to the Brokers' ingress; empty: there is no eventing."""
+    pods_have_networks: bool = False
+    """Pods reach nothing of this machine, nor this machine them."""
 
     @property
     def api_port(self) -> int:

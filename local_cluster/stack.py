@@ -154,6 +154,7 @@ class Stack:
         await self._node.start()
         self._api.set_log_reader(self._node.read_logs)
         self._api.set_dialer(self._node.dial)
+        self._eventing.dialer = self._node.dial
         layout.envoy_bootstrap.write_text(render_bootstrap(xds_address=layout.xds, admin_address=layout.envoy_admin))
         for namespace in components.namespaces:
             pods = Informer(admin, Pod, namespace=namespace, log=self._log)
@@ -180,6 +181,7 @@ class Stack:
             autoscaler_debug=debug,
             subnet=str(layout.subnet),
             brokers_host=brokers_host(layout) if components.eventing != "none" else "",
+            pods_have_networks=layout.pods_have_networks,
         ).save(layout.state_dir)
         self._say(f"up after {time.monotonic() - began:.1f} s; Ctrl-C stops everything")
 

@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from kube.models.autoscaling import Metric
 from kube.models.core import Pod
+from kube.models.eventing import Trigger
 from loadtests.load import fetch
 from loadtests.scenario import until
 from local_cluster.manifests import apply
@@ -174,6 +175,54 @@ async def test_a_secret_is_seen_by_its_pod_alone(netns: System) -> None:
     await netns.kubectl("wait", "pod/look", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=20s")
     assert (await netns.kubectl("logs", "look")).out.splitlines() == ["sesame", "0", "0", "wrote"]
     assert "knuv-netns" not in os.listdir("/etc")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_people_see_events_pass_ask_for_them_and_deliver_them_again(netns: System) -> None:
+    for kind, name, spec in (
+        ("Broker", "default", {}),
+        # Nobody is there, so that something is to be delivered again.
+        (
+            "Trigger",
+            "mine",
+            {"broker": "default", "subscriber": {"uri": "http://127.0.0.1:1/"}, "delivery": {"retry": 0}},
+        ),
+    ):
+        manifest = {"apiVersion": "eventing.knative.dev/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+        await apply(netns.client, netns.kinds, manifest, "default")
+
+    async def is_ready() -> bool | None:
+        return (await netns.client.get(Trigger, "mine", "default")).status.is_ready() or None
+
+    await until(is_ready, 90, "the Trigger to be ready")
+    tail = asyncio.create_task(netns.knuv("events", "tail", "--json", "--count", "1"))
+
+    async def is_seen() -> bool | None:
+        # Until the tail listens, and the gateway leads to the ingress.
+        await netns.knuv("events", "send", "--id", "n1", "--data", '{"n": 1}')
+        await asyncio.wait([tail], timeout=1)
+        return tail.done() or None
+
+    await until(is_seen, 90, "the event to pass the tail")
+    seen = json.loads((await tail).out)
+    assert (seen["id"], seen["data"]) == ("n1", {"n": 1})
+    traced = await netns.knuv("events", "trace", "n1")
+    for step in ("accepted", "matched", "not answered"):
+        assert step in traced.out
+
+    async def is_kept() -> bool | None:
+        listed = await netns.knuv("events", "redrive", "--trigger", "mine", "--dry-run")
+        return "n1 from /knuv/cli: code 500" in listed.out or None
+
+    await until(is_kept, 30, "the dead letter to be kept")
+    redriven = await netns.knuv("events", "redrive", "--trigger", "mine")
+    assert redriven.out.endswith("delivered again\n"), redriven.err
+
+    async def nothing_is_left() -> bool | None:
+        pods = (await netns.client.list(Pod, "default")).items
+        return not [pod.name for pod in pods if pod.name.startswith("knuv-tail")] or None
+
+    await until(nothing_is_left, 30, "the pod that listened to end")
 
 
 @pytest.mark.asyncio(loop_scope="module")
