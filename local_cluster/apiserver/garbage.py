@@ -24,6 +24,8 @@ __all__ = ["GarbageCollector"]
 EVENTS_KEY = "events."
 EVENT_AGE_MAX_S = 3600.0
 """Events are notes, not state: each is forgotten an hour after it was last written, as upstream."""
+EVENTS_MAX = 2000
+"""So many are kept at most; the oldest go first. Upstream keeps them all for the hour, but not in memory."""
 EVENT_CHECK_S = 60.0
 BATCH = 64
 """Items worked off before other tasks get their turn."""
@@ -69,6 +71,8 @@ class GarbageCollector:
             self._event_times.pop(state.uid, None)
             if not change.is_deletion:
                 self._event_times[state.uid] = self._clock()
+                if len(self._event_times) > EVENTS_MAX:
+                    self._wake.set()
         if change.is_deletion:
             self._add("owner", state.uid)
             for uid in state.owners:
@@ -96,11 +100,11 @@ class GarbageCollector:
             self._wake.set()
 
     def expire_events(self) -> None:
-        """Delete the Events that are older than an hour."""
+        """Delete the Events that are older than an hour, and those that are too many."""
         oldest_s = self._clock() - EVENT_AGE_MAX_S
         while self._event_times:
             uid, written_s = next(iter(self._event_times.items()))
-            if written_s > oldest_s:
+            if written_s > oldest_s and len(self._event_times) <= EVENTS_MAX:
                 return
             found = self._store.by_uid(uid)
             assert found is not None, f"event {uid} is indexed and not stored"

@@ -30,6 +30,9 @@ HISTORY_MAX = 4_000
 HISTORY_BYTES_MAX = 4 << 20
 """And at most these bytes of objects per kind: some twenty kinds are written to all the time, and with 16 MiB each
 half an hour of 200 Services that come and go took 100 MB more."""
+HISTORY_AGE_S = 300.0
+"""And none for much longer than that when newer ones come: what upstream compacts, too."""
+_MARK_S = 30.0
 RENDERED_MAX = 64
 """Newest changes whose rendered bytes are kept: all watchers ask at nearly the same time, later ones are few."""
 _NO_FIELDS: Mapping[str, str] = {}
@@ -146,18 +149,32 @@ class Follower(Protocol):
 class Collection:
     """All objects of one kind, of whatever served version."""
 
-    __slots__ = ("_by_namespace", "_floor", "_history", "_history_bytes", "_history_max", "fields_of", "follower")
+    __slots__ = (
+        "_by_namespace",
+        "_clock",
+        "_floor",
+        "_history",
+        "_history_bytes",
+        "_history_max",
+        "_marks",
+        "fields_of",
+        "follower",
+    )
 
     def __init__(
         self,
         floor: int,
         history_max: int = HISTORY_MAX,
         fields_of: Callable[[dict[str, Any]], Mapping[str, str]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._by_namespace: dict[str, dict[str, Stored]] = {}
         self._history: deque[Change] = deque()
         self._history_max = history_max
         self._history_bytes = 0
+        self._marks: deque[tuple[float, int]] = deque()
+        """Each half a minute of writing: the time, and the version then."""
+        self._clock = clock
         self._floor = floor
         self.fields_of = fields_of or (lambda _: _NO_FIELDS)
         self.follower: Follower | None = None
@@ -217,7 +234,18 @@ class Collection:
         history = self._history
         history.append(change)
         self._history_bytes += len(change.state.data)
-        while len(history) > self._history_max or self._history_bytes > HISTORY_BYTES_MAX:
+        now_s = self._clock()
+        marks = self._marks
+        if not marks or now_s >= marks[-1][0] + _MARK_S:
+            marks.append((now_s, change.version))
+        while len(marks) > 1 and marks[1][0] < now_s - HISTORY_AGE_S:
+            marks.popleft()
+        oldest_version = marks[0][1]
+        while (
+            len(history) > self._history_max
+            or self._history_bytes > HISTORY_BYTES_MAX
+            or history[0].version < oldest_version
+        ):
             oldest = history.popleft()
             self._history_bytes -= len(oldest.state.data)
             self._floor = oldest.version
