@@ -12,6 +12,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -77,6 +78,8 @@ class Eventing:
         """Where objects are made and looked for."""
         self.controller_api = client.config
         """The API with the controller's identity."""
+        self.kubeconfig = Path()
+        """A file by which other programs find the API."""
         self.app = app
         self.dispatchers = dispatchers
         self.log_lines = log_lines
@@ -276,6 +279,7 @@ async def running(*, acts: bool = True, settings: dict[str, dict[str, str]] | No
             await app.start()
         eventing = Eventing(client, app, dispatchers, log_lines)
         eventing.controller_api = controller_api
+        eventing.kubeconfig = api.kubeconfig
         yield eventing
 
 
