@@ -1,23 +1,17 @@
-"""The command line."""
+"""The soak of queue-proxy on HTTP/1.1, and its command line."""
 
-import argparse
 import asyncio
-import json
-import os
 import random
-import sys
-import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-import uvloop
-
-from loadtests.lab.queue_proxy.machine import Cores, Process, describe, raise_open_files_limit, stoppable
-from loadtests.lab.queue_proxy.subjects import HOST, LabError, Setting, queue_proxy, running
+from loadtests.lab.queue_proxy.machine import Cores
+from loadtests.lab.queue_proxy.subjects import HOST, Setting, queue_proxy, running
 from loadtests.lab.soak_queue_proxy.app import App
-from loadtests.lab.soak_queue_proxy.tally import FLAT_MB, Sample, Tally, growth_mb, is_flat
+from loadtests.lab.soak_queue_proxy.soaking import Memory, judge, run, watch
+from loadtests.lab.soak_queue_proxy.tally import Tally
 from loadtests.lab.soak_queue_proxy.visitors import (
     IDLE_S,
     KINDS,
@@ -29,44 +23,14 @@ from loadtests.lab.soak_queue_proxy.visitors import (
 
 __all__ = ["main"]
 
-_LINE_S: Final = 10.0
-_WARM_S: Final = 60.0
 _EMPTY_S: Final = 10.0
-_SHOWN: Final = 10
-_TERMINATED: Final = 143
 _NARROW_HOST: Final = HOST.replace("127.93.", "127.94.", 1)
 
 
 def main(arguments: list[str]) -> int:
     """Soak; 0 when nothing was dropped and memory stayed flat, 1 when not, 2 when a proxy does not start."""
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtests.lab soak-queue-proxy",
-        description="Mixed load through queue-proxy: no request may be dropped, memory has to stay flat.",
-    )
-    parser.add_argument("--duration", type=float, default=600.0, help="seconds (default 600)")
-    parser.add_argument("--seed", type=int, default=None, help="of the visitors' choices (default: a random one)")
-    parser.add_argument("--json", action="store_true", help="print JSON; the lines go to stderr")
-    options = parser.parse_args(arguments)
-    seed = random.randrange(1 << 32) if options.seed is None else options.seed
-    cores = Cores.of_this_machine()
-    before = os.sched_getaffinity(0)
-    raise_open_files_limit()
-    machine = describe()
-    print(f"{'; '.join(machine.values())}; seed {seed}", file=sys.stderr)
-    try:
-        os.sched_setaffinity(0, {cores.load})
-        with tempfile.TemporaryDirectory(prefix="knuv-soak-") as scratch:
-            result = uvloop.run(stoppable(soak(options.duration, seed, cores, Path(scratch))))
-    except LabError as error:
-        print(f"soak-queue-proxy: {error}", file=sys.stderr)
-        return 2
-    except asyncio.CancelledError:
-        return _TERMINATED
-    finally:
-        os.sched_setaffinity(0, before)
-    if options.json:
-        print(json.dumps({**machine, "seed": seed, **result}, indent=2))
-    return 0 if result["met"] else 1
+    description = "Mixed load through queue-proxy: no request may be dropped, memory has to stay flat."
+    return run("soak-queue-proxy", description, soak, arguments)
 
 
 async def soak(duration_s: float, seed: int, cores: Cores, scratch: Path) -> dict[str, Any]:
@@ -93,7 +57,7 @@ async def soak(duration_s: float, seed: int, cores: Cores, scratch: Path) -> dic
             for kind in KINDS:
                 for _ in range(kind.count):
                     visitors.create_task(visit_until(world, kind))
-            samples = await _watch(duration_s, tally, proxies)
+            samples = await watch(duration_s, tally, proxies, lambda: _counts(tally))
             world.is_over = True
         left_inside = await _emptied(app)
     return _verdict(duration_s, tally, samples, left_inside)
@@ -107,57 +71,28 @@ async def _emptied(app: App) -> int:
     return app.busy
 
 
-async def _watch(duration_s: float, tally: Tally, proxies: list[Process]) -> list[list[Sample]]:
-    """Sample the proxies' memory each second and tell how things are every ten."""
-    samples: list[list[Sample]] = [[] for _ in proxies]
-    began_s = perf_counter()
-    line_s, requests = 0.0, 0
-    while True:
-        elapsed_s = perf_counter() - began_s
-        for proxy, its in zip(proxies, samples, strict=True):
-            its.append(Sample(elapsed_s, proxy.rss_bytes() / 1e6))
-        is_over = elapsed_s >= duration_s
-        if is_over or elapsed_s >= line_s + _LINE_S:
-            rate = (tally.requests.total() - requests) / (elapsed_s - line_s)
-            line_s, requests = elapsed_s, tally.requests.total()
-            _tell(elapsed_s, rate, tally, samples)
-        if is_over:
-            return samples
-        await asyncio.sleep(min(1.0, max(0.0, duration_s - elapsed_s)))
-
-
-def _tell(elapsed_s: float, rate: float, tally: Tally, samples: list[list[Sample]]) -> None:
-    memory = " + ".join(f"{its[-1].rss_mb:.1f}" for its in samples)
+def _counts(tally: Tally) -> str:
     counts = tally.requests
-    print(
-        f"{elapsed_s:5.0f} s  {rate:6.0f}/s  good {counts['good']}  refused {counts['refused']}"
-        f"  timed out {counts['timed_out']}  left {counts['left']}  DROPPED {counts['dropped']}  RSS {memory} MB",
-        file=sys.stderr,
-        flush=True,
+    return (
+        f"good {counts['good']}  refused {counts['refused']}  timed out {counts['timed_out']}"
+        f"  left {counts['left']}  DROPPED {counts['dropped']}"
     )
 
 
-def _verdict(duration_s: float, tally: Tally, samples: list[list[Sample]], left_inside: int) -> dict[str, Any]:
-    warm_s = min(_WARM_S, duration_s / 2)
-    growth = [growth_mb(its, warm_s) for its in samples]
+def _verdict(duration_s: float, tally: Tally, samples: Memory, left_inside: int) -> dict[str, Any]:
     missing = [kind.name for kind in KINDS if not tally.visits[kind.name]]
     checks = {
         f"no request dropped: {tally.requests['dropped']} of {tally.requests.total()}": not tally.requests["dropped"],
         f"every kind of visitor was served: {', '.join(missing) or 'none'} missing": not missing,
         f"no request left inside the app: {left_inside}": not left_inside,
-        f"memory flat within {FLAT_MB:g} MB after {warm_s:.0f} s: "
-        + " and ".join(f"{each:+.2f} MB" for each in growth): all(is_flat(its, warm_s) for its in samples),
     }
-    for text in tally.drops[:_SHOWN]:
-        print(f"  dropped  {text}", file=sys.stderr)
-    for what, is_met in checks.items():
-        print(f"{'met' if is_met else 'MISSED':8} {what}", file=sys.stderr)
+    is_met, growth, drops = judge(duration_s, tally, samples, checks, bad="dropped")
     return {
         "seconds": duration_s,
         "requests": dict(tally.requests),
         "visits": dict(tally.visits),
-        "drops": tally.drops[:_SHOWN],
+        "drops": drops,
         "left_inside": left_inside,
         "rss_growth_mb": growth,
-        "met": all(checks.values()),
+        "met": is_met,
     }

@@ -1,25 +1,19 @@
-"""The command line."""
+"""The soak of queue-proxy on HTTP/2, and its command line."""
 
-import argparse
 import asyncio
 import gc
-import json
-import os
 import random
-import sys
-import tempfile
 import urllib.request
 from contextlib import AsyncExitStack
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-import uvloop
-
-from loadtests.lab.queue_proxy.machine import Cores, Process, describe, raise_open_files_limit, stoppable
-from loadtests.lab.queue_proxy.subjects import HOST, TLS_PORT, LabError, Setting, queue_proxy, running
+from loadtests.lab.queue_proxy.machine import Cores, Process
+from loadtests.lab.queue_proxy.subjects import HOST, TLS_PORT, Setting, queue_proxy, running
 from loadtests.lab.queue_proxy_h2 import handshakes
-from loadtests.lab.soak_queue_proxy.tally import FLAT_MB, Sample, Tally, growth_mb, is_flat
+from loadtests.lab.soak_queue_proxy.soaking import Memory, judge, run, watch
+from loadtests.lab.soak_queue_proxy.tally import Tally
 from loadtests.lab.soak_queue_proxy_h2.callers import KINDS, World, call_until, connected
 from loadtests.lab.soak_queue_proxy_h2.restarts import RestartedApp, restart_until
 from proxies.wire.stat import decode_stat
@@ -28,44 +22,14 @@ __all__ = ["main"]
 
 _LINES: Final = 3
 """In plaintext; one more is in TLS."""
-_LINE_S: Final = 10.0
-_WARM_S: Final = 60.0
 _EMPTY_S: Final = 15.0
-_SHOWN: Final = 10
 _STAT_PORT: Final = 9090
-_TERMINATED: Final = 143
 
 
 def main(arguments: list[str]) -> int:
     """Soak; 0 when all was as it has to be, 1 when not, 2 when the proxy or the app does not start."""
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtests.lab soak-queue-proxy-h2",
-        description="Mixed gRPC through queue-proxy while its app comes and goes: no wrong answer, no stream left.",
-    )
-    parser.add_argument("--duration", type=float, default=600.0, help="seconds (default 600)")
-    parser.add_argument("--seed", type=int, default=None, help="of the callers' choices (default: a random one)")
-    parser.add_argument("--json", action="store_true", help="print JSON; the lines go to stderr")
-    options = parser.parse_args(arguments)
-    seed = random.randrange(1 << 32) if options.seed is None else options.seed
-    cores = Cores.of_this_machine()
-    before = os.sched_getaffinity(0)
-    raise_open_files_limit()
-    machine = describe()
-    print(f"{'; '.join(machine.values())}; seed {seed}", file=sys.stderr)
-    try:
-        os.sched_setaffinity(0, {cores.load})
-        with tempfile.TemporaryDirectory(prefix="knuv-soak-") as scratch:
-            result = uvloop.run(stoppable(_soak(options.duration, seed, cores, Path(scratch))))
-    except LabError as error:
-        print(f"soak-queue-proxy-h2: {error}", file=sys.stderr)
-        return 2
-    except asyncio.CancelledError:
-        return _TERMINATED
-    finally:
-        os.sched_setaffinity(0, before)
-    if options.json:
-        print(json.dumps({**machine, "seed": seed, **result}, indent=2))
-    return 0 if result["met"] else 1
+    description = "Mixed gRPC through queue-proxy while its app comes and goes: no wrong answer, no stream left."
+    return run("soak-queue-proxy-h2", description, _soak, arguments)
 
 
 async def _soak(duration_s: float, seed: int, cores: Cores, scratch: Path) -> dict[str, Any]:
@@ -87,7 +51,7 @@ async def _soak(duration_s: float, seed: int, cores: Cores, scratch: Path) -> di
                 for kind in KINDS:
                     for _ in range(kind.count):
                         tasks.create_task(call_until(world, kind))
-                samples = await _watch(duration_s, tally, proxy, app)
+                samples = await watch(duration_s, tally, [proxy], lambda: _counts(tally, app))
                 is_over.set()
                 await restarting
                 world.is_over = True
@@ -118,54 +82,29 @@ def _concurrency() -> float:
         return decode_stat(response.read()).average_concurrent_requests
 
 
-async def _watch(duration_s: float, tally: Tally, proxy: Process, app: RestartedApp) -> list[Sample]:
-    """Sample the proxy's memory each second and tell how things are every ten."""
-    samples: list[Sample] = []
-    began_s = perf_counter()
-    line_s, calls = 0.0, 0
-    while True:
-        elapsed_s = perf_counter() - began_s
-        samples.append(Sample(elapsed_s, proxy.rss_bytes() / 1e6))
-        is_over = elapsed_s >= duration_s
-        if is_over or elapsed_s >= line_s + _LINE_S:
-            counts = tally.requests
-            rate = (counts.total() - calls) / (elapsed_s - line_s)
-            line_s, calls = elapsed_s, counts.total()
-            print(
-                f"{elapsed_s:5.0f} s  {rate:6.0f}/s  good {counts['good']}  cancelled {counts['left']}"
-                f"  out of time {counts['timed_out']}  restarted {counts['restarted']} in {len(app.away)} restarts"
-                f"  WRONG {counts['dropped']}  RSS {samples[-1].rss_mb:.1f} MB",
-                file=sys.stderr,
-                flush=True,
-            )
-        if is_over:
-            return samples
-        await asyncio.sleep(min(1.0, max(0.0, duration_s - elapsed_s)))
+def _counts(tally: Tally, app: RestartedApp) -> str:
+    counts = tally.requests
+    return (
+        f"good {counts['good']}  cancelled {counts['left']}  out of time {counts['timed_out']}"
+        f"  restarted {counts['restarted']} in {len(app.away)} restarts  WRONG {counts['dropped']}"
+    )
 
 
-def _verdict(
-    duration_s: float, tally: Tally, samples: list[Sample], left: dict[str, int], restarts: int
-) -> dict[str, Any]:
-    warm_s = min(_WARM_S, duration_s / 2)
-    growth = growth_mb(samples, warm_s)
+def _verdict(duration_s: float, tally: Tally, samples: Memory, left: dict[str, int], restarts: int) -> dict[str, Any]:
     missing = [kind.name for kind in KINDS if not tally.visits[kind.name]]
     checks = {
         f"no wrong answer: {tally.requests['dropped']} of {tally.requests.total()}": not tally.requests["dropped"],
         f"every kind of caller was served: {', '.join(missing) or 'none'} missing": not missing,
         **{f"none left of {what}: {count}": not count for what, count in left.items()},
-        f"memory flat within {FLAT_MB:g} MB after {warm_s:.0f} s: {growth:+.2f} MB": is_flat(samples, warm_s),
     }
-    for text in tally.drops[:_SHOWN]:
-        print(f"  wrong  {text}", file=sys.stderr)
-    for what, is_met in checks.items():
-        print(f"{'met' if is_met else 'MISSED':8} {what}", file=sys.stderr)
+    is_met, growth, wrong = judge(duration_s, tally, samples, checks, bad="wrong")
     return {
         "seconds": duration_s,
         "restarts": restarts,
         "calls": dict(tally.requests),
         "visits": dict(tally.visits),
-        "wrong": tally.drops[:_SHOWN],
+        "wrong": wrong,
         "left": left,
-        "rss_growth_mb": growth,
-        "met": all(checks.values()),
+        "rss_growth_mb": growth[0],
+        "met": is_met,
     }
