@@ -18,6 +18,8 @@ _FAINT: Final = "#d9d9d9"
 _WIDTH: Final = 900
 _LEFT: Final = 64
 _RIGHT: Final = 20
+_BARS_MAX: Final = 60
+"""So few requests are shown as one line each."""
 _POINTS_MAX: Final = 6000
 _STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 940px; margin: 2rem auto;
@@ -96,10 +98,15 @@ def _pictures(story: Story) -> str:
     pods = [(at_s - began_s, count) for at_s, count in story.pods]
     last_s = max(1.0, *(sample.due_s - began_s + sample.ms / 1000 for sample in story.samples))
     scale = _Scale(last_s)
+    if len(story.samples) <= _BARS_MAX:
+        how = "A line goes from when a request was due to when it was answered; a broken one is of one that failed."
+        picture = _bars(story.samples, began_s, scale)
+    else:
+        how = "A point stands where a request was due, as high as it took; a cross is one that failed."
+        picture = _points(_thinned(story.samples), began_s, scale)
     parts = [
-        "<h2>Each request</h2><p class=faint>A point stands where a request was due, as high as it took;",
-        "a cross is one that failed.</p>",
-        _requests(_thinned(story.samples), began_s, scale),
+        f"<h2>Each request</h2><p class=faint>{how}</p>",
+        picture,
         "<h2>Begun in each second</h2>",
         _steps(_per_second(story.samples, began_s, last_s), scale, "requests that were due"),
     ]
@@ -151,7 +158,23 @@ class _Scale:
         return f"{marks}<text x='{middle}' y='{height + 36}' text-anchor='middle' fill='{_INK}'>seconds</text>"
 
 
-def _requests(samples: Sequence[Sample], began_s: float, scale: _Scale) -> str:
+def _bars(samples: Sequence[Sample], began_s: float, scale: _Scale) -> str:
+    """A line for each, from when it was due to its end."""
+    row, top = 11, 8
+    height = top + row * len(samples)
+    parts = []
+    for number, sample in enumerate(samples):
+        due_s, y = sample.due_s - began_s, top + row * number + row // 2
+        colour, dash = (_BAD, " stroke-dasharray='6 4'") if sample.problem else (_GOOD, "")
+        parts.append(
+            f"<line class='request' x1='{scale.x(due_s):.1f}' x2='{scale.x(due_s + sample.ms / 1000):.1f}' y1='{y}'"
+            f" y2='{y}' stroke='{colour}' stroke-width='6'{dash}><title>{_duration(round(sample.ms))}</title></line>"
+        )
+    parts.append(scale.axis(height))
+    return _svg(height, "requests from when each was due until its answer", parts)
+
+
+def _points(samples: Sequence[Sample], began_s: float, scale: _Scale) -> str:
     """A point for each, the time it took on a logarithmic axis."""
     height, top = 300, 12
     times = [max(sample.ms, 0.1) for sample in samples]

@@ -92,7 +92,7 @@ def shown(samples: list[Sample], pods: list[tuple[float, int]]) -> str:
     )
 
 
-def test_the_page_shows_each_request_and_the_pods() -> None:
+def test_the_page_shows_each_of_a_few_requests_and_the_pods() -> None:
     samples = [
         Sample(10.0, "GET /<x>", 1200.0, ""),
         Sample(11.0, "GET /<x>", 0.4, ""),
@@ -101,14 +101,23 @@ def test_the_page_shows_each_request_and_the_pods() -> None:
     text = shown(samples, [(9.0, 0), (10.5, 3)])
     parsed = _Counted()
     parsed.feed(text)
-    assert parsed.tags.count("circle") == 2
-    assert len(re.findall(r"stroke='#d55e00'", text)) == 1
+    assert text.count("class='request'") == 3
+    assert text.count("stroke-dasharray") == 1
     assert parsed.tags.count("svg") == 3
     assert "x&lt;y" in text
     assert "<x>" not in text
     assert "FAILED: 1 of 3" in text
     assert "src=" not in text
     assert "http" not in text
+
+
+def test_failed_ones_among_many_are_crosses() -> None:
+    samples = [Sample(number / 10, "GET /", 5.0, "no" if number in (7, 9) else "") for number in range(100)]
+    text = shown(samples, [(0.0, 1)])
+    parsed = _Counted()
+    parsed.feed(text)
+    assert parsed.tags.count("circle") == 98
+    assert len(re.findall(r"stroke='#d55e00'", text)) == 2
 
 
 def test_a_page_without_pods_or_of_very_many_requests_stays_small() -> None:
