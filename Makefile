@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # (xdist_group) would say the same, but pytest-xdist 3.8 does not find them with pytest 9.2.
 SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test fuzz faults system images lint fmt docs lock bench bench-queue-proxy-h2 bench-coldstart soak-coldstart soak-queue-proxy soak-queue-proxy-h2 soak-autoscaler bench-autoscaler bench-activator bench-gateway bench-broker report soak-eventing soak-broker soak-churn soak-activator soak-transitions clean
+.PHONY: help setup demo test fuzz openapi faults system images lint fmt docs lock bench bench-queue-proxy-h2 bench-coldstart soak-coldstart soak-queue-proxy soak-queue-proxy-h2 soak-autoscaler bench-autoscaler bench-activator bench-gateway bench-broker report soak-eventing soak-broker soak-churn soak-activator soak-transitions clean
 
 help: ## list these words
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -40,6 +40,11 @@ DURATION ?= 60
 
 fuzz: $(READY) ## fuzz the parsers and the engine, DURATION seconds for each target
 	$(BIN)/python -m tests.fuzz --seconds $(DURATION)
+
+CASES ?= 20
+
+openapi: $(READY) ## schemathesis over the local API server's documents, CASES requests that fit and CASES that do not for each operation
+	$(BIN)/python -m pytest tests/conformance/apiserver/test_schemathesis.py --openapi-cases $(CASES) --timeout 3600
 
 images: $(READY) ## an OCI image layout of each component in build/images, without a container engine, and their tests
 	$(BIN)/python -m deploy.images build --output build/images --revision "$$(git rev-parse HEAD)"

@@ -47,6 +47,8 @@ class StatusError(Exception):
         self.reason = reason
         self.message = message
         self.details = details or {}
+        self.allowed: tuple[str, ...] | None = None
+        """The methods that `Allow` names, when the method was what is refused."""
 
     def status(self) -> dict[str, Any]:
         """The `Status` object of this refusal."""
@@ -138,10 +140,12 @@ def forbidden(group: str, plural: str, name: str, why: str, causes: Iterable[Cau
 
 
 def method_not_allowed(
-    why: str = "the server does not allow this method on the requested resource",
+    allowed: tuple[str, ...], why: str = "the server does not allow this method on the requested resource"
 ) -> StatusError:
-    """405: the resource has no such verb, or not at this time."""
-    return StatusError(405, "MethodNotAllowed", why)
+    """405: the resource has no such verb, or not at this time; `allowed` are the methods that it has."""
+    error = StatusError(405, "MethodNotAllowed", why)
+    error.allowed = allowed
+    return error
 
 
 def not_acceptable(accept: str) -> StatusError:

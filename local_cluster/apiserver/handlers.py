@@ -88,6 +88,8 @@ class Answer:
     """Texts for `Warning` headers."""
     content_type: str = "application/json"
     retry_after_s: int | None = None
+    allowed: tuple[str, ...] | None = None
+    """The methods of the resource, of a refusal with 405."""
 
 
 class Handlers:

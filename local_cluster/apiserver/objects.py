@@ -320,7 +320,8 @@ class Objects:
         if kind.is_custom:
             definition = self.store.collection(_DEFINITIONS).get("", kind.key)
             if definition is not None and definition.is_ending:
-                raise method_not_allowed("create not allowed while custom resource definition is terminating")
+                why = "create not allowed while custom resource definition is terminating"
+                raise method_not_allowed(("DELETE", "GET"), why)
         if not kind.namespaced:
             return
         if not namespace:

@@ -5,19 +5,21 @@ content, because kubectl keeps them on disk by it. Conformance: api-clients stat
 """
 
 import hashlib
-import re
 from typing import Any
 
 import orjson
 
 from local_cluster.apiserver.errors import page_not_found
+from local_cluster.apiserver.openapi_paths import RESPONSES, SECURITY, paths_of
 from local_cluster.apiserver.resources import Registry, ResourceType
 from local_cluster.apiserver.schemas import ANYTHING, Schemas
 
 __all__ = ["OpenApi"]
 
 _COMPONENTS = "#/components/schemas/"
-_PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml")
+_SHARED = ("meta/v1.Status", "meta/v1.ListMeta", "meta/v1.DeleteOptions")
+"""What the operations of every kind refer to."""
+_SCALE = "autoscaling/v1.Scale"
 
 
 class OpenApi:
@@ -58,16 +60,23 @@ class OpenApi:
         kinds = self._registry.in_group_version(group, version)
         components: dict[str, Any] = {}
         paths: dict[str, Any] = {}
+        for name in _SHARED:
+            self._add_component(name, components)
         for kind in kinds:
             self._add_component(kind.schema, components)
-            root = components[_component_name(kind.schema)]
-            root["x-kubernetes-group-version-kind"] = [_type_of(kind)]
-            paths |= _paths(path, kind)
+            component = _component_name(kind.schema)
+            components[component]["x-kubernetes-group-version-kind"] = [_type_of(kind)]
+            if "list" in kind.verbs:
+                components[f"{component}List"] = _list_of(kind, component)
+            if kind.scale is not None:
+                self._add_component(_SCALE, components)
+            paths |= paths_of(path, kind, component)
         return {
             "openapi": "3.0.0",
             "info": {"title": "Kubernetes", "version": "unversioned"},
             "paths": paths,
-            "components": {"schemas": components},
+            "components": {"schemas": components, "responses": RESPONSES, "securitySchemes": SECURITY},
+            "security": [{name: []} for name in SECURITY],
         }
 
     def _add_component(self, name: str, components: dict[str, Any]) -> None:
@@ -111,46 +120,21 @@ def _component_name(schema: str) -> str:
     return ".".join(reversed(group.split("."))) + f".{rest}"
 
 
+def _list_of(kind: ResourceType, component: str) -> dict[str, Any]:
+    """The schema of a collection of a kind."""
+    text = {"type": "string"}
+    return {
+        "type": "object",
+        "required": ["items"],
+        "properties": {
+            "apiVersion": text,
+            "kind": text,
+            "metadata": {"$ref": _COMPONENTS + _component_name("meta/v1.ListMeta")},
+            "items": {"type": "array", "items": {"$ref": _COMPONENTS + component}},
+        },
+        "x-kubernetes-group-version-kind": [{**_type_of(kind), "kind": f"{kind.kind}List"}],
+    }
+
+
 def _type_of(kind: ResourceType) -> dict[str, str]:
     return {"group": kind.group, "version": kind.version, "kind": kind.kind}
-
-
-def _paths(base: str, kind: ResourceType) -> dict[str, Any]:
-    scope = "/namespaces/{namespace}" if kind.namespaced else ""
-    collection = f"/{base}{scope}/{kind.plural}"
-    schema = {"$ref": _COMPONENTS + _component_name(kind.schema)}
-    paths = {collection: {"post": _operation(kind, "post", schema)}}
-    if "get" in kind.verbs:
-        paths[collection]["get"] = _operation(kind, "list", schema)
-        paths[collection]["delete"] = _operation(kind, "deletecollection", schema)
-        paths[f"{collection}/{{name}}"] = {
-            "get": _operation(kind, "get", schema),
-            "put": _operation(kind, "put", schema),
-            "patch": _operation(kind, "patch", schema),
-            "delete": _operation(kind, "delete", schema),
-        }
-    parameters = re.findall(r"{(\w+)}", f"{collection}/{{name}}")
-    for path, item in paths.items():
-        item["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in parameters
-            if f"{{{name}}}" in path
-        ]  # type: ignore[assignment]
-    return paths
-
-
-def _operation(kind: ResourceType, action: str, schema: dict[str, str]) -> dict[str, Any]:
-    content = {"application/json": {"schema": schema}}
-    operation: dict[str, Any] = {
-        "operationId": f"{action}{kind.group.title().replace('.', '')}{kind.version.title()}{kind.kind}",
-        "x-kubernetes-action": action,
-        "x-kubernetes-group-version-kind": _type_of(kind),
-        "responses": {"200": {"description": "OK", "content": content}},
-    }
-    if action in ("post", "put", "patch"):
-        types = _PATCH_TYPES if action == "patch" else ("application/json",)
-        body = ANYTHING if action == "patch" else schema
-        operation["requestBody"] = {"required": True, "content": {name: {"schema": body} for name in types}}
-        names = ("dryRun", "fieldManager", "fieldValidation", *(("force",) if action == "patch" else ()))
-        operation["parameters"] = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in names]
-    return operation

@@ -18,7 +18,8 @@ WRITE_BUFFER_BYTES = 32 << 10
 def refusal(error: StatusError) -> Answer:
     """What a refused request is answered with."""
     retry_after_s = error.details.get("retryAfterSeconds")
-    return Answer(status=error.code, body=orjson.dumps(error.status()), retry_after_s=retry_after_s)
+    body = orjson.dumps(error.status())
+    return Answer(status=error.code, body=body, retry_after_s=retry_after_s, allowed=error.allowed)
 
 
 def complete(answer: Answer) -> web.Response:
@@ -27,6 +28,8 @@ def complete(answer: Answer) -> web.Response:
     response.headers["Content-Type"] = answer.content_type
     if answer.retry_after_s is not None:
         response.headers["Retry-After"] = str(answer.retry_after_s)
+    if answer.allowed is not None:
+        response.headers["Allow"] = ", ".join(answer.allowed)
     for warning in answer.warnings:
         printable = "".join(character if character.isprintable() else "?" for character in warning)
         quoted = printable.replace("\\", "\\\\").replace('"', '\\"')

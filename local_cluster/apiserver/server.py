@@ -34,6 +34,7 @@ from local_cluster.apiserver.journal import Journal
 from local_cluster.apiserver.kinds import BUILT_IN_KINDS
 from local_cluster.apiserver.knative_kinds import KNATIVE_KINDS
 from local_cluster.apiserver.knative_schemas import add_knative_schemas
+from local_cluster.apiserver.methods import allowed_methods
 from local_cluster.apiserver.objects import Identity, Objects
 from local_cluster.apiserver.openapi import OpenApi
 from local_cluster.apiserver.pages import Pages
@@ -279,7 +280,7 @@ class ApiServer:
         target = parse_path(path)
         if not target.plural:
             if method != "GET":
-                raise method_not_allowed()
+                raise method_not_allowed(("GET",))
             return self._pages.resource_list(target.group, target.version)
         kind = self.registry.at(target.group, target.version, target.plural)
         if target.namespace and not kind.namespaced:
@@ -292,17 +293,17 @@ class ApiServer:
 
     async def _route(self, kind: ResourceType, method: str, request: Request) -> Answer:
         handlers, target = self._handlers, request.target
+        allowed = allowed_methods(kind, target.namespace, target.name, target.subresource)
+        if method not in allowed:
+            raise method_not_allowed(allowed)
         if kind.verbs == ("create",):
-            if method != "POST" or target.name:
-                raise method_not_allowed()
             return handlers.ask(kind, request, self._identities.of)
-        if target.subresource == "log" and kind.key == "pods.":
-            return await self._logs(kind, method, request)
-        if target.subresource == "token" and kind.key == "serviceaccounts.":
-            return self._token(kind, method, request)
+        if target.subresource == "log":
+            return await self._logs(kind, request)
+        if target.subresource == "token":
+            return self._token(kind, request)
         match method, bool(target.name):
             case "GET", True:
-                _require_namespace(kind, target)
                 return handlers.get(kind, request)
             case "GET", False:
                 return (
@@ -319,21 +320,16 @@ class ApiServer:
             case "DELETE", True:
                 return await handlers.delete(kind, request)
             case "DELETE", False:
-                _require_namespace(kind, target)
                 return await handlers.delete_collection(kind, request)
-        raise method_not_allowed()
+        raise method_not_allowed(allowed)
 
-    def _token(self, kind: ResourceType, method: str, request: Request) -> Answer:
-        if method != "POST":
-            raise method_not_allowed()
+    def _token(self, kind: ResourceType, request: Request) -> Answer:
         target = request.target
         self.objects.get(kind, target.namespace, target.name)
         asked = read_object(request.content_type, request.body)
         return Answer(status=201, body=orjson.dumps(self._tokens.answer(target.namespace, target.name, asked)))
 
-    async def _logs(self, kind: ResourceType, method: str, request: Request) -> Answer:
-        if method != "GET":
-            raise method_not_allowed()
+    async def _logs(self, kind: ResourceType, request: Request) -> Answer:
         target = request.target
         pod = self.objects.get(kind, target.namespace, target.name).load()
         options = read_log_options(pod, request.query)
@@ -386,8 +382,3 @@ def _is_address(host: str) -> bool:
 
 def _bound_port(runner: web.ServerRunner) -> int:
     return int(runner.addresses[0][1])
-
-
-def _require_namespace(kind: ResourceType, target: Target) -> None:
-    if kind.namespaced and not target.namespace:
-        raise method_not_allowed()

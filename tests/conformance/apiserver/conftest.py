@@ -4,6 +4,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import pytest
 import pytest_asyncio
 import uvloop
 
@@ -59,6 +60,11 @@ _WIDGETS = {
         ],
     },
 }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Known where this folder is named on the command line; everywhere else the defaults count."""
+    parser.addoption("--openapi-cases", type=int, default=0, help="requests for each operation of /openapi/v3")
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], AbstractEventLoop]]:

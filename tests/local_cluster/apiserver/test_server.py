@@ -141,7 +141,7 @@ async def test_58_every_reference_in_the_documents_leads_somewhere(api: Api) -> 
 
     for path in (await api.get("/openapi/v3")).data["paths"]:
         document = (await api.get(f"/openapi/v3/{path}")).data
-        named = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+        named = {f"#/components/{sort}/{name}" for sort, all_of in document["components"].items() for name in all_of}
         assert set(references(document)) <= named
         assert document["openapi"].startswith("3.")
 

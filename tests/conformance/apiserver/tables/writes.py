@@ -69,7 +69,7 @@ CASES = [
         post("configmaps", {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}}, status=400),
         post("configmaps", {"apiVersion": "v2", "metadata": {"name": "a"}}, status=400),
     ),
-    case("in-all-namespaces", post("/api/v1/configmaps", config_map("a"), status=400)),
+    case("in-all-namespaces", post("/api/v1/configmaps", config_map("a"), status=405, reason="MethodNotAllowed")),
     case("at-a-name", post("configmaps/a", config_map("a"), status=405, reason="MethodNotAllowed")),
     case(
         "names-have-a-grammar",
