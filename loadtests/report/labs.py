@@ -91,7 +91,7 @@ pods, in turn; API server, load and pods share a process on the other.
 | `probing` | 23 listed addresses where nobody listens |
 | `held` | 10,000 requests that wait for the first pods, which take 100 each, or any number |
 | `latency` | 1,000 requests a second, open loop, through activator and queue-proxy to an app of 100 ms |
-| `balance` | requests in flight in each pod, averaged over time, the largest against the mean; [what is possible](measuring.md#what-balance-is-possible) |""",
+| `balance` | requests in flight in each pod, averaged over time, the largest against the mean; [what is possible](budgets.md#what-balance-is-possible) |""",
     ),
     Lab(
         name="autoscaler",

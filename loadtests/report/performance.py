@@ -14,8 +14,8 @@ __all__ = ["about", "page", "warning"]
 _HEAD: Final = """# Performance
 
 What every component costs, against its budget and, where there is one, against a rival in the same run, on the same core, in turns.
-This page is written by `make report`, all of it; [measuring](measuring.md) says how to make such figures yourself and what was learnt on
-the way, [sizing](sizing.md) what follows for an installation.
+This page is written by `make report`, all of it; [budgets](budgets.md) says how to make such figures yourself and what was learnt on the way,
+[sizing](sizing.md) what follows for an installation.
 """
 
 _READING: Final = """## How to read it
