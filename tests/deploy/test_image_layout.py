@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.images.build import Builder, Built
-from deploy.images.components import COMPONENTS, Component, entrypoint
-from deploy.images.containerfile import containerfile, containerfile_path
+from deploy.images.components import COMPONENTS, entrypoint
 from deploy.images.packages import ROOT, distributions, libraries_of
 from tests.deploy.layouts import Image, read_layout
 from tests.support.http import running_app
@@ -142,12 +141,6 @@ def test_it_asks_for_its_environment_as_the_program_does(root: Path, image: Imag
         kill_group(process.pid)
     assert process.returncode == 1
     assert errors.startswith("required key CONTAINER_CONCURRENCY missing value\n")
-
-
-@pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.name)
-def test_the_containerfile_is_what_the_template_gives(component: Component) -> None:
-    told = "run `python -m deploy.images containerfiles`"
-    assert containerfile_path(component).read_text() == containerfile(component), told
 
 
 def test_only_the_queue_proxys_own_extra_is_in_its_image() -> None:
