@@ -10,7 +10,9 @@ from functools import partial
 from typing import Any, Protocol
 
 from controller import defaulting, network_validation, shapes, validation
+from controller.cert_manager import settings as cert_manager
 from controller.field_errors import FieldError, merged, render
+from controller.gateway_api import settings as gateway_api
 from controller.settings import InvalidConfig, Settings, example_checksum, parse_section
 
 __all__ = ["CONFIG_VALIDATION", "DEFAULTING", "VALIDATION", "Admission", "Denied", "Request"]
@@ -48,6 +50,12 @@ _CHECKS: Mapping[tuple[str, str], Check] = {
     (_NETWORKING, "ServerlessService"): network_validation.check_serverless_service,
     (_NETWORKING, "Certificate"): network_validation.check_certificate,
 }
+
+_MAPS_BESIDE: Mapping[str, Callable[[Mapping[str, str]], object]] = {
+    cert_manager.CONFIG_MAP: cert_manager.CertManagerSettings.from_data,
+    gateway_api.CONFIG_MAP: gateway_api.GatewayApiSettings.from_data,
+}
+"""ConfigMaps of what can be switched on beside the controllers."""
 
 
 class Request(Protocol):
@@ -162,7 +170,7 @@ class Admission:
         return usable
 
     def _check_config_map(self, request: Request) -> None:
-        if request.name not in Settings.names():
+        if request.name not in (*Settings.names(), *_MAPS_BESIDE):
             return
         data = request.object.get("data") or {}
         annotations = (request.object.get("metadata") or {}).get("annotations") or {}
@@ -174,6 +182,9 @@ class Admission:
             )
             raise Denied(text, [("data._example", "checksum differs")])
         try:
-            parse_section(request.name, data, self._cluster_domain)
+            if request.name in _MAPS_BESIDE:
+                _MAPS_BESIDE[request.name](data)
+            else:
+                parse_section(request.name, data, self._cluster_domain)
         except InvalidConfig as error:
             raise Denied(f"validation failed: {error}", [("data", str(error))]) from error

@@ -36,9 +36,7 @@ __all__ = [
 
 JsonObject = dict[str, Any]
 
-EXTERNAL = "external-domain"
-LOCAL = "cluster-local-domain"
-SYSTEM_INTERNAL = "system-internal"
+EXTERNAL, LOCAL, SYSTEM_INTERNAL = keys.EXTERNAL_DOMAIN, keys.CLUSTER_LOCAL_DOMAIN, keys.SYSTEM_INTERNAL
 QUEUE_PROXY_CERTIFICATE = "serving-certs"
 CONDITION = "CertificateProvisioned"
 

@@ -49,12 +49,16 @@ HTTP_OPTION = (f"{NETWORKING}/httpOption", f"{NETWORKING}/http-protocol")
 VISIBILITY = f"{NETWORKING}/visibility"
 CLUSTER_LOCAL = "cluster-local"
 
+TAG = f"{NETWORKING}/tag"
 CERTIFICATE_TYPE = f"{NETWORKING}/certificate-type"
+EXTERNAL_DOMAIN, CLUSTER_LOCAL_DOMAIN, SYSTEM_INTERNAL = "external-domain", "cluster-local-domain", "system-internal"
+"""Types of certificates."""
 WILDCARD_DOMAIN = f"{NETWORKING}/wildcardDomain"
 
 NETWORKING_INTERNAL = "networking.internal.knative.dev"
 ROLLOUT = f"{NETWORKING_INTERNAL}/rollout"
 TAG_TO_HOST = f"{NETWORKING_INTERNAL}/tag-to-host"
+INGRESS = f"{NETWORKING_INTERNAL}/ingress"
 CERTIFICATE_UID = f"{NETWORKING_INTERNAL}/certificate-uid"
 SERVERLESS_SERVICE = f"{NETWORKING_INTERNAL}/serverlessservice"
 SERVICE_TYPE = f"{NETWORKING_INTERNAL}/serviceType"

@@ -12,7 +12,7 @@ from proxies.environment import ConfigError
 
 __all__ = ["make_controllers"]
 
-_NAMES = ("serving", "eventing", "cert-manager")
+_NAMES = ("serving", "eventing", "cert-manager", "gateway-api")
 
 
 def make_controllers(environ: Mapping[str, str]) -> Service:
@@ -37,6 +37,11 @@ def make_controllers(environ: Mapping[str, str]) -> Service:
         from controller.config import Config
 
         parts.append(CertManagerBridge(Config.from_env(environ)))
+    if "gateway-api" in wanted:
+        from controller.config import Config
+        from controller.gateway_api.app import GatewayApi
+
+        parts.append(GatewayApi(Config.from_env(environ)))
     return parts[0] if len(parts) == 1 else _Together(parts)
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from controller import keys
 from controller.cert_manager.settings import CertManagerSettings
+from controller.covering import covers
 from kube.models.cert_manager import CertManagerCertificate
 from kube.models.networking import Certificate
 
@@ -55,7 +56,7 @@ def want(certificate: Certificate, settings: CertManagerSettings) -> JsonObject:
 
 def is_as_wanted(existing: CertManagerCertificate, body: JsonObject) -> bool:
     """Whether all that is wanted is there; what cert-manager fills in beside it stays."""
-    return _covers(existing.spec, body["spec"])
+    return covers(existing.spec, body["spec"])
 
 
 def _common_name(certificate: Certificate) -> str:
@@ -71,9 +72,3 @@ def _common_name(certificate: Certificate) -> str:
     if len(short) > _COMMON_NAME_MAX:
         raise NameTooLong(f"both {first!r} and {short!r} are longer than {_COMMON_NAME_MAX} characters")
     return short
-
-
-def _covers(held: object, wanted: object) -> bool:
-    if isinstance(wanted, dict):
-        return isinstance(held, dict) and all(_covers(held.get(key), value) for key, value in wanted.items())
-    return held == wanted

@@ -6,14 +6,18 @@ Source: knative/serving `pkg/reconciler/certificate/config/cert_manager.go`; spe
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from controller.certificates import EXTERNAL, LOCAL, SYSTEM_INTERNAL
+from controller import keys
 from controller.configmaps import Data, parse_yaml
 from kube.autoscaling.config import InvalidConfig
 
 __all__ = ["CONFIG_MAP", "CertManagerSettings", "IssuerRef"]
 
 CONFIG_MAP = "config-certmanager"
-_KEYS = {EXTERNAL: "issuerRef", LOCAL: "clusterLocalIssuerRef", SYSTEM_INTERNAL: "systemInternalIssuerRef"}
+_KEYS = {
+    keys.EXTERNAL_DOMAIN: "issuerRef",
+    keys.CLUSTER_LOCAL_DOMAIN: "clusterLocalIssuerRef",
+    keys.SYSTEM_INTERNAL: "systemInternalIssuerRef",
+}
 """Type of certificate -> key of the map."""
 _FIELDS = frozenset(("kind", "name", "group"))
 IssuerRef = Mapping[str, str]
@@ -29,7 +33,7 @@ class CertManagerSettings:
 
     def issuer(self, certificate_type: str) -> IssuerRef:
         """Of certificates of that type; those without one are for external domains."""
-        return self.issuers.get(certificate_type, self.issuers[EXTERNAL])
+        return self.issuers.get(certificate_type, self.issuers[keys.EXTERNAL_DOMAIN])
 
     @classmethod
     def from_data(cls, data: Data) -> "CertManagerSettings":

@@ -392,6 +392,8 @@ CONFIG_MAPS: dict[str, tuple[str, dict[str, str], str]] = {
     "s44 endpoint": ("observability", {"tracing-endpoint": "x"}, "endpoint should not be set"),
     "s44 rate": ("observability", {"tracing-sampling-rate": "1.5"}, "should be between 0 and 1"),
     "autoscaler": ("autoscaler", {"stable-window": "1s"}, "stable-window"),
+    "issuers": ("certmanager", {"issuerRef": "name: x"}, "issuerRef.kind: expected the kind of an issuer"),
+    "gateways": ("gateway", {"local-gateways": "[]"}, "local-gateways: expected a list with exactly one Gateway"),
 }
 
 

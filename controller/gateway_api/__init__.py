@@ -1,0 +1,1 @@
+"""Ingresses by the Gateway API: HTTPRoutes for whatever implements that."""

@@ -1,0 +1,418 @@
+"""Ingresses by the Gateway API (statements 49 to 53), with a gateway that is played, as the API and HTTP show it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+import pytest_asyncio
+
+from controller.config import Config
+from controller.gateway_api.app import CLASS, GatewayApi
+from controller.gateway_api.settings import GatewayApiSettings
+from kube.autoscaling.config import InvalidConfig
+from kube.client import Client
+from kube.errors import NotFound
+from kube.ingress.spec import defaulted
+from kube.ingress.version_hash import version_hash
+from kube.models.core import ConfigMap, EndpointAddress, EndpointPort, Endpoints, EndpointSubset, Namespace
+from kube.models.gateway_api import Gateway, GatewayAddress, GatewayStatus, HTTPRoute, ReferenceGrant
+from kube.models.meta import ObjectMeta
+from kube.models.networking import Ingress, IngressTLS
+from proxies.logs import Logger
+from tests.controller.custom_kinds import define
+from tests.controller.played_gateway import PlayedGateway, stamped
+from tests.gateway.objects import NAMESPACE, ingress, path, rule, split
+from tests.support.api import running_api_server
+from tests.support.processes import eventually
+
+SYSTEM = "knative-serving"
+ISTIO = "istio-system"
+EXTERNAL, LOCAL = "knative-gateway", "knative-local-gateway"
+PROBES = "/.well-known/knative/revision/"
+LOOP = pytest.mark.asyncio(loop_scope="module")
+
+
+class World:
+    """The implementation, a gateway that is played, and clients."""
+
+    def __init__(self, client: Client, gateway: PlayedGateway, session: aiohttp.ClientSession) -> None:
+        self.client = client
+        self.gateway = gateway
+        self.session = session
+        self.lines: list[bytes] = []
+
+    async def apply(self, wanted: Ingress) -> str:
+        """Create it or change its spec; its hash."""
+        try:
+            await self.client.get(Ingress, wanted.name, NAMESPACE)
+        except NotFound:
+            await self.client.create(wanted)
+        else:
+            spec = json.loads(msgspec.json.encode(wanted.spec))
+            await self.client.patch(Ingress, wanted.name, NAMESPACE, {"spec": spec})
+        return version_hash(defaulted(wanted.spec), NAMESPACE, wanted.name)
+
+    async def until(self, name: str, holds: Callable[[Ingress], object]) -> Ingress:
+        last: list[Ingress] = []
+
+        async def check() -> bool:
+            last[:] = [await self.client.get(Ingress, name, NAMESPACE)]
+            return last[0].status.observed_generation == last[0].metadata.generation and bool(holds(last[0]))
+
+        try:
+            await eventually(check, timeout_s=20)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {last}; {self.lines[-5:]}") from None
+        return last[0]
+
+    async def until_ready(self, name: str) -> Ingress:
+        return await self.until(name, lambda i: condition(i) == ("True", ""))
+
+    async def route(self, name: str) -> HTTPRoute:
+        return await self.client.get(HTTPRoute, name, NAMESPACE)
+
+    async def get(self, host: str, path: str = "/") -> tuple[int, str]:
+        url = f"http://127.0.0.1:{self.gateway.port}{path}"
+        async with self.session.get(url, headers={"Host": host}) as response:
+            return response.status, await response.text()
+
+
+def condition(of: Ingress, type_: str = "Ready") -> tuple[str, str]:
+    return next(((c.status, c.reason) for c in of.status.conditions if c.type == type_), ("", ""))
+
+
+def ours(name: str, *rules: Any, **more: Any) -> Ingress:
+    """An Ingress of the class."""
+    return ingress(name, *rules, class_=CLASS, **more)
+
+
+def endpoints(name: str, *addresses: str, port: int) -> Endpoints:
+    subset = EndpointSubset(
+        addresses=[EndpointAddress(ip=address) for address in addresses],
+        ports=[EndpointPort(name="status-port", port=1), EndpointPort(name="http2", port=port)],
+    )
+    return Endpoints(metadata=ObjectMeta(name=name, namespace=ISTIO), subsets=[subset] if addresses else [])
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world() -> AsyncIterator[World]:
+    """One for the module."""
+    async with running_api_server() as api, Client(api.config) as client, aiohttp.ClientSession() as session:
+        for name in (NAMESPACE, SYSTEM, ISTIO):
+            await client.create(Namespace(metadata=ObjectMeta(name=name)))
+        await define(client, HTTPRoute, Gateway, ReferenceGrant)
+        gateway = PlayedGateway(client)
+        running = World(client, gateway, session)
+        config = Config(api=api.config, system_namespace=SYSTEM)
+        implementation = GatewayApi(config, Logger("gateway-api", write=running.lines.append))
+        try:
+            await gateway.start()
+            for name in (EXTERNAL, LOCAL):
+                http = {"name": "http", "port": 80, "protocol": "HTTP"}
+                meta = ObjectMeta(name=name, namespace=ISTIO)
+                await client.create(Gateway(metadata=meta, spec={"gatewayClassName": "istio", "listeners": [http]}))
+            for name in ("istio-ingressgateway", LOCAL):
+                await client.create(endpoints(name, "127.0.0.1", port=gateway.port))
+            await implementation.start()
+            yield running
+        finally:
+            await implementation.stop()
+            await gateway.stop()
+        assert not [line for line in running.lines if b"reconcile_failed" in line], running.lines
+
+
+@LOOP
+async def test_49_each_rule_is_a_route_by_its_last_host_at_the_gateway_of_its_visibility(world: World) -> None:
+    tagged = ours(
+        "web",
+        rule("web.shop", "web.shop.svc", "web.shop.svc.cluster.local", visibility="ClusterLocal"),
+        rule("web.com"),
+        rule("v2-web.com", to=[path(split("web-2", port=81), prefix="/a", match={"X": "y"}), path(split("web-2"))]),
+    )
+    tagged.metadata.annotations["networking.internal.knative.dev/tag-to-host"] = '{"v2": ["v2-web.com"]}'
+    tagged.metadata.labels = {"team": "x"}
+    hash_ = await world.apply(tagged)
+    made = await world.until_ready("web")
+    routes = {route.name: route for route in (await world.client.list(HTTPRoute, NAMESPACE)).items}
+    assert routes.keys() == {"web.shop.svc.cluster.local", "web.com", "v2-web.com"}
+    of_labels = {
+        name: (
+            route.spec["parentRefs"][0]["name"],
+            route.metadata.labels["networking.knative.dev/visibility"],
+            route.metadata.labels.get("networking.knative.dev/tag"),
+        )
+        for name, route in routes.items()
+    }
+    assert of_labels == {
+        "web.shop.svc.cluster.local": (LOCAL, "cluster-local", None),
+        "web.com": (EXTERNAL, "", None),
+        "v2-web.com": (EXTERNAL, "", "v2"),
+    }
+    local = routes["web.shop.svc.cluster.local"]
+    assert local.spec["hostnames"] == ["web.shop", "web.shop.svc", "web.shop.svc.cluster.local"]
+    assert local.metadata.labels.items() >= {"team": "x", "networking.internal.knative.dev/ingress": "web"}.items()
+    assert all(route.is_controlled_by(made) for route in routes.values())
+    probe, _, plain, _ = routes["v2-web.com"].spec["rules"]
+    assert plain == {
+        "matches": [
+            {"path": {"type": "PathPrefix", "value": "/a"}, "headers": [{"type": "Exact", "name": "X", "value": "y"}]}
+        ],
+        "backendRefs": [
+            {"group": "", "kind": "Service", "namespace": NAMESPACE, "name": "web-2", "port": 81, "weight": 100}
+        ],
+        "timeouts": {"request": "0s"},
+    }
+    assert {"type": "Exact", "name": "K-Network-Hash", "value": "override"} in probe["matches"][0]["headers"]
+    assert stamped(probe) == hash_
+    host = "istio-ingressgateway.istio-system.svc.cluster.local"
+    assert made.status.public_load_balancer is not None
+    assert made.status.public_load_balancer.ingress[0].domain_internal == host
+
+
+@LOOP
+async def test_50_a_new_backend_is_probed_before_it_has_traffic(world: World) -> None:
+    first = await world.apply(ours("moves", rule("moves.com", to="old")))
+    await world.until_ready("moves")
+    world.gateway.absent.add("new")
+    second = await world.apply(ours("moves", rule("moves.com", to="new")))
+    await eventually(lambda: len(world.gateway.history["moves.com"]) > 1)
+    held = await world.until("moves", lambda i: condition(i) == ("Unknown", "Uninitialized"))
+    assert held.status.observed_generation == 2
+    assert await world.get("moves.com") == (200, "old")
+    answers = set()
+    is_over = asyncio.Event()
+
+    async def ask() -> None:
+        while not is_over.is_set():
+            answers.add(await world.get("moves.com"))
+
+    asking = asyncio.get_running_loop().create_task(ask())
+    world.gateway.absent.discard("new")
+    await world.client.create(Endpoints(metadata=ObjectMeta(name="new", namespace=NAMESPACE)))  # ends a long pause
+    await world.until_ready("moves")
+    is_over.set()
+    await asking
+    assert answers <= {(200, "old"), (200, "new")}
+    assert await world.get("moves.com") == (200, "new")
+    steps = [
+        (
+            stamped(rules[0]),
+            sorted({backend(each) for each in rules if not is_probe(each)}),
+            sorted({backend(each) for each in rules if is_probe(each)}),
+        )
+        for rules in world.gateway.history["moves.com"]
+    ]
+    assert steps == [
+        (first, ["old"], []),
+        (f"ep-{second}", ["old"], ["new", "old"]),
+        (f"tr-{second}", ["new"], ["new", "old"]),
+        (second, ["new"], []),
+    ]
+
+
+@LOOP
+async def test_50_who_has_the_backends_already_is_changed_at_once(world: World) -> None:
+    await world.apply(ours("shares", rule("shares.com", to=[path(split("a", 90), split("b", 10))])))
+    await world.until_ready("shares")
+    last = await world.apply(ours("shares", rule("shares.com", to=[path(split("a", 10), split("b", 90))])))
+    await world.until("shares", lambda i: condition(i)[0] == "True" and i.metadata.generation == 2)
+    assert [stamped(rules[0]) for rules in world.gateway.history["shares.com"]][1:] == [last]
+
+
+@LOOP
+async def test_50_a_change_of_mind_on_the_way_goes_on_from_there(world: World) -> None:
+    await world.apply(ours("minds", rule("minds.com", to="one")))
+    await world.until_ready("minds")
+    world.gateway.absent.add("never")
+    abandoned = await world.apply(ours("minds", rule("minds.com", to="never")))
+    await eventually(lambda: stamped(world.gateway.history["minds.com"][-1][0]) == f"ep-{abandoned}")
+    last = await world.apply(ours("minds", rule("minds.com", to="two")))
+    await world.until("minds", lambda i: condition(i)[0] == "True" and i.metadata.generation == 3)
+    versions = [stamped(rules[0]) for rules in world.gateway.history["minds.com"]]
+    assert versions[2:] == [f"ep-{last}", f"tr-{last}", last]
+    assert await world.get("minds.com") == (200, "two")
+    assert all(
+        backend(each) != "never" or is_probe(each) for rules in world.gateway.history["minds.com"] for each in rules
+    )
+
+
+@LOOP
+async def test_51_the_route_of_a_rule_that_is_gone_goes(world: World) -> None:
+    await world.apply(ours("shrinks", rule("stays.com"), rule("goes.com")))
+    await world.until_ready("shrinks")
+    await world.apply(ours("shrinks", rule("stays.com")))
+    await eventually(lambda: is_gone(world, "goes.com"))
+    await world.until_ready("shrinks")
+    assert (await world.route("stays.com")).spec["hostnames"] == ["stays.com"]
+
+
+@LOOP
+async def test_a_route_that_is_not_accepted_is_waited_for(world: World) -> None:
+    world.gateway.rejected.add("rejected.com")
+    await world.apply(ours("rejected", rule("rejected.com")))
+    found = await world.until("rejected", lambda i: "Played" in message(i))
+    assert condition(found) == ("Unknown", "HTTPRouteNotReady")
+    assert message(found) == "HTTPRoute rejected.com: Played: as the test says"
+    world.gateway.rejected.clear()
+    world.gateway.look_again()
+    await world.until_ready("rejected")
+
+
+@LOOP
+async def test_it_is_not_ready_before_the_gateway_serves_the_version(world: World) -> None:
+    await world.apply(ours("late", rule("late.com", to=[path(split("a", 90), split("b", 10))])))
+    await world.until_ready("late")
+    # A gateway that has accepted what it does not serve yet.
+    world.gateway.frozen["late.com"] = (await world.route("late.com")).spec["rules"]
+    hash_ = await world.apply(ours("late", rule("late.com", to=[path(split("a", 10), split("b", 90))])))
+    await eventually(lambda: stamped(world.gateway.history["late.com"][-1][0]) == hash_)
+    await world.until("late", lambda i: condition(i) == ("Unknown", "Uninitialized"))
+    del world.gateway.frozen["late.com"]
+    await world.until_ready("late")
+
+
+@LOOP
+async def test_a_pod_of_the_gateway_that_goes_is_waited_for_no_longer(world: World) -> None:
+    name = "istio-ingressgateway"
+    subsets = json.loads(
+        msgspec.json.encode(endpoints(name, "127.0.0.1", "127.0.0.9", port=world.gateway.port).subsets)
+    )
+    await world.client.patch(Endpoints, name, ISTIO, {"subsets": subsets})
+    await world.apply(ours("pods", rule("pods.com")))
+    await world.until("pods", lambda i: condition(i) == ("Unknown", "Uninitialized"))
+    subsets[0]["addresses"].pop()
+    await world.client.patch(Endpoints, name, ISTIO, {"subsets": subsets})
+    await world.until_ready("pods")
+
+
+@LOOP
+async def test_certificates_are_listeners_that_go_with_the_ingress(world: World) -> None:
+    secured = ours("tls", rule("a.tls.com"), rule("b.tls.com"))
+    secured.spec.tls = [
+        IngressTLS(hosts=[host], secret_name=f"secret-{host[0]}", secret_namespace=NAMESPACE)
+        for host in ("a.tls.com", "b.tls.com")
+    ]
+    await world.apply(secured)
+    made = await world.until_ready("tls")
+    own = f"kni-{made.metadata.uid}"
+    gateway = await world.client.get(Gateway, EXTERNAL, ISTIO)
+    assert [(each["name"], each.get("hostname"), each["port"]) for each in gateway.spec["listeners"]] == [
+        ("http", None, 80),
+        (own, "a.tls.com", 443),
+        (f"{own}-1", "b.tls.com", 443),
+    ]
+    assert gateway.spec["listeners"][1]["tls"]["certificateRefs"][0]["name"] == "secret-a"
+    grant = await world.client.get(ReferenceGrant, own, NAMESPACE)
+    assert grant.spec["from"] == [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": ISTIO}]
+    assert [each["name"] for each in grant.spec["to"]] == ["secret-a", "secret-b"]
+    await world.client.delete(Ingress, "tls", NAMESPACE)
+
+    async def is_clean() -> bool:
+        gateway = await world.client.get(Gateway, EXTERNAL, ISTIO)
+        grants = (await world.client.list(ReferenceGrant)).items
+        ingresses = [found.name for found in (await world.client.list(Ingress, NAMESPACE)).items]
+        return len(gateway.spec["listeners"]) == 1 and not grants and "tls" not in ingresses
+
+    await eventually(is_clean)
+
+
+@LOOP
+async def test_48_another_class_is_left_alone(world: World) -> None:
+    await world.client.create(ingress("other", rule("other.com")))
+    await world.apply(ours("after-other", rule("after-other.com")))
+    await world.until_ready("after-other")
+    found = await world.client.get(Ingress, "other", NAMESPACE)
+    assert (found.metadata.finalizers, found.status.conditions) == ([], [])
+    assert await is_gone(world, "other.com")
+
+
+@LOOP
+async def test_what_no_route_can_say_is_told(world: World) -> None:
+    await world.apply(ours("named", rule("named.com", to=[path(split("web", port="http"))])))
+    found = await world.until("named", lambda i: condition(i) == ("Unknown", "ReconcileIngressFailed"))
+    assert message(found) == "servicePort: expected a number for an HTTPRoute, got 'http'"
+    foreign = HTTPRoute(metadata=ObjectMeta(name="foreign.com", namespace=NAMESPACE))
+    foreign.spec = {"hostnames": [], "rules": [], "parentRefs": [{"name": "x"}]}
+    await world.client.create(foreign)
+    await world.apply(ours("foreign", rule("foreign.com")))
+    await world.until("foreign", lambda i: condition(i) == ("False", "NotOwned"))
+    assert (await world.route("foreign.com")).spec == foreign.spec
+
+
+@LOOP
+async def test_53_a_gateway_that_is_missing_is_told_and_waited_for(world: World) -> None:
+    data = {"local-gateways": f"- class: istio\n  gateway: {ISTIO}/missing"}
+    await world.client.create(ConfigMap(metadata=ObjectMeta(name="config-gateway", namespace=SYSTEM), data=data))
+    try:
+        await eventually(lambda: any(b"settings_changed" in line for line in world.lines))
+        await world.apply(ours("missing", rule("missing.com"), rule("missing.shop", visibility="ClusterLocal")))
+        failed = ("False", "GatewayDoesNotExist")
+        found = await world.until("missing", lambda i: condition(i, "LoadBalancerReady") == failed)
+        assert message(found) == f"Gateway {ISTIO}/missing does not exist"
+        meta = ObjectMeta(name="missing", namespace=ISTIO)
+        made = await world.client.create(Gateway(metadata=meta, spec={"listeners": []}))
+        world.gateway.look_again()
+        await world.until("missing", lambda i: condition(i) == ("Unknown", "Uninitialized"))
+        # Without local rules it waits for nothing but to be able to say where that Gateway is.
+        await world.apply(ours("missing", rule("missing.com")))
+        await world.until("missing", lambda i: "no address yet" in message(i))
+        address = GatewayAddress(type="IPAddress", value="10.0.0.7")
+        await world.client.patch_status(made, GatewayStatus(addresses=[address]))
+        found = await world.until_ready("missing")
+        assert found.status.private_load_balancer is not None
+        assert found.status.private_load_balancer.ingress[0].ip == "10.0.0.7"
+    finally:
+        await world.client.delete(ConfigMap, "config-gateway", SYSTEM)
+
+
+def test_52_everything_that_is_wrong_with_gateways_is_told_together() -> None:
+    two = "[{class: a, gateway: n/a}, {class: b, gateway: n/b}]"
+    with pytest.raises(InvalidConfig) as caught:
+        GatewayApiSettings.from_data({"external-gateways": two, "local-gateways": "[{gateway: n, service: 1}]"})
+    text = str(caught.value)
+    assert "external-gateways: expected a list with exactly one Gateway" in text
+    assert "local-gateways: class: expected a text, got None" in text
+    assert "local-gateways: gateway: expected namespace/name, got 'n'" in text
+    assert "local-gateways: service: expected namespace/name, got 1" in text
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{class: a, gateway: n/a}", "[a]", "[", "[{class: a}]"])
+def test_52_what_names_no_gateway_is_refused(text: str) -> None:
+    with pytest.raises(InvalidConfig, match="config-gateway: external-gateways: "):
+        GatewayApiSettings.from_data({"external-gateways": text})
+
+
+def test_52_the_default_gateways_are_the_originals() -> None:
+    settings = GatewayApiSettings.from_data({"external-gateways": "[{class: x, gateway: a/b, supported-features: []}]"})
+    assert (settings.external.gateway, settings.external.service, settings.external.features) == (
+        ("a", "b"),
+        None,
+        frozenset(),
+    )
+    assert settings.local == GatewayApiSettings().local
+    assert GatewayApiSettings().external.service == (ISTIO, "istio-ingressgateway")
+
+
+def message(of: Ingress) -> str:
+    """What Ready says."""
+    return next((c.message for c in of.status.conditions if c.type == "Ready"), "")
+
+
+def is_probe(rule_: dict[str, Any]) -> bool:
+    return str(rule_["matches"][0]["path"]["value"]).startswith(PROBES)
+
+
+def backend(rule_: dict[str, Any]) -> str:
+    return str(rule_["backendRefs"][0]["name"])
+
+
+async def is_gone(world: World, name: str) -> bool:
+    try:
+        await world.route(name)
+    except NotFound:
+        return True
+    return False
