@@ -109,7 +109,7 @@ async def _ramp(side: Side, scale: Scale, scratch: Path) -> Run:
     for intended_s, latency_s in zip(load.intended_s, load.latencies_s, strict=True):
         steps[min(len(rates) - 1, int((intended_s - first_s) // scale.seconds))].append(latency_s * 1000)
     for number, (rate, latencies_ms) in enumerate(zip(rates, steps, strict=True), 1):
-        add_latencies(run, f"step {number}, {rate:,} arrivals a second: latency", f"step{number}.", latencies_ms)
+        add_latencies(run, f"step{number}: latency at {rate:,} arrivals a second", f"step{number}.", latencies_ms)
     return run
 
 
@@ -176,7 +176,7 @@ def _take(run: Run, load: clients.Load, watch: Watch) -> None:
 
 
 _RATE: Final = {"rate": Metric(label="answers", unit="/s", is_low_good=False, digits=0, is_timed=True)}
-_LATE: Final = {"late_p95_ms": Metric(label="delay of the load itself, p95", unit="ms", digits=2)}
+_LATE: Final = {"late_p95_ms": Metric(label="delay of the load itself, p95", unit="ms", digits=2, is_compared=False)}
 _NO_ERROR: Final = Gate("errors", 0.0, is_each=True)
 _PINNED: Final = (
     " The load has the last core to itself, the stack and its pods share the others. CPU per answer is what the kernel"

@@ -27,6 +27,8 @@ class Metric:
     digits: int = 1
     is_timed: bool = False
     """The load timed it: worth nothing in a run in which the load had no time left."""
+    is_compared: bool = True
+    """False for what says something about the load and not about a side: no verdict, no picture."""
     picture: str = ""
     """In which picture it is a row; empty: in one of its own."""
     row: str = ""
@@ -40,7 +42,7 @@ class Run:
     figures: dict[str, float] = field(default_factory=dict)
     """By the names of the scenario's metrics; what could not be measured is missing."""
     samples: dict[str, list[float]] = field(default_factory=dict)
-    """Milliseconds of single requests or phases, by what they are of."""
+    """Milliseconds of single requests or phases, by what they are of: `part: what`, or `what` alone."""
     series: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     """(seconds since the load began, value), by what it is of: `name, unit`."""
     moments: list[tuple[str, float]] = field(default_factory=list)
@@ -66,9 +68,11 @@ class Run:
 
     def why_invalid(self, name: str, metric: Metric) -> str:
         """Why the figure of this run says nothing; empty when it does."""
-        if not metric.is_timed:
-            return ""
-        return self.limited.get("") or self.limited.get(name.partition(".")[0], "")
+        return self.why_limited(name.partition(".")[0]) if metric.is_timed else ""
+
+    def why_limited(self, part: str) -> str:
+        """Why what the load timed in a part of the run says nothing; empty when it does."""
+        return self.limited.get("") or self.limited.get(part, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

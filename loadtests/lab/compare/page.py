@@ -3,6 +3,7 @@
 import csv
 import json
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
@@ -129,10 +130,11 @@ def _caveats(comparison: Comparison) -> str:
             " CPU times are higher than on a quiet machine, and starts are slower; ratios suffer less."
         )
     every = [run for runs in comparison.runs for run in runs]
-    if limited := sum(bool(run.limited) for run in every):
+    if limited := Counter(part for run in every for part in run.limited):
+        parts = ", ".join(f"{part or 'the load'}: {count}" for part, count in limited.items())
         said.append(
-            f"In {limited} of {len(every)} runs the load was, at least in part, limited by itself or by this machine:"
-            " what it timed there is not counted."
+            "The load, or this machine, was the bottleneck, and what it timed there is not counted, in runs as many as"
+            f" these of {len(every)}: {parts}."
         )
     if failed := sum(run.is_failed for run in every):
         said.append(f"{failed} of {len(every)} runs failed; the notes at the end say why.")
@@ -171,15 +173,15 @@ def _cell(value: Estimate | None, metric: Metric) -> str:
     if value is None:
         return "<span class=faint>-</span>"
     low, median, high = (f"{each:,.{metric.digits}f}" for each in (value.low, value.median, value.high))
-    return f"{median}<br><span class=interval>{low} to {high}</span>"
+    return median if low == high else f"{median}<br><span class=interval>{low} to {high}</span>"
 
 
 def _strips(table: Sequence[Row]) -> list[str]:
     """A figure for each picture of the metrics; rows that are zero everywhere, or do not count, are left out."""
     pictures: dict[tuple[str, str], list[charts.Strip]] = {}
     for row in table:
-        if not row.why_invalid and any(map(any, row.values)):
-            metric = row.metric
+        metric = row.metric
+        if metric.is_compared and not row.why_invalid and any(map(any, row.values)):
             strip = charts.Strip(metric.row or "", row.values, row.estimates)
             pictures.setdefault((metric.picture or metric.label, metric.unit), []).append(strip)
     return [_figure(name, charts.strips(name, unit, strips)) for (name, unit), strips in pictures.items()]
@@ -191,10 +193,18 @@ def _figure(caption: str, picture: str, remark: str = "") -> str:
 
 
 def _samples(comparison: Comparison) -> dict[str, list[list[float]]]:
-    """What it is of -> the values of all runs of each side."""
+    """What it is of -> the values of all runs of each side, but for those in which the load was the bottleneck."""
     names = dict.fromkeys(name for runs in comparison.runs for run in runs for name in run.samples)
     return {
-        name: [[value for run in runs for value in run.samples.get(name, ())] for runs in comparison.runs]
+        name: [
+            [
+                value
+                for run in runs
+                if not run.why_limited(name.partition(":")[0])
+                for value in run.samples.get(name, ())
+            ]
+            for runs in comparison.runs
+        ]
         for name in names
     }
 

@@ -133,7 +133,7 @@ def _metrics(rounds: Sequence[tuple[str, Sequence[str]]]) -> dict[str, Metric]:
 
 def _late(name: str) -> dict[str, Metric]:
     label = f"{name}: the load's own delay, p95"
-    return {f"{name}.late_p95_ms": Metric(label=label, unit="ms", digits=2, picture="latency", row="load's delay, p95")}
+    return {f"{name}.late_p95_ms": Metric(label=label, unit="ms", digits=2, is_compared=False)}
 
 
 _LOADED: Final = ("cpu_us", "rate", "rss_mb")

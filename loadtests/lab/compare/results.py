@@ -66,7 +66,10 @@ def rows(comparison: Comparison) -> list[Row]:
         )
         estimates = (estimate(a) if a else None, estimate(b) if b else None)
         why = next((why for runs in comparison.runs if (why := _why_invalid(name, metric, runs))), "")
-        verdict = Verdict.UNKNOWN if why else compare(*estimates, is_low_good=metric.is_low_good)
+        if not metric.is_compared:
+            verdict = Verdict.NONE
+        else:
+            verdict = Verdict.UNKNOWN if why else compare(*estimates, is_low_good=metric.is_low_good)
         found.append(Row(metric, name, (a, b), estimates, verdict, why))
     return found
 

@@ -33,6 +33,8 @@ class Verdict(Enum):
     B_BETTER = "B is better"
     OPEN = "no difference shown"
     UNKNOWN = "not measured"
+    NONE = ""
+    """There is nothing to compare."""
 
 
 def estimate(values: Sequence[float], seed: int = 1) -> Estimate:
