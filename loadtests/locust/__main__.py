@@ -25,7 +25,7 @@ from kube.models.eventing import Broker
 from kube.models.meta import ObjectMeta
 from loadtests.lab.cold_start import NAMESPACE, at_zero, ready_host
 from loadtests.locust.page import Story, page
-from loadtests.locust.samples import Row, Sample, read_samples, rows
+from loadtests.locust.samples import Row, Sample, read_samples, rows, write_tables
 from loadtests.locust.scenarios import SCENARIOS, SETTINGS, Scenario, service
 from loadtests.scenario import RunningStack, until
 from local_cluster.manifests import Kinds, apply
@@ -147,7 +147,7 @@ async def _locust(
     words = [sys.executable, "-m", "locust", "-f", str(_FOLDER / scenario.file)]
     words += ["--headless", "--only-summary", "--loglevel", "ERROR"]
     words += ["--host", f"http://127.0.0.1:{stack.http_port}", *(f"--virtual-host={host}" for host in hosts)]
-    words += ["--html", str(_REPORTS / f"{name}-locust.html"), "--csv", str(_REPORTS / name)]
+    words += ["--html", str(_REPORTS / f"{name}-locust.html")]
     # Instead of two tables as wide as two screens.
     words += ["--json-file", str(_REPORTS / name), "--samples", str(folder / "samples.csv")]
     if scenario.rolls_out:
@@ -190,7 +190,7 @@ def _report(
     during = [count for at_s, count in pods if began_s < at_s <= ended_s + 2 * _EVERY_S] or before
     _say(f"pods: {before[-1]} at the beginning, {max(during)} at most, {during[-1]} at the end")
     verdict = _verdict(code, table)
-    beside = [f"{name}-locust.html", f"{name}_stats.csv", f"{name}_stats_history.csv", f"{name}_failures.csv"]
+    beside = [*write_tables(_REPORTS, name, samples, table), f"{name}-locust.html", f"{name}.json"]
     story = Story(
         name=name,
         about=SCENARIOS[name].about,

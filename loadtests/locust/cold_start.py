@@ -9,7 +9,7 @@ from geventhttpclient import HTTPClient
 from locust import User, events, task
 from locust.exception import StopUser
 
-from loadtests.locust.common import UNANSWERED, tell, virtual_hosts
+from loadtests.locust.common import UNANSWERED, refusal, tell, virtual_hosts
 
 
 @events.init_command_line_parser.add_listener
@@ -45,9 +45,9 @@ class ColdStart(User):
         client = HTTPClient.from_url(self.host, connection_timeout=120, network_timeout=120)
         try:
             response = client.get(self.environment.parsed_options.path, headers={"Host": host})
-            size = len(response.read())
-            if response.status_code != 200:
-                problem = RuntimeError(f"status {response.status_code}")
+            body = response.read()
+            size = len(body)
+            problem = refusal(response.status_code, body)
         except gevent.GreenletExit:
             problem = RuntimeError(UNANSWERED)
         except Exception as error:  # noqa: BLE001 - whatever it was is told and counted

@@ -20,7 +20,7 @@ from locust.runners import MasterRunner
 from loadtests.locust.busy import BUSY_MAX, WINDOW_S, Busy
 from loadtests.locust.samples import Sample, Writer
 
-__all__ = ["UNANSWERED", "OpenLoop", "Target", "headers", "target", "tell", "virtual_hosts"]
+__all__ = ["UNANSWERED", "OpenLoop", "Target", "headers", "refusal", "target", "tell", "virtual_hosts"]
 
 _FAILED: Final = 1
 _USAGE: Final = 2
@@ -73,6 +73,14 @@ def tell(
         exception=problem,
         context={},
     )
+
+
+def refusal(status: int, body: bytes) -> RuntimeError | None:
+    """What is wrong with an answer; None for a good one."""
+    if 200 <= status < 300:
+        return None
+    reason = body[:80].decode(errors="replace").strip()
+    return RuntimeError(f"status {status}: {reason}" if reason else f"status {status}")
 
 
 class OpenLoop(User):
@@ -131,9 +139,9 @@ class OpenLoop(User):
         size = 0
         try:
             response = self._answer()
-            size = len(response.read())
-            if not 200 <= response.status_code < 300:
-                problem = RuntimeError(f"status {response.status_code}")
+            body = response.read()
+            size = len(body)
+            problem = refusal(response.status_code, body)
         except gevent.GreenletExit:
             problem = RuntimeError(UNANSWERED)
         except Exception as error:  # noqa: BLE001 - whatever it was is told and counted

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["COLUMNS", "Row", "Sample", "Writer", "read_samples", "rows"]
+__all__ = ["Row", "Sample", "Writer", "read_samples", "rows", "write_tables"]
 
-COLUMNS: Final = ("due_s", "name", "ms", "problem")
 _KEPT_MAX: Final = 500
 
 
@@ -88,3 +87,26 @@ def _row(name: str, samples: list[Sample]) -> Row:
     cuts = statistics.quantiles(times, n=100, method="inclusive") if len(times) > 1 else times * 99
     failed = sum(1 for sample in samples if sample.problem)
     return Row(name, len(samples), failed, cuts[49], cuts[94], cuts[98], times[-1])
+
+
+def write_tables(folder: Path, name: str, samples: Iterable[Sample], table: Iterable[Row]) -> list[str]:
+    """Write what was measured for spreadsheets; the names of the files: the table, and each request.
+
+    Times of requests are seconds since the first was due.
+    """
+    samples = list(samples)
+    began_s = samples[0].due_s if samples else 0.0
+    requests = ((f"{s.due_s - began_s:.6f}", s.name, f"{s.ms:.3f}", s.problem) for s in samples)
+    figures = (
+        (r.name, r.count, r.failed, *(f"{ms:.3f}" for ms in (r.p50_ms, r.p95_ms, r.p99_ms, r.max_ms))) for r in table
+    )
+    files: list[tuple[str, tuple[str, ...], Iterable[tuple[object, ...]]]] = [
+        (f"{name}.csv", ("what", "requests", "failed", "p50_ms", "p95_ms", "p99_ms", "max_ms"), figures),
+        (f"{name}-requests.csv", ("due_s", "what", "ms", "problem"), requests),
+    ]
+    for file, head, lines in files:
+        with (folder / file).open("w", newline="") as output:
+            writer = csv.writer(output)
+            writer.writerow(head)
+            writer.writerows(lines)
+    return [file for file, _, _ in files]

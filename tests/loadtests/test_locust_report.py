@@ -8,7 +8,7 @@ import pytest
 
 from loadtests.locust.busy import Busy
 from loadtests.locust.page import Story, page
-from loadtests.locust.samples import Sample, Writer, read_samples, rows
+from loadtests.locust.samples import Sample, Writer, read_samples, rows, write_tables
 
 
 def sampled(use_per_second: list[float]) -> Busy:
@@ -63,6 +63,20 @@ def test_times_are_those_of_good_answers() -> None:
     assert (a.p50_ms, a.p95_ms, a.p99_ms, a.max_ms) == (51.0, 96.0, 100.0, 101.0)
     assert (b.count, b.p50_ms, b.max_ms) == (1, 7.0, 7.0)
     assert (c.failed, c.max_ms) == (1, 0.0)
+
+
+def test_what_was_measured_is_written_for_spreadsheets(tmp_path: Path) -> None:
+    samples = [Sample(100.0, "GET /", 12.5, ""), Sample(100.25, "GET /", 1.0, "status 503: no, thank you")]
+    assert write_tables(tmp_path, "burst", samples, rows(samples)) == ["burst.csv", "burst-requests.csv"]
+    assert (tmp_path / "burst.csv").read_text().splitlines() == [
+        "what,requests,failed,p50_ms,p95_ms,p99_ms,max_ms",
+        "GET /,2,1,12.500,12.500,12.500,12.500",
+    ]
+    assert (tmp_path / "burst-requests.csv").read_text().splitlines() == [
+        "due_s,what,ms,problem",
+        "0.000000,GET /,12.500,",
+        '0.250000,GET /,1.000,"status 503: no, thank you"',
+    ]
 
 
 class _Counted(HTMLParser):
