@@ -198,6 +198,11 @@ SELDOM = {
 }
 
 
+def test_every_right_that_is_excused_for_being_seldom_is_given() -> None:
+    given = {right.what for right in rights_of([*rendered_objects("full"), *rendered_objects("full/jetstream")])}
+    assert SELDOM - given == set()
+
+
 async def test_components_may_do_what_they_do_and_nothing_else(tmp_path: Path) -> None:
     module = "tests.deploy.recording_stack"
     async with (
