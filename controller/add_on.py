@@ -14,6 +14,7 @@ from typing import Any
 from controller.collection import Collection
 from controller.config import Config
 from controller.leading import Leading
+from controller.live_settings import LiveSettings
 from kube.autoscaling.config import InvalidConfig
 from kube.client import Client
 from kube.errors import NotFound
@@ -54,8 +55,15 @@ class AddOn(abc.ABC):
         self.events = EventRecorder(self.client, component=name, clock=clock, host=config.pod_name, log=self.log)
         self.loop: Loop[Key] = Loop(name, self._while_leading, workers=_WORKERS, log=self.log)
         self._name = name
-        self._map_names = frozenset(config_maps)
         self._maps = Collection(self.client, ConfigMap, namespace=config.system_namespace)
+        self._live = LiveSettings(
+            self._maps,
+            namespace=config.system_namespace,
+            names=config_maps,
+            read=self.read_settings,
+            log=self.log,
+        )
+        self._live.on_change(self.consider_all)
         self._leading = Leading(
             self.client,
             name=name,
@@ -93,12 +101,10 @@ class AddOn(abc.ABC):
         """Read the cluster, then act on it."""
         await self.client.open()
         await self._check_kinds()
-        await self._maps.informer.start()
         try:
-            self.read_settings(self._data())
+            await self._live.start()
         except InvalidConfig as error:
             raise ConfigError([str(error)]) from error
-        self._maps.informer.on_change(self._map_changed)
         await asyncio.gather(*(collection.informer.start() for collection in self.collections()))
         await self.events.start()
         await self._leading.start(self._maps)
@@ -112,9 +118,7 @@ class AddOn(abc.ABC):
         """End everything, in any state."""
         await self._leading.stop()
         await self.events.stop()
-        await asyncio.gather(
-            self._maps.informer.stop(), *(collection.informer.stop() for collection in self.collections())
-        )
+        await asyncio.gather(self._live.stop(), *(collection.informer.stop() for collection in self.collections()))
         await self.client.close()
 
     # Acting.
@@ -152,18 +156,3 @@ class AddOn(abc.ABC):
                 )
         if problems:
             raise ConfigError(problems)
-
-    def _data(self) -> dict[str, Mapping[str, str]]:
-        return {found.name: found.data for found in self._maps.informer.list() if found.name in self._map_names}
-
-    def _map_changed(self, old: ConfigMap | None, new: ConfigMap | None) -> None:
-        name = (new or old or ConfigMap()).name
-        if name not in self._map_names or (old and new and old.data == new.data):
-            return
-        try:
-            self.read_settings(self._data())
-        except InvalidConfig as error:
-            self.log.error("settings_refused", config_map=name, error=str(error))
-            return
-        self.log.info("settings_changed", config_map=name)
-        self.consider_all()

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from controller import keys
 from controller.collection import Collection
-from controller.settings import InvalidConfig, Settings
+from controller.live_settings import LiveSettings
+from controller.settings import Settings
 from kube.client import Client
 from kube.events import EventRecorder
 from kube.models import core, serving
@@ -65,8 +66,13 @@ class Cluster:
         self.certificates = Collection(client, Certificate)
         self.namespaces = Collection(client, core.Namespace)
         self.config_maps = Collection(client, core.ConfigMap, namespace=system_namespace)
-        self._settings: Settings | None = None
-        self._on_settings: list[Callable[[], None]] = []
+        self._settings = LiveSettings(
+            self.config_maps,
+            namespace=system_namespace,
+            names=Settings.names(),
+            read=lambda maps: Settings.from_maps(maps, cluster_domain),
+            log=self.log,
+        )
         self.revisions.informer.add_index(CONFIGURATION_INDEX, _configuration_of)
         self.routes.informer.add_index(TARGET_INDEX, _targets_of)
         self.revisions.informer.add_index(ROUTES_INDEX, _routes_of)
@@ -76,31 +82,26 @@ class Cluster:
         self.certificates.informer.add_index(CERTIFICATE_INDEX, _owner_of)
         self.certificates.informer.add_index(WILDCARD_INDEX, _wildcard_of)
         self.pods.informer.add_index(POD_INDEX, _revision_uid_of)
-        self.config_maps.informer.on_change(self._config_map_changed)
 
     @property
     def settings(self) -> Settings:
         """What is in force. Only after `start`."""
-        assert self._settings is not None
-        return self._settings
+        return self._settings.current
 
     def on_settings(self, callback: Callable[[], None]) -> None:
         """Call when any setting changed."""
-        self._on_settings.append(callback)
+        self._settings.on_change(callback)
 
     async def start(self) -> None:
         """Read everything. Raises `InvalidConfig` when a ConfigMap cannot be used."""
-        await self.config_maps.informer.start()
-        self._settings = Settings.from_maps(self._config_data(), self.cluster_domain)
+        await self._settings.start()
         await asyncio.gather(*(collection.informer.start() for collection in self._collections()))
         await self.events.start()
 
     async def stop(self) -> None:
         """End all watches."""
         await self.events.stop()
-        await asyncio.gather(
-            self.config_maps.informer.stop(), *(collection.informer.stop() for collection in self._collections())
-        )
+        await asyncio.gather(self._settings.stop(), *(collection.informer.stop() for collection in self._collections()))
 
     def _collections(self) -> list[Collection[Any]]:
         return [
@@ -120,23 +121,6 @@ class Cluster:
             self.certificates,
             self.namespaces,
         ]
-
-    def _config_data(self) -> dict[str, Mapping[str, str]]:
-        return {config_map.name: config_map.data for config_map in self.config_maps.informer.list()}
-
-    def _config_map_changed(self, old: core.ConfigMap | None, new: core.ConfigMap | None) -> None:
-        name = (new or old or core.ConfigMap()).name
-        if self._settings is None or name not in Settings.names() or (old and new and old.data == new.data):
-            return
-        try:
-            # A map that cannot be read leaves what was in force before.
-            self._settings = Settings.from_maps(self._config_data(), self.cluster_domain)
-        except InvalidConfig as error:
-            self.log.error("settings_refused", config_map=name, error=str(error))
-            return
-        self.log.info("settings_changed", config_map=name)
-        for callback in self._on_settings:
-            callback()
 
 
 def _configuration_of(revision: serving.Revision) -> list[str]:

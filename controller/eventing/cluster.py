@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from controller.collection import Collection
@@ -12,7 +12,7 @@ from controller.eventing.ducks import AddressableDuck, ChannelDuck, Ducks
 from controller.eventing.resolving import References
 from controller.eventing.settings import EventingSettings
 from controller.eventing.sources.collections import SourceCollections
-from kube.autoscaling.config import InvalidConfig
+from controller.live_settings import LiveSettings
 from kube.client import Client
 from kube.events import EventRecorder
 from kube.models import core, eventing, flows, messaging, sinks
@@ -64,8 +64,13 @@ class EventingCluster:
         self.deployments = Collection(client, Deployment, namespace=system_namespace)
         self.secrets = Collection(client, core.Secret, namespace=system_namespace)
         self.config_maps = Collection(client, core.ConfigMap)
-        self._settings: EventingSettings | None = None
-        self._on_settings: list[Callable[[], None]] = []
+        self._settings = LiveSettings(
+            self.config_maps,
+            namespace=system_namespace,
+            names=EventingSettings.names(),
+            read=EventingSettings.from_maps,
+            log=self.log,
+        )
         addressable: list[Collection[Any]] = [
             self.brokers,
             self.channels,
@@ -78,22 +83,19 @@ class EventingCluster:
         self.addressables = Ducks(client, AddressableDuck, self.log, _by_kind(addressable))
         self.channelables = Ducks(client, ChannelDuck, self.log, _by_kind(addressable[2:4]))
         self.references = References(self.addressables, self.services, cluster_domain=cluster_domain)
-        self.config_maps.informer.on_change(self._config_map_changed)
 
     @property
     def settings(self) -> EventingSettings:
         """What is in force. Only after `start`."""
-        assert self._settings is not None
-        return self._settings
+        return self._settings.current
 
     def on_settings(self, callback: Callable[[], None]) -> None:
         """Call when any setting changed."""
-        self._on_settings.append(callback)
+        self._settings.on_change(callback)
 
     async def start(self) -> None:
         """Read everything. Raises `InvalidConfig` when a ConfigMap cannot be used."""
-        await self.config_maps.informer.start()
-        self._settings = EventingSettings.from_maps(self._config_data())
+        await self._settings.start()
         await asyncio.gather(*(collection.informer.start() for collection in self._collections()))
         await self.events.start()
 
@@ -103,7 +105,7 @@ class EventingCluster:
         await asyncio.gather(
             self.addressables.stop(),
             self.channelables.stop(),
-            self.config_maps.informer.stop(),
+            self._settings.stop(),
             *(collection.informer.stop() for collection in self._collections()),
         )
 
@@ -137,25 +139,6 @@ class EventingCluster:
             self.deployments,
             self.secrets,
         ]
-
-    def _config_data(self) -> dict[str, Mapping[str, str]]:
-        return {found.name: found.data for found in self.config_maps.informer.list(self.system_namespace)}
-
-    def _config_map_changed(self, old: core.ConfigMap | None, new: core.ConfigMap | None) -> None:
-        found = new or old
-        if self._settings is None or found is None or found.namespace != self.system_namespace:
-            return
-        if found.name not in EventingSettings.names() or (old and new and old.data == new.data):
-            return
-        try:
-            # A map that cannot be read leaves what was in force before.
-            self._settings = EventingSettings.from_maps(self._config_data())
-        except InvalidConfig as error:
-            self.log.error("settings_refused", config_map=found.name, error=str(error))
-            return
-        self.log.info("settings_changed", config_map=found.name)
-        for callback in self._on_settings:
-            callback()
 
 
 def _by_kind(collections: Iterable[Collection[Any]]) -> dict[tuple[str, str], Collection[Any]]:

@@ -8,7 +8,6 @@ import pytest
 
 from controller.cluster import Cluster
 from controller.configuration import CONDITIONS, ConfigurationReconciler
-from controller.settings import Settings
 from kube.client import Client
 from kube.config import ApiConfig
 from kube.models import serving
@@ -49,7 +48,7 @@ class Configurations:
 
     def __init__(self) -> None:
         self.cluster = Cluster(Client(ApiConfig(server="http://127.0.0.1:1")))
-        self.cluster._settings = Settings.from_maps({"config-deployment": {"queue-sidecar-image": "q"}})
+        self.cluster._settings.load({"config-deployment": {"queue-sidecar-image": "q"}})
         self.status = serving.ConfigurationStatus()
         self._version = 0
         self.reconciler = ConfigurationReconciler(self.cluster)
