@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from controller import deployment, queue_container
+from controller import deployment, pod_autoscaler, queue_container
 from controller.settings import Settings
 from kube.models.apps import Deployment
 from kube.models.serving import Revision
@@ -112,6 +112,8 @@ def test_s73_h2c_moves_the_queue_port() -> None:
     assert [port["containerPort"] for port in queue(subject)["ports"]] == [9090, 9091, 8013, 8112]
     assert variables(queue(subject))["QUEUE_SERVING_PORT"] == "8013"
     assert queue(subject)["readinessProbe"]["httpGet"]["port"] == 8013
+    assert pod_autoscaler.build(subject, "", "kpa")["spec"]["protocolType"] == "h2c"
+    assert pod_autoscaler.build(revision(), "", "kpa")["spec"]["protocolType"] == "http1"
 
 
 def test_s74_what_others_added_survives_an_update() -> None:

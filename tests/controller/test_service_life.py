@@ -1,6 +1,7 @@
 """Services from manifest to Ready and on, against a real API server (`tests.controller.cluster` says who plays)."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -14,7 +15,9 @@ from kube.models.apps import Deployment
 from kube.models.autoscaling import PodAutoscaler
 from kube.models.meta import Resource
 from kube.models.networking import Ingress, ServerlessService
+from kube.timestamps import format_time
 from tests.controller.cluster import NAMESPACE, SYSTEM, Kn, condition, control_plane, service
+from tests.support.processes import eventually
 
 BY_SERVICE = {"serving.knative.dev/service": "hello"}
 
@@ -68,6 +71,7 @@ async def test_s45_a_service_becomes_ready_with_its_whole_tree(kn: Kn) -> None:
     revision = await kn.get(serving.Revision, "hello-00001")
     assert revision.is_controlled_by(configuration)
     assert revision.metadata.labels["serving.knative.dev/routingState"] == "active"
+    assert revision.metadata.annotations["serving.knative.dev/routes"] == "hello"
     for kind, name, owner in (
         (Deployment, "hello-00001-deployment", revision),
         (PodAutoscaler, "hello-00001", revision),
@@ -268,6 +272,17 @@ async def test_s76_a_route_to_nothing_says_what_is_missing_and_recovers(kn: Kn) 
     assert found.status.traffic[0].revision_name == "later-00001"
 
 
+async def test_s76_a_route_to_a_revision_that_is_missing_says_so(kn: Kn) -> None:
+    traffic = [{"revisionName": "nobody-00001", "percent": 100}]
+    await kn.create(serving.Route, {"metadata": {"name": "front"}, "spec": {"traffic": traffic}})
+    await kn.until(
+        serving.Route,
+        "front",
+        "missing",
+        lambda found: condition(found, "AllTrafficAssigned") == ("False", "RevisionMissing"),
+    )
+
+
 async def test_s77_a_revision_of_another_service_is_not_served(kn: Kn) -> None:
     await kn.create(serving.Service, service("other"))
     await kn.until_ready("other")
@@ -276,6 +291,10 @@ async def test_s77_a_revision_of_another_service_is_not_served(kn: Kn) -> None:
     await kn.create(serving.Service, body)
     route = await kn.until(serving.Route, "hello", "refused", lambda found: condition(found, "Ready")[0] == "False")
     assert condition(route, "AllTrafficAssigned") == ("False", "RevisionNotOwned")
+    # A Route that belongs to no Service may.
+    await kn.create(serving.Route, {"metadata": {"name": "bare"}, "spec": {"traffic": body["spec"]["traffic"]}})
+    bare = await kn.until(serving.Route, "bare", "ready", lambda found: condition(found, "Ready")[0] == "True")
+    assert [(target.revision_name, target.percent) for target in bare.status.traffic] == [("other-00001", 100)]
 
 
 async def test_s88_a_foreign_service_of_the_routes_name_stops_the_route(kn: Kn) -> None:
@@ -417,6 +436,28 @@ async def test_s90_s95_a_gradual_rollout_begins_with_one_percent_and_ends_with_a
     assert sum(percent for _, percent in shown) == 100
     await kn.until(Ingress, "hello", "done", lambda found: splits(found, host) == [("hello-00002", 100)])
     await kn.until_ready("hello", generation=2)
+
+
+async def test_s96_a_revision_is_in_reserve_when_its_traffic_has_gone_and_not_before(kn: Kn) -> None:
+    state, modified = "serving.knative.dev/routingState", "serving.knative.dev/routingStateModified"
+    await kn.create(serving.Service, service("hello"))
+    await kn.until_ready("hello")
+    since = (await kn.get(serving.Revision, "hello-00001")).metadata.annotations[modified]
+    kn.peers.lets_ingresses_ready = False
+    await update(kn, "hello", "dev.local/hello:2")
+    host = "hello.default.example.com"
+    await kn.until(Ingress, "hello", "moved", lambda found: splits(found, host) == [("hello-00002", 100)])
+    # What the gateway serves is not known yet. Times have whole seconds: it is to be told in a later one.
+    await kn.until(serving.Route, "hello", "waiting", lambda found: condition(found, "Ready")[0] == "Unknown")
+    await eventually(lambda: format_time(time.time()) > since)
+    assert (await kn.get(serving.Revision, "hello-00001")).metadata.labels[state] == "active"
+    kn.peers.let_ingresses_ready()
+    found = await kn.until(
+        serving.Revision, "hello-00001", "in reserve", lambda found: found.metadata.labels[state] == "reserve"
+    )
+    assert found.metadata.annotations[modified] > since
+    assert "serving.knative.dev/routes" not in found.metadata.annotations
+    assert condition(await kn.get(serving.Route, "hello"), "Ready")[0] == "True"
 
 
 async def test_deletion_leaves_nothing_behind(kn: Kn) -> None:
