@@ -352,11 +352,11 @@ def test_a_side_whose_first_run_fails_ends_the_comparison(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     async def run(side: Side, scale: Scale, scratch: Path) -> Run:
-        raise TimeoutError("it never came")
+        raise ExceptionGroup("tasks", [TimeoutError("it never came"), OSError("nor that")])
 
     monkeypatch.setitem(SCENARIOS, "gate-1000", replace(SCENARIO, name="gate-1000", run=run))
     assert main(["--scenario", "gate-1000", "--b", "ours", "--out", str(tmp_path)]) == 2
-    assert "ours: it never came" in capfd.readouterr().err
+    assert "ours: it never came; nor that" in capfd.readouterr().err
 
 
 def test_a_later_run_that_fails_is_a_result(

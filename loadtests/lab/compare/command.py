@@ -6,14 +6,17 @@ import os
 import shlex
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from kube.errors import ApiError, ApiUnreachable
 from loadtests.lab.compare.model import Run, Scale, Scenario
 from loadtests.lab.compare.page import write
 from loadtests.lab.compare.references import REFERENCES
@@ -29,6 +32,7 @@ __all__ = ["main"]
 _TERMINATED: Final = 143
 _INVALID: Final = 3
 _SECONDS_MAX: Final = 3600
+_FAILURES: Final = (LabError, OSError, TimeoutError, ApiError, ApiUnreachable, aiohttp.ClientError)
 _QUICK: Final = Scale(runs=1, seconds=0.3, cycles=2, services=2, users=5)
 _QUICK_RATE: Final = 100
 
@@ -85,7 +89,11 @@ async def _alternate(
             for side, its_runs in zip(sides, runs, strict=True):
                 letter = "AB"[its_runs is runs[1]]
                 progress.update(task, description=f"{scenario.name}  run {number + 1} of {letter}")
+                began_s = time.monotonic()
                 its_runs.append(await _one(scenario, side, scale, is_first=not number))
+                if not console.is_terminal:  # a log has no bar
+                    took_s = time.monotonic() - began_s
+                    console.print(f"{scenario.name}  run {number + 1} of {letter}  {took_s:.0f} s", markup=False)
                 for note in its_runs[-1].notes:
                     console.print(f"  {letter}, run {number + 1}: {note}", markup=False)
                 progress.advance(task)
@@ -97,10 +105,20 @@ async def _one(scenario: Scenario, side: Side, scale: Scale, *, is_first: bool) 
     try:
         with tempfile.TemporaryDirectory(prefix="knuv-lab-") as scratch:
             return await scenario.run(side, scale, Path(scratch))
-    except (LabError, OSError, TimeoutError) as error:
+    except (*_FAILURES, ExceptionGroup) as error:
+        why = _reason(error)
         if is_first:
-            raise LabError(f"{side.label}: {error}") from error
-        return Run(is_failed=True, notes=[f"failed: {error}"])
+            raise LabError(f"{side.label}: {why}") from error
+        return Run(is_failed=True, notes=[f"failed: {why}"])
+
+
+def _reason(error: Exception) -> str:
+    """What has failed, in words. Raises what is no failure of a run but a mistake of ours."""
+    if isinstance(error, ExceptionGroup):
+        return "; ".join(_reason(each) for each in error.exceptions)
+    if isinstance(error, _FAILURES):
+        return str(error) or type(error).__name__
+    raise error
 
 
 def _summary(comparison: Comparison, console: Console) -> None:
