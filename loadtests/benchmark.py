@@ -52,7 +52,7 @@ class Benchmark(Generic[S]):
     """This process stays on the core for the load."""
 
     def run(self, arguments: list[str]) -> int:
-        """Measure; 0 when every budget is met, 1 when one is not, 2 when it cannot be told."""
+        """Measure; 0 when every budget is met, 1 when one is not, 2 when some scenario could not be measured."""
         options = self._parser().parse_args(arguments)
         scale = self.quick if options.quick else self.full
         given = {key: getattr(options, key, None) for key in ("rounds", "seconds")}
@@ -66,29 +66,38 @@ class Benchmark(Generic[S]):
             cores = Cores.of_this_machine()
             if self.pins_load:
                 os.sched_setaffinity(0, {cores.load})
-            figures = uvloop.run(stoppable(self._measure_all(chosen, cores, scale)))
-        except (LabError, OSError, TimeoutError) as error:
+            figures, failed = uvloop.run(stoppable(self._measure_all(chosen, cores, scale)))
+        except (LabError, OSError) as error:
             print(f"{self.name}: {error}", file=sys.stderr)
             return 2
         finally:
             os.sched_setaffinity(0, before)
         are_met = all(figure.is_met for figure in figures)
         if options.json:
-            print(json.dumps({**machine, "command": arguments, "figures": as_json(figures), "met": are_met}, indent=2))
+            found = {"command": arguments, "figures": as_json(figures), "failed": failed, "met": are_met and not failed}
+            print(json.dumps({**machine, **found}, indent=2))
         else:
             print(table(figures))
+        if failed:
+            return 2
         return 0 if options.quick or are_met else 1
 
-    async def _measure_all(self, chosen: Sequence[S], cores: Cores, scale: Any) -> list[Figure]:
-        """The figures of the chosen scenarios, one after the other; each is told when it is there."""
+    async def _measure_all(self, chosen: Sequence[S], cores: Cores, scale: Any) -> tuple[list[Figure], dict[str, str]]:
+        """Figures of the scenarios, one after the other, each told when it is there; and which failed, and why."""
         figures: list[Figure] = []
+        failed: dict[str, str] = {}
         for scenario in chosen:
             print(scenario.question, file=sys.stderr, flush=True)
             with tempfile.TemporaryDirectory(prefix="knuv-lab-") as scratch:
-                found = await self.measure(scenario, Path(scratch), cores, scale)
+                try:
+                    found = await self.measure(scenario, Path(scratch), cores, scale)
+                except (LabError, OSError, TimeoutError) as error:
+                    failed[scenario.name] = str(error) or "it took too long"
+                    print(f"{self.name}: {scenario.name}: {failed[scenario.name]}", file=sys.stderr, flush=True)
+                    continue
             print(table(found), file=sys.stderr, flush=True)
             figures += found
-        return figures
+        return figures, failed
 
     def _parser(self) -> argparse.ArgumentParser:
         parser = argparse.ArgumentParser(prog=f"python -m loadtests.lab {self.name}", description=self.what)

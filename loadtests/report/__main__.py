@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from loadtests.lab.queue_proxy.machine import describe
 from loadtests.report.labs import LABS
 from loadtests.report.pages import MarksError, write
 from loadtests.report.records import Record, RecordError, read
@@ -31,9 +32,9 @@ def main(arguments: list[str], root: Path = _ROOT) -> int:
         print(f"report: {error}", file=sys.stderr)
         return 2
     print("written: " + ", ".join(str(path.relative_to(root)) for path in written))
-    failed = [record.lab for record in records.values() if record.problem]
+    failed = [record.lab for record in records.values() if record.problem or record.failed]
     if failed:
-        print(f"no figures of: {', '.join(failed)}; see {folder}/*.log", file=sys.stderr)
+        print(f"figures are missing of: {', '.join(failed)}; see {folder}/*.log", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -41,15 +42,20 @@ def _measured(records: dict[str, Record], folder: Path, options: argparse.Namesp
     """The chosen labs, one after the other; each record is kept at once, so that a report can be gone on with."""
     found = {}
     began_s = time.monotonic()
+    about = describe()
     _compile(_ROOT)
     chosen = [lab for lab in LABS if not options.only or lab.name in options.only]
     for number, lab in enumerate(chosen, 1):
         before = records.get(lab.name)
-        if not options.again and not options.only and can_be_kept(before, lab, is_short=options.trial):
+        if (
+            not options.again
+            and not options.only
+            and can_be_kept(before, lab, is_short=options.trial, commit=about["commit"])
+        ):
             print(f"{number}/{len(chosen)}  {lab.name:16} kept: measured on this commit before")
             continue
         print(f"{number}/{len(chosen)}  {lab.name:16}", end="", flush=True)
-        record = measure(lab, folder, is_short=options.trial)
+        record = measure(lab, folder, is_short=options.trial, about=about)
         keep(folder, record)
         found[lab.name] = record
         print(f" {record.seconds:5.0f} s  {_outcome(record)}", flush=True)
@@ -68,7 +74,8 @@ def _outcome(record: Record) -> str:
         return f"FAILED: {record.problem}"
     verdicts = [row.verdict for row in record.rows if row.verdict]
     missed = sum(verdict != "met" for verdict in verdicts)
-    return f"{len(verdicts) - missed} budgets met" + (f", {missed} not" if missed else "")
+    parts = [f"{len(verdicts) - missed} budgets met", *([f"{missed} not"] if missed else [])]
+    return ", ".join([*parts, *(f"{name} FAILED: {why}" for name, why in record.failed.items())])
 
 
 def _parser() -> argparse.ArgumentParser:

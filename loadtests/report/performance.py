@@ -46,7 +46,8 @@ def page(records: Mapping[str, Record]) -> str:
 def warning(records: Mapping[str, Record]) -> str:
     """What stands at the top when the figures are not to be trusted; empty when they are."""
     missing = [lab.name for lab in LABS if lab.name not in records or records[lab.name].problem]
-    if len(missing) == len(LABS):
+    missing += [f"`{name}` of {lab}" for lab, record in records.items() for name in record.failed]
+    if len(missing) == len(LABS) and not any(record.found for record in records.values()):
         return "> **Nothing has been measured yet**: `make report` does."
     texts = []
     if any(record.is_short for record in records.values()):
@@ -54,6 +55,9 @@ def warning(records: Mapping[str, Record]) -> str:
             "**A trial**: hardly any time for each figure, on a machine that others used meanwhile. It shows that everything runs; "
             "do not quote its figures. `make report` on a quiet machine replaces it."
         )
+    noisy = [f"`{name}`" for name, record in records.items() if record.disturbances]
+    if noisy:
+        texts.append(f"**Disturbed**: {', '.join(noisy)}; what it was stands below the tables.")
     if missing:
         texts.append(f"**Not measured**: {', '.join(missing)}; the reason stands in the section of each.")
     return "\n>\n".join(f"> {text}" for text in texts)
@@ -102,8 +106,9 @@ def _section(lab: Lab, record: Record | None) -> list[str]:
     command = " ".join(("python -m loadtests.lab", lab.name, *record.arguments))
     parts = [f"`{command}`, {record.seconds:.0f} s.\n"]
     parts.append((_phases(rows) if lab.name == "cold-start" else _figures(rows)) + "\n")
+    parts += [f"**Failed**: `{name}`, {_plain(why)}.\n" for name, why in record.failed.items()]
     if disturbed := record.disturbances:
-        parts.append("What disturbed it:\n\n" + "\n".join(f"* {each}" for each in disturbed) + "\n")
+        parts.append("\n".join(disturbed) + "\n")
     return parts
 
 
@@ -113,8 +118,14 @@ def _figures(rows: Sequence[Row]) -> str:
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     for row in rows:
         beside = [amount(row.rival_value, row.unit), _ratio(row)] if rival else []
-        verdict = row.verdict if row.verdict in ("", "met") else f"**{row.verdict}**"
-        cells = [f"`{row.scenario}`" if row.scenario else "", row.figure, _measured(row), *beside, row.budget, verdict]
+        cells = [
+            f"`{row.scenario}`" if row.scenario else "",
+            row.figure,
+            _measured(row),
+            *beside,
+            row.budget,
+            _bold(row.verdict),
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -128,9 +139,13 @@ def _phases(rows: Sequence[Row]) -> str:
     for phase, found in by_phase.items():
         values = [amount(row.value, row.unit) for row in found]
         budgets = ", ".join(f"{row.figure} {row.budget}" for row in found if row.budget)
-        verdicts = ", ".join(dict.fromkeys(row.verdict for row in found if row.verdict))
+        verdicts = ", ".join(dict.fromkeys(_bold(row.verdict) for row in found if row.verdict))
         lines.append(f"| {phase} | {' | '.join([*values, '', ''][:3])} | {budgets} | {verdicts} |")
     return "\n".join(lines)
+
+
+def _bold(verdict: str) -> str:
+    return verdict if verdict in ("", "met") else f"**{verdict}**"
 
 
 def _measured(row: Row) -> str:

@@ -17,6 +17,7 @@ __all__ = ["Record", "RecordError", "Row", "amount", "checked", "read", "write"]
 
 _NOISE_RATIO_MAX: Final = 0.05
 _ASIDE: Final = ("load_core_ratio", "noise_ratio")
+_NONE: Final = {"median": 0.0}
 _QUANTILES: Final = ("p50", "p95", "max")
 
 
@@ -72,6 +73,12 @@ class Record:
         """All figures, in the lab's order; none of a lab that failed."""
         return [] if self.problem else list(_rows(self.found))
 
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """Scenarios without figures, and why."""
+        failed: Mapping[str, str] = self.found.get("failed") or {}
+        return failed if isinstance(failed, Mapping) else {}
+
     def find(self, scenario: str, pattern: str) -> Row | None:
         """The first figure of a scenario whose name has the shape of `pattern` (`*` for anything)."""
         rows = (row for row in self.rows if row.scenario == scenario and fnmatchcase(row.figure, pattern))
@@ -80,16 +87,20 @@ class Record:
     @property
     def disturbances(self) -> list[str]:
         """Where others used the machine, and where the load was the bottleneck."""
-        found = []
+        noisy, saturated = dict[str, float](), list[str]()
         for scenario in self.found.get("scenarios", ()):
-            for name, figures in scenario["proxies"].items():
-                noise, load = (figures.get(key, {}).get("median", 0.0) for key in reversed(_ASIDE))
-                if noise > _NOISE_RATIO_MAX:
-                    found.append(f"`{scenario['scenario']}`, {name}: others used {noise:.0%} of the proxy's core")
-                if load > LOAD_CORE_RATIO_MAX:
-                    found.append(
-                        f"`{scenario['scenario']}`, {name}: the load used all of its core, latencies are its own"
-                    )
+            name = f"`{scenario['scenario']}`"
+            figures = scenario["proxies"].values()
+            noise = max(each.get("noise_ratio", _NONE)["median"] for each in figures)
+            if noise > _NOISE_RATIO_MAX:
+                noisy[name] = noise
+            if max(each.get("load_core_ratio", _NONE)["median"] for each in figures) > LOAD_CORE_RATIO_MAX:
+                saturated.append(name)
+        found = []
+        if noisy:
+            found.append(f"Others used up to {max(noisy.values()):.0%} of the proxy's core: {', '.join(noisy)}.")
+        if saturated:
+            found.append(f"The load used all of its core, so latencies are its own: {', '.join(saturated)}.")
         return found
 
 
@@ -193,9 +204,9 @@ def _phases(found: Mapping[str, Any]) -> Iterator[Row]:
     """The lab of cold starts: quantiles per phase, budgets beside them."""
     budgets = found["budgets"]
     for phase, quantiles in found.items():
-        if phase == "budgets":
+        if phase in ("budgets", "requests"):
             continue
-        values = quantiles if isinstance(quantiles, Mapping) else {"requests": quantiles}
+        values = quantiles if isinstance(quantiles, Mapping) else {"requests": quantiles}  # how many failed
         for name, value in values.items():
             limit = budgets.get(phase, {}).get(name)
             yield Row(

@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from loadtests.lab.queue_proxy.machine import describe
 from loadtests.report.labs import Lab
 from loadtests.report.records import Record, checked
 
@@ -18,25 +18,24 @@ __all__ = ["can_be_kept", "measure"]
 _WITHIN_S: Final = 420.0
 """A lab that takes longer has got stuck."""
 _END_S: Final = 20.0
-_MISSED: Final = 1
-"""Exit code of a lab that measured and missed a budget."""
 
 
-def can_be_kept(record: Record | None, lab: Lab, *, is_short: bool) -> bool:
-    """Whether a record is what would be measured: whole, of the same commit, with the same arguments."""
+def can_be_kept(record: Record | None, lab: Lab, *, is_short: bool, commit: str) -> bool:
+    """Whether a record is what would be measured: whole, of this commit, with the same arguments."""
     return (
         record is not None
         and not record.problem
+        and not record.failed
         and record.is_short == is_short
         and record.arguments == _arguments(lab, is_short=is_short)
-        and _commit(record.commit) == _commit(describe()["commit"])
+        and _commit(record.commit) == _commit(commit)
     )
 
 
-def measure(lab: Lab, folder: Path, *, is_short: bool, within_s: float = _WITHIN_S) -> Record:
-    """Run the lab; what it says on the way goes to `folder/<lab>.log`."""
+def measure(lab: Lab, folder: Path, *, is_short: bool, about: Mapping[str, str], within_s: float = _WITHIN_S) -> Record:
+    """Run the lab; what it says on the way goes to `folder/<lab>.log`. `about`: what `describe` says of the machine."""
     arguments = _arguments(lab, is_short=is_short)
-    about, began_s = describe(), time.monotonic()
+    began_s = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{lab.name}.log"
     command = [sys.executable, "-m", "loadtests.lab", lab.name, *arguments, "--json"]
@@ -96,13 +95,11 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _found(output: str, code: int, within_s: float) -> tuple[dict[str, Any], str]:
-    """The object that a lab printed, and what is wrong if there is none."""
+    """The object that a lab printed, and what is wrong if there is none. It is there also when something failed."""
     if code == -signal.SIGTERM:
         return {}, f"not done within {within_s:g} s"
-    if code not in (0, _MISSED):
-        return {}, f"ended with {code}"
     try:
         found = json.loads(output)
     except ValueError:
-        return {}, f"ended with {code} and printed no JSON"
+        return {}, f"ended with {code}"
     return found, ""

@@ -61,7 +61,7 @@ _Line = tuple[str, str]
 def _rate(lab: str, scenario: str, pattern: str, what: str) -> Callable[[_Figures], _Line]:
     def line(figures: _Figures) -> _Line:
         cpu_us = figures(lab, scenario, pattern)
-        return f"{_BUSY:g} x 1,000,000 us / {cpu_us:.3g} us", f"{_rounded(_BUSY * 1e6 / cpu_us)} {what}/s"
+        return f"{_BUSY:g} x 1,000,000 us / {_three(cpu_us)} us", f"{_rounded(_BUSY * 1e6 / cpu_us)} {what}/s"
 
     return line
 
@@ -113,17 +113,20 @@ def _ingress(figures: _Figures) -> _Line:
 
 def _whole_path(figures: _Figures) -> _Line:
     each = figures("broker", "path", "one event (*")
-    return f"1,000,000 us / {each:.3g} us, sender and sink included", f"{_rounded(1e6 / each)} events/s on two cores"
+    return (
+        f"1,000,000 us / {_three(each)} us, sender and sink included",
+        f"{_rounded(1e6 / each)} events/s on two cores",
+    )
 
 
 def _journal_path(figures: _Figures) -> _Line:
     each = figures("broker", "path", "one event, on a journal")
-    return f"1,000,000 us / {each:.3g} us", f"{_rounded(1e6 / each)} events/s on two cores"
+    return f"1,000,000 us / {_three(each)} us", f"{_rounded(1e6 / each)} events/s on two cores"
 
 
 def _jetstream(figures: _Figures) -> _Line:
     each = figures("broker", "jetstream", "broker: one event acknowledged*")
-    return f"1,000,000 us / {each:.3g} us", f"{_rounded(1e6 / each)} events/s on two cores"
+    return f"1,000,000 us / {_three(each)} us", f"{_rounded(1e6 / each)} events/s on two cores"
 
 
 def _stack(figures: _Figures) -> _Line:
@@ -216,13 +219,18 @@ def _example(figures: _Figures) -> str:
 def _cores(what: str, unit: str, rate: float, cpu_us: float) -> tuple[str, str, float, str]:
     cores = rate * cpu_us / 1e6 / _BUSY
     count = "one in each pod" if what.endswith("proxies") else str(math.ceil(cores))
-    return what, f"{rate:,.0f} {unit} x {cpu_us:.3g} us / {_BUSY:g}", cores, count
+    return what, f"{rate:,.0f} {unit} x {_three(cpu_us)} us / {_BUSY:g}", cores, count
 
 
 def _autoscaler(figures: _Figures) -> tuple[str, str, float, str]:
     each = figures("autoscaler", "scrapes", "* scrapes/s, cores") / 5000
     cores = 1000 * each / _BUSY
     return "autoscaler", f"1,000 pods x {each * 1e6:.3g} us/s / {_BUSY:g}", cores, str(math.ceil(cores))
+
+
+def _three(value: float) -> str:
+    """Three digits, and all before the point."""
+    return amount(value, "")
 
 
 def _rounded(value: float) -> str:

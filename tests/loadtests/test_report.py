@@ -107,7 +107,7 @@ def test_figures_stand_beside_rival_ratio_budget_and_verdict(records: dict[str, 
     row = "| `get` | CPU per request | 24 us (23 to 25) | 12 us | 2.00 | 1.5 x nginx, goal 1.2 | **MISSED** |"
     assert row in page
     assert "| `memory` | RSS | 20 MB (19 to 21) | 10 MB | 2.00 | 30 MB | met |" in page
-    assert "| our share | 19 ms | 61 ms | 70 ms | p50 30 ms, p95 50 ms | met, MISSED |" in page
+    assert "| our share | 19 ms | 61 ms | 70 ms | p50 30 ms, p95 50 ms | met, **MISSED** |" in page
     assert "| `warm` | CPU per request, multiple of nginx | 2 x (2 to 3) | 1.5 x | **MISSED** |" in page
     assert "4 of 7 budgets are met. Not met:" in page
     assert "* cold-start, `our share`: p95 61 ms, budget 50 ms (MISSED)" in page
@@ -116,7 +116,10 @@ def test_figures_stand_beside_rival_ratio_budget_and_verdict(records: dict[str, 
 
 
 def test_what_others_used_is_told(records: dict[str, Record]) -> None:
-    assert "* `get`, queue-proxy: others used 30% of the proxy's core" in performance.page(records)
+    page = performance.page(records)
+
+    assert "Others used up to 30% of the proxy's core: `get`, `get-unique`, `memory`, `idle`." in page
+    assert "> **Disturbed**: `queue-proxy`; what it was stands below the tables." in page
 
 
 def test_a_rival_that_is_a_figure_of_its_own_stands_in_the_summary(records: dict[str, Record]) -> None:
@@ -130,6 +133,15 @@ def test_labs_without_a_record_and_labs_that_failed_are_named(records: dict[str,
     assert "**Not measured**: queue-proxy-h2, autoscaler, broker, apiserver" in top
     assert "**This lab failed**: `ended with 2: no 'nats' here`. Repeat it with `make report ONLY=broker`." in page
     assert "Not measured in this run; `make report ONLY=autoscaler` does it." in page
+
+
+def test_scenarios_that_failed_are_named_beside_those_that_did_not(records: dict[str, Record]) -> None:
+    found = FOUND["activator"] | {"failed": {"held": "2 requests were not released"}}
+    page = performance.page({**records, "activator": _record("activator", found=found)})
+
+    assert "`held` of activator; the reason stands in the section of each." in page
+    assert "**Failed**: `held`, `2 requests were not released`." in page
+    assert "| `warm` | CPU per request | 20 us" in page
 
 
 def test_a_trial_says_so(records: dict[str, Record]) -> None:
@@ -222,6 +234,9 @@ def test_every_selected_figure_is_of_a_lab_of_the_report() -> None:
     assert {each.lab for each in SELECTED} == {lab.name for lab in LABS}
 
 
+_ABOUT = {"date": "2026-01-01", "commit": "abc", "machine": "x86_64", "versions": "Python 3.11", "limits": ""}
+
+
 def _lab(name: str, *arguments: str) -> Lab:
     return Lab(name=name, title="", arguments=arguments, trial=arguments, words="")
 
@@ -229,7 +244,7 @@ def _lab(name: str, *arguments: str) -> Lab:
 def test_a_lab_is_run_and_kept_for_the_same_commit_and_arguments(tmp_path: Path) -> None:
     lab = _lab("autoscaler", "--quick", "--only", "decisions")
 
-    record = running.measure(lab, tmp_path, is_short=False)
+    record = running.measure(lab, tmp_path, is_short=False, about=_ABOUT)
 
     assert record.problem == ""
     assert record.find("decisions", "decider call, median")
@@ -237,22 +252,25 @@ def test_a_lab_is_run_and_kept_for_the_same_commit_and_arguments(tmp_path: Path)
     write(tmp_path, record)
     kept = read(tmp_path)["autoscaler"]
     assert kept == record
-    assert running.can_be_kept(kept, lab, is_short=False)
-    assert not running.can_be_kept(kept, lab, is_short=True)
-    assert not running.can_be_kept(kept, _lab("autoscaler"), is_short=False)
-    assert not running.can_be_kept(_record("autoscaler", arguments=lab.arguments), lab, is_short=False)
-    assert not running.can_be_kept(None, lab, is_short=False)
+    assert running.can_be_kept(kept, lab, is_short=False, commit="abc-dirty")
+    assert not running.can_be_kept(kept, lab, is_short=False, commit="abd")
+    assert not running.can_be_kept(kept, lab, is_short=True, commit="abc")
+    assert not running.can_be_kept(kept, _lab("autoscaler"), is_short=False, commit="abc")
+    assert not running.can_be_kept(
+        _record("autoscaler", arguments=lab.arguments, problem="x"), lab, is_short=False, commit="abc"
+    )
+    assert not running.can_be_kept(None, lab, is_short=False, commit="abc")
 
 
 def test_a_lab_that_fails_leaves_a_record_with_its_last_words(tmp_path: Path) -> None:
-    record = running.measure(_lab("http2-core", "--no-such-option"), tmp_path, is_short=False)
+    record = running.measure(_lab("http2-core", "--no-such-option"), tmp_path, is_short=False, about=_ABOUT)
 
     assert record.problem.startswith("ended with 2: ")
     assert "--no-such-option" in record.problem
-    assert not running.can_be_kept(record, _lab("http2-core", "--no-such-option"), is_short=False)
+    assert not running.can_be_kept(record, _lab("http2-core", "--no-such-option"), is_short=False, commit="abc")
 
 
 def test_a_lab_that_is_stuck_is_ended(tmp_path: Path) -> None:
-    record = running.measure(_lab("http2-core"), tmp_path, is_short=False, within_s=0.2)
+    record = running.measure(_lab("http2-core"), tmp_path, is_short=False, about=_ABOUT, within_s=0.2)
 
     assert record.problem.startswith("not done within 0.2 s")

@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="knuv-lab-") as scratch:
             bench = Bench(Cores.of_this_machine(), Path(scratch), scale)
             os.sched_setaffinity(0, {bench.cores.load})
-            measured = uvloop.run(stoppable(measure_all(bench, chosen, subjects)))
+            measured, failed = uvloop.run(stoppable(measure_all(bench, chosen, subjects)))
     except (LabError, OSError) as error:
         print(f"queue-proxy: {error}", file=sys.stderr)
         return 2
@@ -57,12 +57,15 @@ def main(arguments: list[str]) -> int:
     are_met = all(check.is_met for check in checks)
     if options.json:
         scenarios = [report.as_json(*each) for each in measured]
-        print(json.dumps({**result, "command": arguments, "scenarios": scenarios, "met": are_met}, indent=2))
+        found = {"command": arguments, "scenarios": scenarios, "failed": failed, "met": are_met and not failed}
+        print(json.dumps({**result, **found}, indent=2))
     else:
         print("\nbudgets")
         for scenario, _, its_checks in measured:
             for check in its_checks:
                 print(f"  {scenario.name:15}{report.verdict(check)}")
+    if failed:
+        return 2
     return 0 if options.quick or are_met else 1
 
 
@@ -100,18 +103,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def measure_all(
-    bench: Bench, chosen: list[Scenario], subjects: list[Subject]
-) -> list[tuple[Scenario, dict[str, dict[str, Spread]], list[Check]]]:
-    """Each scenario with all proxies in turn, round after round; prints as it goes."""
-    results = []
+Measured = list[tuple[Scenario, dict[str, dict[str, Spread]], list[Check]]]
+
+
+async def measure_all(bench: Bench, chosen: list[Scenario], subjects: list[Subject]) -> tuple[Measured, dict[str, str]]:
+    """Each scenario with all proxies in turn, round after round; prints as it goes. Then those that failed, and why."""
+    results: Measured = []
+    failed: dict[str, str] = {}
     for scenario in chosen:
         rounds: dict[str, list[dict[str, float]]] = {subject.name: [] for subject in subjects}
-        for _ in range(scenario.rounds(bench.scale)):
-            for subject in subjects:
-                rounds[subject.name].append(await scenario.round(bench, subject))
+        try:
+            for _ in range(scenario.rounds(bench.scale)):
+                for subject in subjects:
+                    rounds[subject.name].append(await scenario.round(bench, subject))
+        except (LabError, OSError, TimeoutError) as error:
+            failed[scenario.name] = str(error) or "it took too long"
+            print(f"{scenario.name}: {failed[scenario.name]}", file=sys.stderr, flush=True)
+            continue
         measured = {name: spreads(each) for name, each in rounds.items()}
         checks = [judge(budget, measured) for budget in scenario.budgets]
         print(report.text(scenario, measured, checks), file=sys.stderr, flush=True)
         results.append((scenario, measured, checks))
-    return results
+    return results, failed

@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="knuv-lab-") as scratch:
             bench = Bench(Cores.of_this_machine(), Path(scratch), scale)
             os.sched_setaffinity(0, {bench.cores.load})
-            measured = uvloop.run(stoppable(measure_all(bench, chosen, [queue_proxy(), *subjects])))
+            measured, failed = uvloop.run(stoppable(measure_all(bench, chosen, [queue_proxy(), *subjects])))
     except (LabError, OSError) as error:
         print(f"queue-proxy-h2: {error}", file=sys.stderr)
         return 2
@@ -57,12 +57,15 @@ def main(arguments: list[str]) -> int:
     are_met = all(check.is_met for _, _, checks in measured for check in checks)
     if options.json:
         scenarios = [report.as_json(*each) for each in measured]
-        print(json.dumps({**result, "command": arguments, "scenarios": scenarios, "met": are_met}, indent=2))
+        found = {"command": arguments, "scenarios": scenarios, "failed": failed, "met": are_met and not failed}
+        print(json.dumps({**result, **found}, indent=2))
     else:
         print("\nbudgets")
         for scenario, _, checks in measured:
             for check in checks:
                 print(f"  {scenario.name:15}{report.verdict(check)}")
+    if failed:
+        return 2
     return 0 if options.quick or are_met else 1
 
 
