@@ -59,8 +59,9 @@ fmt: $(READY) ## format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(READY) ## write docs/configuration.md anew from the code
+docs: $(READY) ## write docs/configuration.md and docs/metrics-reference.md anew from the code
 	$(BIN)/python -m tests.docs.reference
+	$(BIN)/python -m tests.docs.metrics_reference
 
 lock: $(READY) ## resolve the dependencies anew into requirements.lock
 	$(BIN)/python -m pip install --quiet uv
