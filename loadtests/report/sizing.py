@@ -29,11 +29,11 @@ _RULES: Final = """## Requests and limits of pods
 
 | program | CPU request | memory limit | replicas |
 |---|---|---|---|
-| queue-proxy | 25m, what Knative gives; no limit: it would throttle bursts | twice the memory below for your connections | one in each pod |
-| activator | 1 core | three times the memory of its revisions: held requests come on top, bounded by `KNUV_HELD_BYTES_MAX` | 2, or the cores below and one to lose |
+| queue-proxy | 25m, what Knative gives; no limit: it would throttle bursts | twice the memory above, with your connections | one in each pod |
+| activator | 1 core | three times the memory of its revisions: held requests come on top, bounded by `KNUV_HELD_BYTES_MAX` | 2, or the cores above and one to lose |
 | autoscaler | cores of the table, at least 100m | twice the memory of the table | 2: one acts for each bucket, the other takes over |
 | controller, gateway | 100m, 1 core while it starts | twice the memory of the table | 2 |
-| broker ingress, filter, dispatcher | 1 core | 128 MB, and for held bodies and journals what [channels](channels.md) says | the cores below and one to lose |
+| broker ingress, filter, dispatcher | 1 core | 128 MB, and for held bodies and journals what [channels](channels.md) says | the cores above and one to lose |
 
 A journal belongs to one dispatcher and one disk; in memory and with JetStream dispatchers can be several.
 """

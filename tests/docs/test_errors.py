@@ -20,6 +20,7 @@ _PACKAGES = {
     "broker ingress": ("broker", "eventing", "proxies"),
     "broker filter": ("broker", "eventing", "proxies"),
     "dispatchers": ("broker", "eventing", "proxies"),
+    "broker job-sink": ("broker",),
     "autoscaler": ("autoscaler",),
 }
 """The code behind each section; what Envoy says is not ours."""
