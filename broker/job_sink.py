@@ -48,6 +48,7 @@ _HELD_MAX: Final = 256
 """Requests that wait for the API, each with its event; beyond them 503, which senders repeat."""
 _EVENT_PATH: Final = "/namespaces/<namespace>/name/<jobsink>/sources/<source>/ids/<id>"
 _REASON_MAX: Final = 400
+_FAILING_MAX: Final = 1000
 _TRIES: Final = 3
 _HEALTHY: Final = Answer(200)
 
@@ -76,6 +77,8 @@ class JobSinkRole:
         self._metrics: JobSinkMetrics | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(_AT_ONCE_MAX)
+        self._failing: set[tuple[str, str]] = set()
+        """JobSinks of which the last Job could not be made."""
 
     async def start(self, context: Context) -> None:
         """Learn which JobSinks there are."""
@@ -230,8 +233,13 @@ class JobSinkRole:
             async with self._turns:
                 await self._provide(sink, name, event)
         except (ApiError, ApiUnreachable, ValueError) as error:
-            self._context.log.warning("job_not_made", job=f"{sink.namespace}/{name}", problem=str(error))
+            if sink.key not in self._failing and len(self._failing) < _FAILING_MAX:
+                self._failing.add(sink.key)
+                self._context.log.error("jobs_not_made", job_sink=f"{sink.namespace}/{sink.name}", problem=str(error))
             return self._answers.refusal(500, str(error), (b"Reason", _header_text(str(error))))
+        if sink.key in self._failing:
+            self._failing.discard(sink.key)
+            self._context.log.info("jobs_made_again", job_sink=f"{sink.namespace}/{sink.name}")
         return self._accepted(path)
 
     async def _provide(self, sink: JobSink, name: str, event: bytes) -> None:

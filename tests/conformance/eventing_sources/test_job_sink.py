@@ -176,11 +176,14 @@ async def test_53_what_was_left_out_is_made_when_the_event_comes_again(sinks: Si
     assert (await sinks.post("again", EVENT, b"one")).status == 202
     secret = await sinks.api.client.get(Secret, job.name, "ns")
     assert secret.is_controlled_by(job)
-    # A Job that is made anew takes over what its predecessor left, before anybody takes that away.
+    # A Job that is made anew takes over what its predecessor left.
     await sinks.api.client.delete(Job, job.name, "ns", propagation="Orphan")
-    await sinks.api.client.patch(
-        Secret, job.name, "ns", {"metadata": {"ownerReferences": [{**OWNER, "name": job.name, "uid": "gone"}]}}
-    )
+
+    async def is_orphaned() -> bool:
+        found = await sinks.api.client.get(Secret, job.name, "ns")
+        return not found.metadata.owner_references and not await sinks.jobs("again")
+
+    await eventually(is_orphaned)
     assert (await sinks.post("again", EVENT, b"two")).status == 202
     (anew,) = await sinks.jobs("again")
     secret = await sinks.api.client.get(Secret, job.name, "ns")
@@ -189,15 +192,13 @@ async def test_53_what_was_left_out_is_made_when_the_event_comes_again(sinks: Si
     assert json.loads(base64.b64decode(secret.data["event"]))["data_base64"] == base64.b64encode(b"two").decode()
 
 
-OWNER = {"apiVersion": "batch/v1", "kind": "Job", "controller": True}
-
-
 @pytest.mark.parametrize(
     ("method", "target"),
     [
         ("PUT", "/ns/wrong"),
         ("OPTIONS", "/ns/wrong"),
         ("DELETE", "/ns/wrong"),
+        ("HEAD", "/ns/wrong"),
         ("POST", "/"),
         ("POST", "/ns"),
         ("POST", "/ns/wrong//"),
@@ -261,6 +262,15 @@ async def test_a_job_that_cannot_be_made(sinks: Sinks) -> None:
     answer = await sinks.post("refused", EVENT)
     assert answer.status == 500
     assert "spec.job is no Job" in answer.value("reason")
+    await sinks.process.logged("jobs_not_made")
+    await sinks.api.client.patch(JobSink, "refused", "ns", {"spec": {"job": JOB}})
+
+    async def is_made() -> bool:
+        return (await sinks.post("refused", EVENT)).status == 202
+
+    await eventually(is_made)
+    await sinks.process.logged("jobs_made_again")
+    assert [line["message"] for line in sinks.process.log].count("jobs_not_made") == 1
 
 
 async def test_somebody_elses_job_of_that_name(sinks: Sinks) -> None:
