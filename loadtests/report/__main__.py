@@ -9,7 +9,7 @@ from typing import Final
 
 from loadtests.lab.queue_proxy.machine import describe
 from loadtests.report.labs import LABS
-from loadtests.report.pages import MarksError, write
+from loadtests.report.pages import MarksError, check, write
 from loadtests.report.records import Record, RecordError, read
 from loadtests.report.records import write as keep
 from loadtests.report.running import can_be_kept, measure
@@ -17,6 +17,7 @@ from loadtests.report.running import can_be_kept, measure
 __all__ = ["main"]
 
 _ROOT: Final = Path(__file__).parents[2]
+_INTERRUPTED: Final = 130
 
 
 def main(arguments: list[str], root: Path = _ROOT) -> int:
@@ -24,6 +25,7 @@ def main(arguments: list[str], root: Path = _ROOT) -> int:
     options = _parser().parse_args(arguments)
     folder = options.folder or root / "build" / ("report-trial" if options.trial else "report")
     try:
+        check(root)
         records = read(folder)
         if not options.pages:
             records |= _measured(records, folder, options)
@@ -31,6 +33,11 @@ def main(arguments: list[str], root: Path = _ROOT) -> int:
     except (RecordError, MarksError, OSError) as error:
         print(f"report: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(
+            f"\ninterrupted; what was measured is in {folder}, and the next report goes on from there", file=sys.stderr
+        )
+        return _INTERRUPTED
     print("written: " + ", ".join(str(path.relative_to(root)) for path in written))
     failed = [record.lab for record in records.values() if record.problem or record.failed]
     if failed:

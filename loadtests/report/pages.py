@@ -7,7 +7,7 @@ from typing import Final
 from loadtests.report import performance, selected, sizing
 from loadtests.report.records import Record
 
-__all__ = ["BEGIN", "END", "MarksError", "renewed", "write"]
+__all__ = ["BEGIN", "END", "MarksError", "check", "renewed", "write"]
 
 BEGIN: Final = "<!-- figures: begin (made by `make report`) -->"
 END: Final = "<!-- figures: end -->"
@@ -15,6 +15,11 @@ END: Final = "<!-- figures: end -->"
 
 class MarksError(ValueError):
     """README.md has not both marks once, one behind the other."""
+
+
+def check(root: Path) -> None:
+    """Raises `MarksError` when `write` could not write: to be known before a quarter of an hour is measured."""
+    renewed((root / "README.md").read_text(), "")
 
 
 def write(root: Path, records: Mapping[str, Record]) -> list[Path]:

@@ -207,7 +207,7 @@ def test_marks_that_are_missing_or_double_are_refused_before_anything_is_written
 ) -> None:
     (root / "README.md").write_text(text)
 
-    assert main(["--pages", "--folder", str(root / "records")], root) == 2
+    assert main(["--folder", str(root / "records")], root) == 2, "and nothing is measured before"
     assert "report: README.md: expected '<!-- figures: begin" in capsys.readouterr().err
     assert (root / "README.md").read_text() == text
     assert not (root / "docs" / "performance.md").exists()
