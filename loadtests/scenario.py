@@ -60,7 +60,7 @@ class RunningStack:
         assert self._process is not None
         return self._process.pid
 
-    async def start(self, seconds: float = 30) -> None:
+    async def start(self, seconds: float = 90) -> None:
         """Return once the gateway answers. Raises `TimeoutError`, with what was printed, when it does not."""
         self.state_dir.mkdir(parents=True, exist_ok=True)
         with self._output.open("wb") as output:
@@ -72,24 +72,27 @@ class RunningStack:
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,  # a terminal's Ctrl-C is ours to pass on, in our order
             )
-        info = await until(self._info, seconds, f"the stack to come up; it said:\n{self.last_lines()}")
+        try:
+            info = await until(self._info, seconds, "the stack to come up")
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; it said:\n{self.last_lines()}") from None
         self.http_port, self.autoscaler_debug = info.http_port, info.autoscaler_debug
 
     async def _info(self) -> StackInfo | None:
         assert self._process is not None
         if self._process.returncode is not None:
-            raise TimeoutError(f"knuv up ended with {self._process.returncode}:\n{self.last_lines()}")
+            raise TimeoutError(f"knuv up ended with {self._process.returncode}")
         info = StackInfo.load(self.state_dir)
         return info if info is not None and info.pid == self._process.pid else None
 
     async def stop(self) -> int | None:
-        """Ctrl-C, then wait; the exit code. What does not end within 20 s is killed."""
+        """Ctrl-C, then wait; the exit code. What does not end within a minute is killed."""
         if self._process is None:
             return None
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGINT)
         try:
-            return await asyncio.wait_for(self._process.wait(), 20)
+            return await asyncio.wait_for(self._process.wait(), 60)
         except TimeoutError:
             self._process.kill()
             return await self._process.wait()

@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -100,7 +101,7 @@ async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Syst
         yield running
 
 
-def service(name: str, *, command: list[str] | None = None, **env: str) -> dict[str, object]:
+def service(name: str, *, command: list[str] | None = None, **env: str) -> dict[str, Any]:
     """A Knative Service that runs the example app, or `command`."""
     container = {
         "image": "dev.local/hello",

@@ -34,7 +34,7 @@ async def forwarded(system: System, pod: str, port: int) -> AsyncIterator[int]:
     )
     try:
         assert process.stdout is not None
-        line = (await asyncio.wait_for(process.stdout.readline(), 20)).decode()
+        line = (await asyncio.wait_for(process.stdout.readline(), 60)).decode()
         found = re.fullmatch(rf"Forwarding from 127\.0\.0\.1:(\d+) -> {port}\n", line)
         assert found is not None, line
         yield int(found[1])
@@ -50,6 +50,6 @@ async def talk(port: int, data: bytes) -> bytes:
     writer.write(data)
     writer.write_eof()
     try:
-        return await asyncio.wait_for(reader.read(-1), 20)
+        return await asyncio.wait_for(reader.read(-1), 60)
     finally:
         writer.close()

@@ -72,7 +72,7 @@ async def scale_component(system: System, name: str, replicas: int) -> None:
         pods = (await system.client.list(Pod, SYSTEM_NAMESPACE, label_selector=f"app={name}")).items
         return True if len(pods) == sum(pod.is_ready() for pod in pods) == replicas else None
 
-    await until(scaled, 30, f"{replicas} pods of {name}")
+    await until(scaled, 90, f"{replicas} pods of {name}")
 
 
 @asynccontextmanager
@@ -157,7 +157,7 @@ async def test_one_of_two_activators_leaves_unnoticed_and_dies_with_what_it_had(
     async def both_are_asked() -> bool | None:
         return len(await addresses(system, "guarded-00001")) == 2 or None
 
-    await until(both_are_asked, 10, "two activators behind the revision")
+    await until(both_are_asked, 90, "two activators behind the revision")
     async with traffic(system, "guarded", path="/?sleep=20") as seen:
         await seen.until(50)
         leaving = (await activators(system))[0]
@@ -168,7 +168,7 @@ async def test_one_of_two_activators_leaves_unnoticed_and_dies_with_what_it_had(
             names = {pod.name for pod in pods if pod.is_ready()}
             return (len(pods) == len(names) == 2 and leaving.name not in names) or None
 
-        await until(is_replaced, 30, "another activator")
+        await until(is_replaced, 90, "another activator")
         await seen.until(100)
         assert not seen.failed
         os.kill(listener((await activators(system))[0].status.pod_ip, 8012), signal.SIGKILL)
@@ -192,7 +192,7 @@ class Stage:
         async def scaled() -> bool | None:
             return len(await addresses(self._system, f"{self._revision}-private")) == replicas or None
 
-        await until(scaled, 30, f"{replicas} pods")
+        await until(scaled, 90, f"{replicas} pods")
 
     async def mode(self, mode: str) -> None:
         """Send requests to pods (`Serve`) or to activators (`Proxy`)."""
@@ -203,7 +203,7 @@ class Stage:
         async def rewired() -> bool | None:
             return ((await addresses(self._system, self._revision) == pods) == (mode == "Serve")) or None
 
-        await until(rewired, 10, f"mode {mode}")
+        await until(rewired, 90, f"mode {mode}")
 
 
 async def test_nothing_is_lost_while_pods_and_modes_change(system: System, request: pytest.FixtureRequest) -> None:

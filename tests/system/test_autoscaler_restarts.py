@@ -127,7 +127,7 @@ async def autoscaler_pod(system: System) -> Pod:
         pods = (await system.client.list(Pod, SYSTEM_NAMESPACE, label_selector="app=autoscaler")).items
         return next((pod for pod in pods if pod.is_ready()), None)
 
-    return await until(find, 15, "an autoscaler to be ready")
+    return await until(find, 60, "an autoscaler to be ready")
 
 
 async def has_decided(system: System) -> bool | None:
@@ -151,7 +151,7 @@ async def url_of(system: System, name: str) -> str:
         )
         return found.status.url if is_ready else None
 
-    return await until(ready, 30, f"Service {name} to be ready")
+    return await until(ready, 90, f"Service {name} to be ready")
 
 
 async def test_restarts_under_a_steady_load_are_not_noticed(tmp_path: Path, request: pytest.FixtureRequest) -> None:
@@ -169,7 +169,7 @@ async def test_restarts_under_a_steady_load_are_not_noticed(tmp_path: Path, requ
         for load in loads:
             load.start()
         try:
-            await until(lambda: steady(scales), 60, "both revisions to be at four pods")
+            await until(lambda: steady(scales), 90, "both revisions to be at four pods")
             scales.begin()
             loop = asyncio.get_running_loop()
             began_s = loop.time()
@@ -177,7 +177,7 @@ async def test_restarts_under_a_steady_load_are_not_noticed(tmp_path: Path, requ
                 if turn * EVERY_S > seconds:
                     break
                 await asyncio.sleep(began_s + turn * EVERY_S - loop.time())
-                await until(lambda: has_decided(system), 1, f"decisions before restart {turn}")
+                await until(lambda: has_decided(system), 10, f"decisions before restart {turn}")
                 await end(system, await autoscaler_pod(system))
             await until(lambda: has_decided(system), EVERY_S, "decisions after the last restart")
         finally:

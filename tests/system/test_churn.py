@@ -14,7 +14,7 @@ async def test_a_little_churn_fails_nobody_and_leaves_nothing() -> None:
     ended = await program(
         *(sys.executable, "-m", "loadtests.lab", "churn", "--json"),
         *("--seconds", "12", "--services", "4", "--rate", "3"),
-        seconds=110,
+        seconds=220,
     )
     told = json.loads(ended.out)
     assert (told["failures"], told["left"]) == ([], [])

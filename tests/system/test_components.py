@@ -39,7 +39,7 @@ async def told(system: System, app: str, namespace: str = SYSTEM_NAMESPACE) -> d
         text = await system.client.raw("GET", Pod.RESOURCE.path(namespace, pods[0].name, "log"))
         return {**json.loads(text.splitlines()[0]), "pod": pods[0].name, "pod_ip": pods[0].status.pod_ip}
 
-    return await until(line, 20, f"the stand-in for {app} to tell")
+    return await until(line, 90, f"the stand-in for {app} to tell")
 
 
 async def test_components_are_left_out_and_another_program_runs_as_one_of_them(tmp_path: Path) -> None:

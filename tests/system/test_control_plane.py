@@ -35,7 +35,7 @@ async def ready(system: System, name: str) -> Service:
         is_ready = any(c.type == "Ready" and c.status == "True" for c in found.status.conditions)
         return found if is_current and is_ready else None
 
-    return await until(probe, 60, f"Service {name} to be ready")
+    return await until(probe, 90, f"Service {name} to be ready")
 
 
 @asynccontextmanager
@@ -50,7 +50,7 @@ async def steady_load(system: System, host: str) -> AsyncIterator[Load]:
         async def enough() -> bool | None:
             return True if load.total >= goal else None
 
-        await until(enough, 30, "more answers")
+        await until(enough, 90, "more answers")
     finally:
         await load.stop()
     assert load.problems == []
@@ -81,7 +81,7 @@ async def test_a_revision_that_never_becomes_ready_leaves_the_one_that_serves_in
             conditions = {c.type: c for c in found.status.conditions}
             return found if conditions["ConfigurationsReady"].status == "False" else None
 
-        found = await until(failed, 60, "the second Revision to fail")
+        found = await until(failed, 90, "the second Revision to fail")
         assert found.status.latest_ready_revision_name == "split-00001"
         assert [target.revision_name for target in found.status.traffic] == ["split-00001"]
         assert (await fetch(system.stack.http_port, host, "/")).body == b"Hello One!\n"
@@ -99,7 +99,7 @@ async def test_one_of_two_controllers_is_killed_and_a_gateway_too(system: System
         pods = (await system.client.list(Pod, SYSTEM_NAMESPACE, label_selector="app=controller")).items
         return pods if sum(pod.is_ready() for pod in pods) == 2 else None
 
-    await until(both, 30, "two controllers")
+    await until(both, 90, "two controllers")
     async with steady_load(system, host):
         lease = await system.client.get(Lease, "knuv-controller", SYSTEM_NAMESPACE)
         os.kill(process_of(lease.spec.holder_identity or ""), signal.SIGKILL)

@@ -31,7 +31,7 @@ async def test_ctrl_c_ends_the_demo_and_leaves_nothing(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(150):
             while b"Apply a Service" not in await process.stdout.readline():
                 pass
             process.send_signal(signal.SIGINT)

@@ -84,7 +84,7 @@ async def test_the_pods_come_with_the_first_object_and_events_go_all_the_way(
         async def is_ready() -> bool | None:
             return (await system.client.get(Trigger, "mine", "default")).status.is_ready() or None
 
-        await until(is_ready, 60, "the Trigger to be ready")
+        await until(is_ready, 90, "the Trigger to be ready")
         assert await components(system) == sorted(
             ["broker-filter", "broker-ingress", "eventing-controller", *dispatchers]
         )
@@ -92,13 +92,13 @@ async def test_the_pods_come_with_the_first_object_and_events_go_all_the_way(
         async def is_taken() -> bool | None:
             return await send(system, "first") == 202 or None
 
-        await until(is_taken, 30, "the gateway to lead to the ingress")
+        await until(is_taken, 90, "the gateway to lead to the ingress")
         assert await send(system, "second") == 202
 
         async def has_both() -> bool | None:
             return {"first", "second"} <= {headers["ce-id"] for headers in got} or None
 
-        await until(has_both, 20, "both events at the subscriber")
+        await until(has_both, 90, "both events at the subscriber")
         assert got[0]["kn-namespace"] == "default"
         printed = await system.knuv("get", "brokers")
         assert "http://broker-ingress.knative-eventing.svc.cluster.local/default/default" in printed.out

@@ -62,7 +62,7 @@ async def ready(system: System, name: str) -> Service:
         is_ready = any(c.type == "Ready" and c.status == "True" for c in found.status.conditions)
         return found if is_current and is_ready else None
 
-    return await until(probe, 60, f"Service {name} to be ready")
+    return await until(probe, 90, f"Service {name} to be ready")
 
 
 async def mapped(system: System, name: str) -> DomainMapping:
@@ -72,7 +72,7 @@ async def mapped(system: System, name: str) -> DomainMapping:
         found = await system.client.get(DomainMapping, name, NAMESPACE)
         return found if any(c.type == "Ready" and c.status == "True" for c in found.status.conditions) else None
 
-    return await until(probe, 60, f"DomainMapping {name} to be ready")
+    return await until(probe, 90, f"DomainMapping {name} to be ready")
 
 
 async def answer(system: System, host: str) -> tuple[int, bytes]:
@@ -122,7 +122,7 @@ async def test_autoscale_grows_to_its_bound_and_keeps_one_pod(system: System) ->
             return most if most == 3 else None
 
         users = [asyncio.get_running_loop().create_task(user()) for _ in range(30)]
-        await until(pods, 40, "three pods")
+        await until(pods, 90, "three pods")
         await asyncio.gather(*users)
 
 
@@ -177,7 +177,7 @@ async def test_a_rollout_ends_with_everything_and_is_not_ready_before(system: Sy
         shares = {target.percent or 0 for target in found.status.traffic}
         return shares if len(found.status.traffic) == 2 else None
 
-    shares = await until(under_way, 30, "two revisions to share")
+    shares = await until(under_way, 90, "two revisions to share")
     assert sum(shares) == 100
     bodies = await counted(system, f"rollout.{DOMAIN}", 100)
     assert set(bodies) <= {b"Hello First!\n", b"Hello Second!\n"}
@@ -246,7 +246,7 @@ async def test_an_image_that_cannot_be_had_says_why(system: System) -> None:
         failed = (c for c in found.status.conditions if c.type == "ConfigurationsReady" and c.status == "False")
         return next((c.message for c in failed), None)
 
-    message = await until(probe, 60, "the Service to fail")
+    message = await until(probe, 90, "the Service to fail")
     assert 'Unable to fetch image "registry.example.com/team/private:1": no command for image' in message
     assert (await answer(system, f"private.{DOMAIN}"))[0] == 404
 
@@ -260,5 +260,5 @@ async def test_a_program_that_ends_says_how_and_what_it_said(system: System) -> 
         failed = (c for c in found.status.conditions if c.type == "ConfigurationsReady" and c.status == "False")
         return next((c.message for c in failed), None)
 
-    message = await until(probe, 60, "the Service to fail")
+    message = await until(probe, 90, "the Service to fail")
     assert "Container failed with: cannot open the database" in message

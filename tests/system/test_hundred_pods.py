@@ -62,7 +62,7 @@ async def test_a_hundred_pods_come_crash_and_go(tmp_path: Path, network: str) ->
             links, children = SPARES[network]
             return (left(system)["links"] == links and len(waiting) >= children) or None
 
-        await until(spares, 20, "what waits for pods to be made")
+        await until(spares, 90, "what waits for pods to be made")
         before, files = left(system), descriptors(system)
         processes = {pid for pid, _ in processes_of(*marks)}
         container: dict[str, Any] = {"name": "c", "image": "x", "command": ["sh", "-c", LOOPBACK_SCRIPT, str(tmp_path)]}
@@ -78,23 +78,23 @@ async def test_a_hundred_pods_come_crash_and_go(tmp_path: Path, network: str) ->
         many = {"replicas": PODS, "selector": {"matchLabels": {"app": "many"}}, "template": template}
         manifest = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "many"}, "spec": many}
         await apply(system.client, system.kinds, manifest, "default")
-        await until(lambda: pods_that(system, crashed_and_up, PODS), 60, "a hundred pods to be up again")
+        await until(lambda: pods_that(system, crashed_and_up, PODS), 90, "a hundred pods to be up again")
         pods = (await system.client.list(Pod, "default", label_selector="app=many")).items
         assert len({pod.status.pod_ip for pod in pods}) == PODS
         await system.client.delete(Deployment, "many", "default")
-        await until(lambda: pods_that(system, crashed_and_up, 0), 60, "the pods to be gone")
+        await until(lambda: pods_that(system, crashed_and_up, 0), 90, "the pods to be gone")
 
         async def gone() -> bool | None:
             new = {pid: line for pid, line in processes_of(*marks) if pid not in processes}
             # Spares of the node are made anew as they are used.
             return not [line for line in new.values() if "_child.py" not in line] or None
 
-        await until(gone, 10, "the processes of the pods to be gone")
+        await until(gone, 90, "the processes of the pods to be gone")
 
         async def as_before() -> bool | None:
             return (left(system) == before and descriptors(system) <= files + 10) or None
 
         try:
-            await until(as_before, 20, "everything to be as before")
+            await until(as_before, 90, "everything to be as before")
         except TimeoutError:
             assert (left(system), descriptors(system)) == (before, files)

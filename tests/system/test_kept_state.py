@@ -47,7 +47,7 @@ async def served(stack: RunningStack, name: str) -> bytes:
         found = await fetch(stack.http_port, f"{name}.default.127.0.0.1.sslip.io", "/")
         return found.body if found.status == 200 else None
 
-    return await until(answer, 40, f"{name} to be served")
+    return await until(answer, 90, f"{name} to be served")
 
 
 async def fill(client: Client, always: str, at_zero: str) -> None:
@@ -119,7 +119,7 @@ async def test_services_revisions_and_secrets_outlive_the_stack_and_serve(
             async def has_seen() -> bool | None:
                 return [found.name for found in seen.list()] == ["always"] or None
 
-            await until(has_seen, 20, "the informer of before to follow")
+            await until(has_seen, 90, "the informer of before to follow")
         await seen.stop()
 
 

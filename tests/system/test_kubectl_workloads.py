@@ -91,7 +91,7 @@ async def test_logs_followed_cut_stamped_and_of_before(system: System) -> None:
     )
     assert follow.stdout is not None
     try:
-        seen = [await asyncio.wait_for(follow.stdout.readline(), 20) for _ in range(6)]
+        seen = [await asyncio.wait_for(follow.stdout.readline(), 60) for _ in range(6)]
         assert seen == [b"line %d\n" % i for i in range(5)] + [b"last\n"]
         assert await typed(system, "logs", "deployment/talk", "--tail=2") == "line 4\nlast\n"
         stamped = await typed(system, "logs", "deployment/talk", "--tail=1", "--timestamps")
@@ -99,7 +99,7 @@ async def test_logs_followed_cut_stamped_and_of_before(system: System) -> None:
         assert await typed(system, "logs", "deployment/talk", "--since=1h", "--tail=1") == "last\n"
         assert await typed(system, "logs", "deployment/talk", "--since-time=2099-01-01T00:00:00Z") == ""
         await typed(system, "delete", "deployment", "talk")
-        assert await asyncio.wait_for(follow.stdout.read(), 20) == b""
+        assert await asyncio.wait_for(follow.stdout.read(), 60) == b""
     finally:
         if follow.returncode is None:
             follow.kill()

@@ -81,7 +81,7 @@ async def test_apps_on_one_fixed_port_scale_up_and_to_zero(netns: System) -> Non
         seen = {await said(netns, "pair") for _ in range(10)}
         return seen if len(seen) == 2 else None
 
-    seen = await until(both, 20, "two pods to answer on port 8080")
+    seen = await until(both, 90, "two pods to answer on port 8080")
     pods = (await netns.client.list(Pod, "default", label_selector="serving.knative.dev/service=pair")).items
     assert seen == {f"{pod.name} {pod.status.pod_ip}" for pod in pods}
     assert all(pod.status.pod_ip.startswith("10.244.") for pod in pods)
@@ -90,7 +90,7 @@ async def test_apps_on_one_fixed_port_scale_up_and_to_zero(netns: System) -> Non
         selector = "serving.knative.dev/service=zero"
         return not (await netns.client.list(Pod, "default", label_selector=selector)).items or None
 
-    await until(none, 60, "the other app to be at zero")
+    await until(none, 90, "the other app to be at zero")
     assert (await said(netns, "zero")).startswith("zero-00001-deployment-")
 
 
@@ -113,7 +113,7 @@ async def test_several_pods_are_scaled_by_a_gauge_at_their_own_port(netns: Syste
         listed = await netns.client.list(Pod, "default", label_selector="serving.knative.dev/service=jobs")
         return sum(pod.is_ready() for pod in listed.items) == 3 or None
 
-    await until(all_ready, 30, "three pods for the queue")
+    await until(all_ready, 90, "three pods for the queue")
     assert set(await jobs) == {"done\n"}
     (metric,) = (each for each in (await netns.client.list(Metric, "default")).items if each.name.startswith("jobs-"))
     assert [(told.status, told.message) for told in metric.status.conditions if told.type == "Ready"] == [("True", "")]
@@ -143,7 +143,7 @@ async def test_names_and_cluster_ips_lead_to_pods(netns: System) -> None:
         text = await said(netns, "caller", "/fetch?plain.default.svc.cluster.local")
         return text if " 200 " in text else None
 
-    assert (await until(reached, 10, "the ClusterIP to lead to the pod")).startswith(f"{address} 200 plain 10.244.")
+    assert (await until(reached, 90, "the ClusterIP to lead to the pod")).startswith(f"{address} 200 plain 10.244.")
     assert (await said(netns, "caller", "/fetch?plain")).startswith(f"{address} 200 plain ")
     own = await said(netns, "caller", "/fetch?caller.default.svc.cluster.local")
     assert " 200 caller-00001-deployment-" in own
@@ -214,7 +214,7 @@ async def test_people_see_events_pass_ask_for_them_and_deliver_them_again(netns:
         listed = await netns.knuv("events", "redrive", "--trigger", "mine", "--dry-run")
         return "n1 from /knuv/cli: code 500" in listed.out or None
 
-    await until(is_kept, 30, "the dead letter to be kept")
+    await until(is_kept, 90, "the dead letter to be kept")
     redriven = await netns.knuv("events", "redrive", "--trigger", "mine")
     assert redriven.out.endswith("delivered again\n"), redriven.err
 
@@ -222,7 +222,7 @@ async def test_people_see_events_pass_ask_for_them_and_deliver_them_again(netns:
         pods = (await netns.client.list(Pod, "default")).items
         return not [pod.name for pod in pods if pod.name.startswith("knuv-tail")] or None
 
-    await until(nothing_is_left, 30, "the pod that listened to end")
+    await until(nothing_is_left, 90, "the pod that listened to end")
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -258,7 +258,7 @@ async def test_other_programs_find_what_knatives_own_find(tmp_path: Path) -> Non
             text = await system.client.raw("GET", path, params={"container": "queue-proxy"})
             return {**json.loads(text.splitlines()[0]), "pod": pods[0].name, "pod_ip": pods[0].status.pod_ip}
 
-        queue = await until(sidecar, 30, "the stand-in for queue-proxy")
+        queue = await until(sidecar, 90, "the stand-in for queue-proxy")
     for app, seen in found.items():
         env = seen["env"]
         assert env["SYSTEM_NAMESPACE"] == "knative-serving"
@@ -328,6 +328,6 @@ async def test_kill_9_leaves_no_process_and_no_link(tmp_path: Path) -> None:
         async def gone() -> bool | None:
             return not processes_of(*marks) or None
 
-        await until(gone, 5, "every process to be gone")
+        await until(gone, 30, "every process to be gone")
         assert mounts() == before
         assert not [name for _, name in socket.if_nameindex() if name.startswith(("knuv", "pod"))]

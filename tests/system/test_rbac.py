@@ -277,14 +277,14 @@ async def _life_of_a_service(system: System) -> None:
     async def horizontal() -> list[HorizontalPodAutoscaler] | None:
         return (await client.list(HorizontalPodAutoscaler, NAMESPACE)).items or None
 
-    await until(horizontal, 30, "a HorizontalPodAutoscaler")
+    await until(horizontal, 90, "a HorizontalPodAutoscaler")
     await client.delete(Service, "hello", NAMESPACE)
 
     async def no_revision() -> bool | None:
         selector = "serving.knative.dev/service=hello"
         return True if not (await client.list(Revision, NAMESPACE, label_selector=selector)).items else None
 
-    await until(no_revision, 30, "the Service's Revisions to go with it")
+    await until(no_revision, 90, "the Service's Revisions to go with it")
 
 
 async def _life_of_events(system: System) -> None:
@@ -316,7 +316,7 @@ async def _life_of_events(system: System) -> None:
             found = {each["type"]: each["status"] for each in status.get("conditions", ())}
             return True if found.get("Ready") == "True" else None
 
-        await until(is_ready, 40, f"{kind} to be Ready")
+        await until(is_ready, 90, f"{kind} to be Ready")
     job_sink = await system.client.get(Endpoints, "job-sink", "knative-eventing")
     event = ["ce-specversion: 1.0", "ce-id: 1", "ce-source: /rbac", "ce-type: a"]
     for _ in range(2):
@@ -330,7 +330,7 @@ async def _life_of_events(system: System) -> None:
         path = system.kinds.of(f"{MESSAGING}/v1", "InMemoryChannel").path(NAMESPACE)
         return True if not json.loads(await system.client.raw("GET", path))["items"] else None
 
-    await until(no_channel, 30, "the channels to go with their owners")
+    await until(no_channel, 90, "the channels to go with their owners")
 
 
 @contextlib.asynccontextmanager
@@ -372,7 +372,7 @@ async def _webhook(system: System, half: str) -> AsyncIterator[None]:
         return True
 
     try:
-        await until(is_known, 30, f"{name} to make its certificate known")
+        await until(is_known, 90, f"{name} to make its certificate known")
         yield
     finally:
         kill_group(process.pid)

@@ -26,7 +26,7 @@ async def ready(system: System, name: str, *, generation: int = 1) -> Service:
         is_ready = any(c.type == "Ready" and c.status == "True" for c in found.status.conditions)
         return found if current and is_ready else None
 
-    return await until(probe, 30, f"Service {name} to be Ready at generation {generation}")
+    return await until(probe, 90, f"Service {name} to be Ready at generation {generation}")
 
 
 async def at_zero(system: System, name: str) -> None:
@@ -35,7 +35,7 @@ async def at_zero(system: System, name: str) -> None:
         deployments = (await system.client.list(Deployment, NAMESPACE, label_selector=selector)).items
         return True if deployments and all(d.spec.replicas == 0 for d in deployments) else None
 
-    await until(probe, 60, f"Service {name} to scale to zero")
+    await until(probe, 90, f"Service {name} to scale to zero")
 
 
 def host(found: Service) -> str:
@@ -106,7 +106,7 @@ async def test_a_burst_scales_up_without_an_error_and_the_gateway_is_rewired_to_
             pods = (await system.client.list(Pod, NAMESPACE, label_selector=selector)).items
             return True if mode == "Serve" and sum(pod.is_ready() for pod in pods) >= 4 else None
 
-        await until(scaled, 40, "four ready pods in serve mode")
+        await until(scaled, 90, "four ready pods in serve mode")
     finally:
         await load.stop()
     assert load.total > 100
@@ -125,7 +125,7 @@ async def test_a_command_that_does_not_exist_makes_the_revision_not_ready_and_sa
                 return revision
         return None
 
-    revision = await until(failed, 30, "Revision nothing-00001 to fail")
+    revision = await until(failed, 90, "Revision nothing-00001 to fail")
     condition = next(c for c in revision.status.conditions if c.type == "Ready")
     assert "no-such-program" in condition.message
 
@@ -142,7 +142,7 @@ async def test_a_program_that_exits_makes_the_revision_not_ready_with_its_last_w
             return None
         return configuration.message
 
-    assert "no database" in await until(failed, 30, "Service crashing to fail")
+    assert "no database" in await until(failed, 90, "Service crashing to fail")
 
 
 async def test_an_unknown_host_is_404(system: System) -> None:
