@@ -29,7 +29,7 @@ LABS: Final = (
     Lab(
         name="queue-proxy",
         title="queue-proxy on HTTP/1.1",
-        arguments=("--against", "nginx", "--rounds", "3", "--seconds", "1", "--duration", "10"),
+        arguments=("--against", "nginx", "--rounds", "3", "--seconds", "1", "--duration", "6"),
         trial=("--against", "nginx", "--rounds", "1", "--seconds", "0.5", "--duration", "2"),
         words="""The proxy under test has one core to itself; load and app share one process on the other. Each round starts a fresh
 proxy, warms it up and measures it, and rounds alternate between queue-proxy and nginx's `proxy_pass`. queue-proxy runs with every
@@ -51,7 +51,7 @@ feature on: breaker, timers, stats, request metrics, forwarded headers.
     Lab(
         name="queue-proxy-h2",
         title="queue-proxy on HTTP/2 and gRPC",
-        arguments=("--against", "nghttpx", "--rounds", "3", "--seconds", "1"),
+        arguments=("--against", "nghttpx", "--rounds", "2", "--seconds", "1"),
         trial=("--against", "nghttpx", "--rounds", "1", "--seconds", "0.5"),
         words="""Made in the same way. The rival is nghttpx, nghttp2's proxy in C, with HTTP/2 on both sides. Load and app cost less than
 any proxy where they can: h2load and nghttpd, or frames that are made beforehand. grpcio costs several times what the proxies cost, so
@@ -70,10 +70,10 @@ consists of.
     Lab(
         name="cold-start",
         title="Cold starts",
-        arguments=("--cycles", "30", "--services", "6"),
+        arguments=("--cycles", "30", "--services", "8"),
         trial=("--cycles", "4", "--services", "4"),
         words="""A whole local stack. Each cycle takes a revision from zero pods to one and back: one request through the gateway, put
-together from what the components log. Six Services take turns; only one request is under way at a time. *Our share* is all but
+together from what the components log. Eight Services take turns; only one request is under way at a time. *Our share* is all but
 spawning the process and the app's own boot.""",
     ),
     Lab(
@@ -114,7 +114,7 @@ server), on cores that all share, and are upper bounds.
     Lab(
         name="broker",
         title="Broker and channels",
-        arguments=("--rounds", "3", "--seconds", "1"),
+        arguments=("--rounds", "2", "--seconds", "1"),
         trial=("--rounds", "1", "--seconds", "0.5"),
         words="""Real processes follow a real API server; events have 1 KiB. For what one of them costs, it has a core of its own, and so has
 nginx, which posts the same request on, as the measure of the machine. For the whole path all of them, sender and subscriber share
@@ -132,10 +132,7 @@ both cores.
         name="gateway",
         title="gateway",
         arguments=("--rounds", "5"),
-        trial=(
-            "--rounds",
-            "2",
-        ),
+        trial=("--rounds", "2"),
         words="""A real API server, a real gateway and a real Envoy, the latter two as processes of their own. Ingresses are shaped as Routes
 make them, one public and three cluster-local names each; *ready* is what the Ingress's status says, after the gateway has asked
 Envoy.""",
