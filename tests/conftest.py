@@ -1,9 +1,11 @@
-"""What holds for every test: how many run at once, which files come first, and that what is drawn is not timed."""
+"""What holds for every test: how many run at once, how long, in which order, and that what is drawn is not timed."""
 
 import os
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+pytest_plugins = ["tests.support.time_limits"]
 
 # An example's time is that of the machine and of what else runs on it.
 settings.register_profile("knuv", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -56,3 +56,41 @@ def test_many_failures_are_a_fault_at_once(tmp_path: Path) -> None:
     ended = run(tmp_path, wrong=9)
     assert ended.returncode == 1
     assert "Once more" not in ended.stdout
+
+
+HANGING = """
+import asyncio, uvloop
+
+async def hang():
+    try:
+        await asyncio.Event().wait()
+    finally:
+        print("cleaned up")
+
+def test_hangs_on_uvloop():
+    uvloop.run(hang())
+
+def test_hangs():
+    asyncio.run(hang())
+
+def test_goes_on():
+    pass
+"""
+
+
+def test_what_hangs_is_ended_and_the_next_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").touch()
+    (tmp_path / "test_it.py").write_text(HANGING)
+    plugins = ("-p", "pytest_timeout", "-p", "tests.support.time_limits", "--timeout", "0.3")
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", *plugins, "test_it.py"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert "2 failed, 1 passed" in ended.stdout
+    assert "test_it.py::test_hangs_on_uvloop took longer than 0.3 s" in ended.stdout
+    assert ended.stdout.count("cleaned up") == 2

@@ -17,6 +17,7 @@ __all__ = ["GRPC_APP", "Loaded", "grpcload", "h1load", "h2load", "h2paced", "ngh
 
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/usr/local/sbin"
 _START_S: Final = 10.0
+_OVERTIME_S: Final = 30.0
 _POLL_S: Final = 0.005
 _OK: Final = b"ok"
 _MESSAGE_BYTES: Final = 100
@@ -144,7 +145,12 @@ async def h1load(connections: int, seconds: float, *, is_tls: bool) -> Loaded:
 async def _loaded(connections: int, seconds: float, *flags: str) -> Loaded:
     *options, server = flags
     load = (f"--clients={connections}", f"--duration={round(seconds * 1000)}ms")
-    text = await _output(_find("h2load", "nghttp2-client"), *load, *options, f"{server}/hello")
+    command = (_find("h2load", "nghttp2-client"), *load, *options, f"{server}/hello")
+    try:
+        # It may never end when its time is over before all connections are there.
+        text = await asyncio.wait_for(_output(*command), seconds + _OVERTIME_S)
+    except TimeoutError:
+        raise LabError(f"h2load should have ended {_OVERTIME_S:g} s ago; the machine is too busy") from None
     counts, rate, time = _SUMMARY.search(text), _RATE.search(text), _TIME.search(text)
     if counts is None or rate is None or time is None:
         raise LabError(f"h2load did not say what came; it said: {text[-500:]}")

@@ -104,7 +104,7 @@ async def _tls(bench: Bench, subject: Subject) -> dict[str, float]:
     ):
         figures: dict[str, float] = {}
         for name, is_tls in (("plain_cpu_us", False), ("tls_cpu_us", True)):
-            await programs.h1load(_CONNECTIONS, bench.scale.warm_s, is_tls=is_tls)
+            await programs.h1load(_CONNECTIONS, max(_TLS_S, bench.scale.warm_s), is_tls=is_tls)
             meter = Meter(proxy, bench.cores)
             loaded = await programs.h1load(_CONNECTIONS, max(_TLS_S, bench.scale.seconds), is_tls=is_tls)
             figures |= {name: meter.cpu_us() / _some(loaded.succeeded), "rate": loaded.rate, **meter.cores()}
