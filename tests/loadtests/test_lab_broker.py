@@ -4,6 +4,7 @@ import asyncio
 from array import array
 
 from eventing.message import read_message
+from loadtests.lab.broker.neighbours import Arrivals
 from loadtests.lab.broker.traffic import Accepting, Load, events, open_loop, sending, subscriber
 from loadtests.lab.soak_broker import verdict
 from loadtests.lab.soak_queue_proxy.tally import Sample
@@ -68,3 +69,19 @@ async def test_an_answer_that_is_not_202_is_a_problem() -> None:
     async with server, sending(1, "127.0.0.1", server.sockets[0].getsockname()[1], events("/", "host")) as load:
         await eventually(lambda: load.problems)
     assert "expected 202" in load.problems[0]
+
+
+async def test_arrivals_are_timed_once_and_numbers_are_nobody_elses() -> None:
+    arrivals = Arrivals()
+    wanted, others = arrivals.expecting(events("/", "host")), arrivals.numbered(events("/", "host"))
+    async with arrivals.listening() as url:
+        port = int(url.rstrip("/").rpartition(":")[2])
+        await open_loop(100, 0.05, "127.0.0.1", port, others)
+        assert (len(arrivals.missing), arrivals.take()) == (0, [])
+        await open_loop(100, 0.05, "127.0.0.1", port, wanted)
+        assert not arrivals.missing
+    took = arrivals.take()
+    assert len(took) == 5
+    assert all(each > 0 for each in took)
+    arrivals.arrived(10)  # once more
+    assert arrivals.take() == []

@@ -6,12 +6,14 @@ Real processes follow a real API server. For what one of them costs, that one ha
 which posts the same request on, as the measure of the machine); for the whole path all of them and load and subscriber
 share both cores.
 
-| module    | holds                                           |
-|-----------|-------------------------------------------------|
-| scenarios | what is measured, how, against which budget     |
-| jetstream | the same on NATS JetStream                      |
-| world     | the API server, its objects, the processes      |
-| traffic   | who sends events, and who gets them             |
+| module          | holds                                           |
+|-----------------|-------------------------------------------------|
+| scenarios       | what is measured, how, against which budget     |
+| jetstream       | the same on NATS JetStream                      |
+| neighbours      | one Trigger beside another that misbehaves      |
+| bad_subscribers | what can be done wrong                          |
+| world           | the API server, its objects, the processes      |
+| traffic         | who sends events, and who gets them             |
 """
 
 from loadtests.lab.broker.command import main

@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from json import dumps
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,17 @@ from kube.models.eventing import Broker, Trigger
 from kube.models.messaging import NatsJetStreamChannel
 from kube.models.meta import Condition, ObjectMeta
 from loadtests.lab.broker.traffic import Accepting, events, sending, subscriber
-from loadtests.lab.broker.world import DISPATCHER, FILTER, INGRESS, NAMESPACE, PORT, SYSTEM, World, running_world
+from loadtests.lab.broker.world import (
+    DISPATCHER,
+    FILTER,
+    INGRESS,
+    NAMESPACE,
+    PORT,
+    SYSTEM,
+    World,
+    all_cores,
+    running_world,
+)
 from loadtests.lab.queue_proxy.machine import Cores, Meter, Process
 from loadtests.lab.queue_proxy.subjects import LabError
 from loadtests.reporting import Figure
@@ -40,8 +50,13 @@ _CLASS: Final = {"eventing.knative.dev/broker.class": "JetStreamBroker"}
 
 async def measure(scratch: Path, cores: Cores, rounds: int, seconds: float) -> list[Figure]:
     """A channel that nobody is subscribed to; and a Broker of class JetStreamBroker with one Trigger."""
+    with all_cores():
+        return await _measure(scratch, cores, rounds, seconds)
+
+
+async def _measure(scratch: Path, cores: Cores, rounds: int, seconds: float) -> list[Figure]:
     figures: list[Figure] = []
-    async with subscriber() as url, running_world(scratch) as world, _nats(world, scratch), _all_cores():
+    async with subscriber() as url, running_world(scratch) as world, _nats(world, scratch):
         await _channel(world)
         async with world.process("dispatcher", DISPATCHER, None, {"KNUV_CHANNELS": "jetstream"}) as process:
             await _told(world, NatsJetStreamChannel, "StreamReady")
@@ -124,16 +139,6 @@ async def _nats(world: World, scratch: Path) -> AsyncIterator[None]:
     finally:
         process.kill()
         await process.wait()
-
-
-@asynccontextmanager
-async def _all_cores() -> AsyncIterator[None]:
-    """Let this process, too, use all of them."""
-    before = os.sched_getaffinity(0)
-    async with AsyncExitStack() as stack:
-        os.sched_setaffinity(0, range(os.cpu_count() or 1))
-        stack.callback(os.sched_setaffinity, 0, before)
-        yield
 
 
 async def _channel(world: World) -> None:

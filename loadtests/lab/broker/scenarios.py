@@ -11,6 +11,7 @@ from typing import Final
 
 from loadtests.lab.activator.world import nginx_of
 from loadtests.lab.broker import jetstream as on_jetstream
+from loadtests.lab.broker import neighbours as with_neighbours
 from loadtests.lab.broker.traffic import Accepting, Load, events, open_loop, sending, subscriber
 from loadtests.lab.broker.world import DISPATCHER, FILTER, INGRESS, NAMESPACE, PORT, World, running_world
 from loadtests.lab.queue_proxy.machine import Cores, Meter, Process
@@ -131,6 +132,11 @@ async def jetstream(scratch: Path, cores: Cores, scale: Scale) -> list[Figure]:
     return await on_jetstream.measure(scratch, cores, scale.rounds, scale.seconds)
 
 
+async def neighbours(scratch: Path, cores: Cores, scale: Scale) -> list[Figure]:
+    """Events of one Trigger beside another one whose subscriber misbehaves, with a journal."""
+    return await with_neighbours.measure(scratch, scale.rounds, scale.seconds * 0.4)
+
+
 async def _in_turn(
     scratch: Path,
     cores: Cores,
@@ -234,4 +240,5 @@ SCENARIOS: Final = (
     Scenario("triggers", "What do 1,000 Triggers cost of which one matches?", triggers),
     Scenario("jetstream", "How many events a second does JetStream acknowledge?", jetstream),
     Scenario("latency", "How long does the whole way take?", latency),
+    Scenario("neighbours", "Do subscribers that misbehave delay others, or cost memory?", neighbours),
 )

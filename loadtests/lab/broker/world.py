@@ -8,8 +8,8 @@ import asyncio
 import os
 import secrets
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,7 +43,7 @@ from loadtests.lab.queue_proxy.subjects import HOST, ROOT, LabError, accepts
 from local_cluster.apiserver.certificates import CertificateAuthority, write_kubeconfig
 from local_cluster.apiserver.server import ApiServer, ApiServerConfig, Identity
 
-__all__ = ["DISPATCHER", "FILTER", "INGRESS", "NAMESPACE", "PORT", "World", "running_world"]
+__all__ = ["DISPATCHER", "FILTER", "INGRESS", "NAMESPACE", "PORT", "World", "all_cores", "running_world"]
 
 NAMESPACE: Final = "default"
 SYSTEM: Final = "knative-eventing"
@@ -54,6 +54,17 @@ INGRESS: Final = f"{_THIRD}.252"
 FILTER: Final = f"{_THIRD}.253"
 DISPATCHER: Final = f"{_THIRD}.254"
 _READY: Final = [Condition(type="Ready", status="True")]
+
+
+@contextmanager
+def all_cores() -> Iterator[None]:
+    """Let this process, too, use all of them for a while, and what it starts."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 class World:
