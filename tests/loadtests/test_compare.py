@@ -373,3 +373,23 @@ def test_a_later_run_that_fails_is_a_result(
     assert main(["--scenario", "gate-1000", "--a", "nginx", "--b", "ours", "--runs", "2", "--out", str(tmp_path)]) == 0
     assert "1 of 4 runs failed" in (tmp_path / "index.html").read_text()
     assert "NOT PASSED" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("b", "is_root", "network"),
+    [("ours", True, "loopback"), ("activator=/bin/true", True, "netns"), ("activator=/bin/true", False, "loopback")],
+)
+def test_both_sides_have_networks_of_their_own_where_one_has_other_programs(
+    b: str, is_root: bool, network: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[str] = []
+
+    async def run(side: Side, scale: Scale, scratch: Path) -> Run:
+        seen.append(side.network)
+        return Run(figures={"errors": 0.0, "load.p95": 1.0})
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if is_root else 1000)
+    monkeypatch.setitem(SCENARIOS, "ramp", replace(SCENARIO, name="ramp", run=run, takes=("components",)))
+    assert main(["--scenario", "ramp", "--b", b, "--runs", "1", "--out", str(tmp_path)]) == 0
+    assert seen == [network, network]
+    assert json.loads((tmp_path / "data.json").read_text())["network of the stack"] == network

@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
     before = os.sched_getaffinity(0)
     machine = describe() | {"load average before the runs": "{:.1f}, {:.1f}, {:.1f}".format(*os.getloadavg())}
     try:
-        sides = (parse_side(options.a, scenario.takes), parse_side(options.b, scenario.takes))
+        sides = _sides(options, scenario)
         raise_open_files_limit()
         if "proxy" in scenario.takes:
             os.sched_setaffinity(0, {Cores.of_this_machine().load})
@@ -64,6 +64,8 @@ def main(arguments: list[str]) -> int:
     for side in sides:
         if side.version:
             machine[side.label] = side.version
+    if "components" in scenario.takes:
+        machine["network of the stack"] = sides[0].network
     command = shlex.join(["knuv", "lab", "compare", *arguments])
     comparison = Comparison(scenario, (sides[0].label, sides[1].label), runs, machine, command)
     page = write(comparison, options.out)
@@ -73,6 +75,13 @@ def main(arguments: list[str]) -> int:
     if Outcome.MISSED in outcomes:
         return 1
     return _INVALID if Outcome.INVALID in outcomes else 0
+
+
+def _sides(options: argparse.Namespace, scenario: Scenario) -> tuple[Side, Side]:
+    """A and B. Programs that are not ours find names of Services only in networks of their own: then both have one."""
+    a, b = (parse_side(text, scenario.takes) for text in (options.a, options.b))
+    network = options.network or ("netns" if (a.commands or b.commands) and os.geteuid() == 0 else "loopback")
+    return replace(a, network=network), replace(b, network=network)
 
 
 async def _alternate(
@@ -162,6 +171,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--users", type=_positive, help="of the burst")
     parser.add_argument(
         "--rate", type=_rates, dest="rates", help="arrivals a second; of the ramp: up to four, 1000,2000"
+    )
+    parser.add_argument(
+        "--network",
+        choices=("loopback", "netns"),
+        help="of a stack (default: netns where a side has other programs and we are root, so that they find names)",
     )
     parser.add_argument("--quick", action="store_true", help="one tiny run of each, to see that it works")
     return parser

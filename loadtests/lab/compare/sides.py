@@ -32,6 +32,8 @@ class Side:
     label: str
     proxy: str = ""
     """A reference in the place of queue-proxy, one of `REFERENCES`."""
+    network: str = "loopback"
+    """Of the stack; both sides have the same."""
     version: str = ""
     """What the reference calls itself."""
     commands: dict[str, str] = field(default_factory=dict)

@@ -66,7 +66,7 @@ async def stack(
     for itself, the stack the others.
     """
     swapped = [word for component, command in side.commands.items() for word in ("--replace", f"{component}={command}")]
-    running = RunningStack(scratch / "stack", *swapped)
+    running = RunningStack(scratch / "stack", "--network", side.network, *swapped)
     before = sorted(os.sched_getaffinity(0))
     try:
         if apart_from_load and len(before) > 1:
