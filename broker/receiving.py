@@ -56,7 +56,7 @@ class Receiver:
         if isinstance(channel, Refusal):
             exchange.answer(self._answers.refusal(channel.status, channel.reason))
         elif request.method == b"POST":
-            exchange.context = _Receiving(exchange, channel, self._answers)
+            exchange.context = _Receiving(exchange, channel, self._answers, self._context.scheme)
             self._gatherer.gather(exchange)
         else:
             exchange.answer(self._options if request.method == b"OPTIONS" else self._answers.empty(405))
@@ -112,6 +112,7 @@ class Receiver:
 
     def _accept(self, receiving: "_Receiving", message: Message) -> None:
         channel = receiving.channel
+        message.scheme = receiving.scheme
         if self._accepted is not None:
             self._accepted(channel, message)
         accepting = channel.accept(message, receiving.done)
@@ -122,10 +123,11 @@ class Receiver:
 class _Receiving:
     """One event whose sender waits."""
 
-    __slots__ = ("_answers", "accepting", "channel", "exchange")
+    __slots__ = ("_answers", "accepting", "channel", "exchange", "scheme")
 
-    def __init__(self, exchange: Exchange, channel: Channel, answers: Answers) -> None:
+    def __init__(self, exchange: Exchange, channel: Channel, answers: Answers, scheme: str) -> None:
         self._answers = answers
+        self.scheme = scheme
         self.exchange = exchange
         self.channel = channel
         self.accepting: Accepting | None = None

@@ -106,15 +106,38 @@ class Subscription:
 class Parcel:
     """An event as it leaves, in binary mode: shared by all deliveries of one event. Every line has its end."""
 
-    __slots__ = ("body", "channel", "destination_lines", "kind", "lines", "namespace", "namespace_line", "passed")
+    __slots__ = (
+        "body",
+        "channel",
+        "destination_lines",
+        "kind",
+        "lines",
+        "namespace",
+        "namespace_line",
+        "passed",
+        "scheme",
+    )
 
-    def __init__(self, lines: bytes, passed: bytes, body: bytes, namespace: str, channel: str, kind: str) -> None:
-        """`passed`: header lines of the request that go on with the event. `kind`: the event's type."""
+    def __init__(
+        self,
+        lines: bytes,
+        passed: bytes,
+        body: bytes,
+        namespace: str,
+        channel: str,
+        kind: str,
+        scheme: str = "http",
+    ) -> None:
+        """`passed`: header lines of the request that go on with the event. `kind`: the event's type.
+
+        `scheme`: of the request; of what was read from where events are kept nobody knows it, and it counts as http.
+        """
         self.namespace = namespace
         """The channel's."""
         self.channel = channel
         """Its name."""
         self.kind = kind
+        self.scheme = scheme
         self.lines = lines
         """The event's attributes."""
         self.passed = passed
@@ -133,6 +156,7 @@ class Parcel:
             namespace,
             channel,
             str(message.attributes.get("type", "")),
+            message.scheme,
         )
 
 

@@ -74,7 +74,7 @@ class _Part(NamedTuple):
 class Message:
     """One event. Whoever has read it may change attributes and lines, together; the data never changes."""
 
-    __slots__ = ("attributes", "data", "lines", "passed")
+    __slots__ = ("attributes", "data", "lines", "passed", "scheme")
 
     def __init__(self, attributes: dict[str, Value], lines: dict[str, bytes], data: bytes, passed: list[bytes]) -> None:
         self.attributes = attributes
@@ -84,6 +84,8 @@ class Message:
         self.data = data
         self.passed = passed
         """Header lines that go on with it: those of the spec (5.6), and the trace context if it is well formed."""
+        self.scheme = "http"
+        """How it came here, for metrics; whoever has received it may know better."""
 
     def set(self, name: str, text: str) -> None:
         """Set an extension; `text` is ASCII without control characters."""

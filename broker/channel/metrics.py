@@ -23,12 +23,12 @@ class DispatchDuration:
         self._histogram = registry.scope(_SCOPE).histogram(
             "kn.eventing.dispatch.duration", BOUNDS_S, unit="s", description="From sending an event to the response."
         )
-        self._series: dict[tuple[str, str, str, str, int], Distribution] = {}
+        self._series: dict[tuple[str, str, str, str, str, int], Distribution] = {}
 
     def dispatched(self, delivery: Delivery) -> None:
         """A delivery has ended, well or not."""
         parcel, flow = delivery.parcel, delivery.flow
-        key = (parcel.namespace, parcel.channel, flow.subscription.name, parcel.kind, flow.status)
+        key = (parcel.namespace, parcel.channel, flow.subscription.name, parcel.kind, parcel.scheme, flow.status)
         series = self._series.get(key)
         if series is None:
             if len(self._series) >= _CLASSES_MAX:
@@ -41,7 +41,7 @@ class DispatchDuration:
                     "kn.channel.name": parcel.channel,
                     "kn.channel.namespace": parcel.namespace,
                     "cloudevents.type": parcel.kind,
-                    "url.scheme": "http",
+                    "url.scheme": parcel.scheme,
                     "http.response.status_code": flow.status,
                 }
             )
