@@ -184,7 +184,7 @@ def page(records: Mapping[str, Record]) -> str:
         for what, line in lines:
             try:
                 arithmetic, result = line(figures)
-            except LookupError:
+            except (LookupError, ZeroDivisionError):  # too little to be told from nothing
                 arithmetic, result = "", "not measured"
             rows.append(f"| {what} | {arithmetic} | {result} |")
         parts.append("\n".join(rows) + "\n")

@@ -63,7 +63,7 @@ _WORDS: Final = {
     "K_SINK": "Where events go.",
     "K_SOURCE_CONFIG": "JSON: what to watch or consume, as the controller writes it.",
     "KNUV_CHANNELS": "What stands behind channels; see [channels.md](channels.md).",
-    "KNUV_CONTROLLERS": "Which controllers run, with commas between: `serving`, `eventing`, `cert-manager`, `gateway-api`.",
+    "KNUV_CONTROLLERS": "Which controllers run, by commas: `serving`, `eventing`, `cert-manager`, `gateway-api`.",
     "autoscaler POD_NAME": "With `POD_IP` this replica's identity.",
     "broker KNUV_DEBUG_ADDRESS": "Where `/debug/events` answers; unset: nowhere. Loopback only.",
     "KNUV_DEBUG_TOKEN": "Who asks there must show it; required with the address.",
