@@ -29,6 +29,7 @@ from local_cluster.apiserver.errors import StatusError
 from local_cluster.apiserver.port_forward import Dialer
 from local_cluster.apiserver.server import ApiServer
 from local_cluster.apiserver.store import Change
+from local_cluster.authorities import authority_variables
 from local_cluster.event_doors import Doors, door
 from local_cluster.originals import EVENTING_CONFIG_MAPS, EVENTING_NAMESPACE
 from local_cluster.revival import create
@@ -320,6 +321,7 @@ def _deployment(
         "CLUSTER_DOMAIN": "cluster.local",
         "KNUV_SERVICE_RESOLUTION": "dns" if layout.pods_have_networks else "endpoints",
         **({} if layout.pods_have_networks else {"KUBECONFIG": str(layout.kubeconfig(name))}),
+        **authority_variables(),
         **env,
     }
     fields = {"POD_NAME": "metadata.name", "POD_IP": "status.podIP"}
