@@ -1,4 +1,4 @@
-"""The app behind the load tests of streams: `/echo` a WebSocket, `/events` an event stream. Listens on $PORT."""
+"""The app behind load tests: `/echo` a WebSocket, `/events` an event stream, POST takes an event. Listens on $PORT."""
 
 import asyncio
 import json
@@ -36,10 +36,17 @@ async def hello(_: web.Request) -> web.Response:
     return web.Response(text="Hello World!\n")
 
 
+async def event(request: web.Request) -> web.Response:
+    """Take an event. A body that is none would be an answer that the Broker refuses, and the event would come again."""
+    await request.read()
+    return web.Response(status=204)
+
+
 def main() -> None:
     """Serve until told to end."""
     app = web.Application()
-    app.add_routes([web.get("/echo", echo), web.get("/events", stream), web.route("*", "/{path:.*}", hello)])
+    app.add_routes([web.get("/echo", echo), web.get("/events", stream), web.get("/{path:.*}", hello)])
+    app.router.add_post("/{path:.*}", event)
     port = int(os.environ.get("PORT", "8080"))  # noqa: TID251 - an app of a user reads its environment as users do
     print(json.dumps({"message": "listening", "at": time.time(), "port": port}), flush=True)
     web.run_app(app, host="127.0.0.1", port=port, print=None, handle_signals=True)

@@ -13,6 +13,7 @@ import yaml
 from deploy.grafana.__main__ import FOLDER, files
 
 ROOT = Path(__file__).parents[2]
+RECORDED = Path(__file__).parent / "recorded_metrics.json"
 RULES = ROOT / "deploy" / "prometheus" / "rules.yaml"
 PACKAGES = ("proxies", "kube", "queue_proxy", "activator", "autoscaler", "controller", "gateway", "broker", "eventing")
 METRIC = re.compile(r'\b(?:kn|knuv|http_server|http_client|process)_[a-z_]+\b(?!\s*(?:=[~"]|!))')
@@ -47,13 +48,13 @@ def in_code() -> set[str]:
     return found
 
 
-def expressions() -> Iterator[tuple[str, str]]:
-    """Where each stands, and what it is, without Grafana's variables."""
+def expressions(variable: str = ".*") -> Iterator[tuple[str, str]]:
+    """Where each stands, and what it is, with `variable` in place of Grafana's."""
     for name in files():
         for panel in json.loads((FOLDER / name).read_text())["panels"]:
             for target in panel["targets"]:
                 text = target["expr"].replace("$__rate_interval", "5m")
-                yield f"{name}: {panel['title']}", re.sub(r"\$\w+", ".*", text)
+                yield f"{name}: {panel['title']}", re.sub(r"\$\w+", variable, text)
     for group in yaml.safe_load(RULES.read_text())["groups"]:
         for rule in group["rules"]:
             yield f"rules.yaml: {rule['alert']}", rule["expr"]
@@ -126,3 +127,44 @@ def test_alerts_fire_on_what_they_are_about_and_not_before(promtool: str) -> Non
         cwd=Path(__file__).parent,
     )
     assert told.returncode == 0, told.stdout + told.stderr
+
+
+NEVER_RECORDED = {
+    # The app of the recorded stack always answers.
+    "queue-proxy.json: Requests without a response of the app",
+}
+# What went well has the labels of what went wrong, and the recorded stack has little of the latter.
+WELL = {'result!="success"': 'result="success"', 'result="failure"': 'result="success"', '=~"5.."': '=~"2.."'}
+
+
+def test_each_panel_and_alert_finds_what_a_stack_has_told(promtool: str, tmp_path: Path) -> None:
+    """The expressions over recorded series: a label that does not exist would leave a panel empty for ever."""
+    recorded = json.loads(RECORDED.read_text())
+    series = [
+        {
+            "series": "{}{{{}}}".format(
+                each["name"], ",".join(f"{key}={json.dumps(text)}" for key, text in each["labels"].items())
+            ),
+            "values": f"0+{each['value']}x20" if each["rises"] else f"{each['value']}x20",
+        }
+        for each in recorded
+    ]
+    asked = {}
+    for where, text in expressions(".+"):
+        found = re.sub(r"\s*(>|==)\s*[\d.]+\s*$", "", text)
+        for wrong, well in WELL.items():
+            found = found.replace(wrong, well)
+        # No Envoy refuses anything there.
+        if "xds_refusals" not in found and where not in NEVER_RECORDED:
+            asked[f"absent({found})"] = where
+    tests = [{"expr": text, "eval_time": "15m", "exp_samples": []} for text in asked]
+    assert len(tests) > 50
+    path = tmp_path / "recorded.yaml"
+    whole = {"interval": "1m", "input_series": series, "promql_expr_test": tests}
+    # JSON is YAML, and sooner written.
+    path.write_text(json.dumps({"evaluation_interval": "1m", "tests": [whole]}))
+    told = subprocess.run([promtool, "test", "rules", path], check=False, capture_output=True, text=True)
+    said = (told.stdout + told.stderr).replace('\\"', '"')
+    empty = {where for text, where in asked.items() if text in said}
+    assert empty == set(), "nothing recorded fits; if metrics have changed: `python -m tests.deploy.record_metrics`"
+    assert told.returncode == 0, said
