@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadtests.report.performance import about, warning
-from loadtests.report.records import Record, amount
+from loadtests.report.records import Record, Row, amount
 
 __all__ = ["page"]
 
@@ -47,11 +47,19 @@ class _Figures:
 
     def __call__(self, lab: str, scenario: str, pattern: str) -> float:
         """Raises `LookupError` for what was not measured."""
+        return self._row(lab, scenario, pattern).value
+
+    def counted(self, lab: str, scenario: str, pattern: str) -> tuple[float, int]:
+        """The same, and the number with which the figure's name begins: of what it is the figure."""
+        row = self._row(lab, scenario, pattern)
+        return row.value, int(row.figure.split()[0])
+
+    def _row(self, lab: str, scenario: str, pattern: str) -> Row:
         record = self.records.get(lab)
         row = None if record is None else record.find(scenario, pattern)
         if row is None:
             raise LookupError(f"{lab} {scenario} {pattern}")
-        return row.value
+        return row
 
 
 _Line = tuple[str, str]
@@ -80,29 +88,22 @@ def _sidecar(figures: _Figures) -> _Line:
     return "measured: 100 busy connections", amount(figures("queue-proxy", "memory", "RSS"), "MB")
 
 
-def _activator_revision(figures: _Figures) -> _Line:
-    rss = figures("activator", "memory", "* revisions known, RSS")
-    return f"{rss:.3g} MB / 1,000, the process itself included", f"{rss:.2g} KB at most"
+def _share(lab: str, scenario: str, pattern: str) -> Callable[[_Figures], _Line]:
+    """What one of many takes at most: the process itself is in the figure, too."""
+
+    def line(figures: _Figures) -> _Line:
+        rss_mb, count = figures.counted(lab, scenario, pattern)
+        return f"{rss_mb:.3g} MB / {count:,}, the process itself included", f"{rss_mb * 1000 / count:.2g} KB at most"
+
+    return line
 
 
-def _held(figures: _Figures) -> _Line:
-    rss = figures("activator", "held", "* held, CC=100, RSS")
-    return f"{rss:.3g} MB / 10,000, the process itself included", f"{rss / 10:.2g} KB at most"
+def _per_core(lab: str, scenario: str, pattern: str, what: str) -> Callable[[_Figures], _Line]:
+    def line(figures: _Figures) -> _Line:
+        cores, count = figures.counted(lab, scenario, pattern)
+        return f"{_BUSY:g} / {cores:.3g} core x {count:,}", f"{_rounded(_BUSY / cores * count)} {what} a core"
 
-
-def _decided(figures: _Figures) -> _Line:
-    cores = figures("autoscaler", "tick", "* revisions, cores")
-    return f"{_BUSY:g} / {cores:.3g} core x 10,000", f"{_rounded(_BUSY / cores * 10_000)} revisions a core"
-
-
-def _scraped(figures: _Figures) -> _Line:
-    cores = figures("autoscaler", "scrapes", "* scrapes/s, cores")
-    return f"{_BUSY:g} / {cores:.3g} core x 5,000", f"{_rounded(_BUSY / cores * 5_000)} pods a core"
-
-
-def _autoscaler_revision(figures: _Figures) -> _Line:
-    rss = figures("autoscaler", "tick", "* revisions, RSS")
-    return f"{rss:.3g} MB / 10,000, the process itself included", f"{rss / 10:.2g} KB at most"
+    return line
 
 
 def _ingress(figures: _Figures) -> _Line:
@@ -145,8 +146,11 @@ _SECTIONS: Final = (
             ("broker filter", _rate("broker", "filter", "match, CPU per event", "events")),
             ("dispatcher, in memory", _rate("broker", "dispatch", "in memory, CPU per event", "events")),
             ("dispatcher, journal", _rate("broker", "dispatch", "journal, CPU per event", "events")),
-            ("autoscaler, load pushed by activators", _decided),
-            ("autoscaler, pods asked each second", _scraped),
+            (
+                "autoscaler, load pushed by activators",
+                _per_core("autoscaler", "tick", "* revisions, cores", "revisions"),
+            ),
+            ("autoscaler, pods asked each second", _per_core("autoscaler", "scrapes", "* scrapes/s, cores", "pods")),
         ),
     ),
     (
@@ -155,9 +159,9 @@ _SECTIONS: Final = (
             ("a queue-proxy", _sidecar),
             ("queue-proxy, an open connection of HTTP/1.1", _connection),
             ("queue-proxy, an open connection of HTTP/2", _http2_connection),
-            ("activator, a revision", _activator_revision),
-            ("activator, a request that is held", _held),
-            ("autoscaler, a revision with full windows", _autoscaler_revision),
+            ("activator, a revision", _share("activator", "memory", "* revisions known, RSS")),
+            ("activator, a request that is held", _share("activator", "held", "* held, CC=100, RSS")),
+            ("autoscaler, a revision with full windows", _share("autoscaler", "tick", "* revisions, RSS")),
             ("gateway, an Ingress with four names", _ingress),
             ("an idle local stack, all Python processes", _stack),
         ),
@@ -223,7 +227,8 @@ def _cores(what: str, unit: str, rate: float, cpu_us: float) -> tuple[str, str, 
 
 
 def _autoscaler(figures: _Figures) -> tuple[str, str, float, str]:
-    each = figures("autoscaler", "scrapes", "* scrapes/s, cores") / 5000
+    cores_of_all, count = figures.counted("autoscaler", "scrapes", "* scrapes/s, cores")
+    each = cores_of_all / count
     cores = 1000 * each / _BUSY
     return "autoscaler", f"1,000 pods x {each * 1e6:.3g} us/s / {_BUSY:g}", cores, str(math.ceil(cores))
 

@@ -55,6 +55,7 @@ FOUND: dict[str, dict[str, Any]] = {
             _figure("warm", "CPU per request", 20.0),
             _figure("warm", "CPU per request, nginx", 10.0),
             _figure("warm", "CPU per request, multiple of nginx", 2.0, 1.5, unit="x"),
+            _figure("held", "9700 held, CC=100, RSS", 67.9, unit="MB"),
         ]
     },
     "gateway": {
@@ -171,6 +172,7 @@ def test_the_arithmetic_of_sizes_is_shown(records: dict[str, Record]) -> None:
     assert "| queue-proxy, HTTP/1.1 | 0.6 x 1,000,000 us / 25 us | 24,000 requests/s |" in page
     assert "| gateway, an Ingress with four names | (115 MB - 60 MB) / 5,500 | 10 KiB |" in page
     assert "| queue-proxy, an open connection of HTTP/1.1 | (29 MB - 20 MB) / 900 | 9.8 KiB |" in page
+    assert "| activator, a request that is held | 67.9 MB / 9,700, the process itself included | 7 KB at most |" in page
     assert "| broker ingress |  | not measured |" in page
     assert "Not all figures for it were measured." in page
 
