@@ -94,7 +94,7 @@ async def test_an_orderly_end_hands_over_at_once_whatever_the_lease_lasts() -> N
         assert time.monotonic() - began < 10
         await kn.all_decided(*others)
         nothing_shrank(kn)
-        assert await asyncio.wait_for(leader.process.wait(), 10) == 0
+        assert await asyncio.wait_for(leader.process.wait(), 30) == 0
 
 
 async def test_a_stat_that_reaches_another_replica_wakes_a_revision_at_zero() -> None:
@@ -117,7 +117,7 @@ async def test_a_stat_that_reaches_another_replica_wakes_a_revision_at_zero() ->
 async def test_an_invalid_config_map_is_refused_with_its_name_and_the_rule() -> None:
     async with world({"lease-duration": "1s"}) as kn:
         refused = await kn.spawn(1)
-        assert await asyncio.wait_for(refused.process.wait(), 10) == 1
+        assert await asyncio.wait_for(refused.process.wait(), 30) == 1
         await refused.end()
         problem = "lease-duration = 1s, must be greater than renew-deadline = 40s"
         assert refused.lines[-1]["message"] == (

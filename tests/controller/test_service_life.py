@@ -482,7 +482,7 @@ async def test_a_ready_service_is_left_in_peace(kn: Kn) -> None:
         await kn.client.patch(core.ConfigMap, "config-gc", SYSTEM, {"data": {"min-non-active-revisions": "1"}})
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(changed.wait(), 0.3)
-    assert kn.events("settings_changed")
+    await eventually(lambda: kn.events("settings_changed"))
 
 
 @asynccontextmanager

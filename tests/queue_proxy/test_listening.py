@@ -34,7 +34,8 @@ async def test_a_taken_sibling_port_is_told_and_done_without() -> None:
         async with running_queue_proxy(KNUV_BIND_ADDRESS=host) as proxy:
             proxy.host = host
             assert (await proxy.probe()).status == 200
-            assert [event["port"] for event in proxy.events if event["message"] == "sibling_port_taken"] == [8013]
+            (taken,) = await eventually(lambda: [e for e in proxy.events if e["message"] == "sibling_port_taken"])
+            assert taken["port"] == 8013
 
 
 async def test_a_user_container_behind_a_unix_socket_is_probed_and_served(tmp_path: Path) -> None:

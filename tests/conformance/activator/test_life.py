@@ -7,7 +7,7 @@ import time
 import pytest
 
 from kube.models.serving import Revision
-from tests.conformance.activator.world import activator, surroundings
+from tests.conformance.activator.world import DEADLINE_S, activator, surroundings
 from tests.support.processes import eventually
 
 
@@ -80,7 +80,7 @@ async def test_statement_69_the_drain_serves_and_then_running_requests_finish() 
         assert world.process.returncode is None
         pod.gate.set()
         assert [(await running).status, (await during).status] == [200, 200]
-        assert await asyncio.wait_for(world.process.wait(), 10) == 0
+        assert await asyncio.wait_for(world.process.wait(), 30) == 0
 
 
 async def test_a_second_signal_ends_it_at_once() -> None:
@@ -89,7 +89,7 @@ async def test_a_second_signal_ends_it_at_once() -> None:
         world.process.send_signal(signal.SIGTERM)
         await world.logged("draining")
         world.process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(world.process.wait(), 10) == 1
+        assert await asyncio.wait_for(world.process.wait(), 30) == 1
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,8 @@ async def test_statement_76_without_a_usable_network_configuration_it_does_not_s
 ) -> None:
     async with surroundings(network=network) as world:
         process = await world.spawn()
-        assert await asyncio.wait_for(process.wait(), 10) == 1
+        assert await asyncio.wait_for(process.wait(), DEADLINE_S) == 1
+        await eventually(lambda: world.stderr)
         assert len(world.stderr) == 1
         assert said in world.stderr[0]
 

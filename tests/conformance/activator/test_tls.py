@@ -11,9 +11,10 @@ import pytest
 
 from kube.models.core import ConfigMap, Secret
 from kube.models.meta import ObjectMeta
-from tests.conformance.activator.world import SYSTEM, Message, Pod, World, read_message, surroundings
+from tests.conformance.activator.world import DEADLINE_S, SYSTEM, Message, Pod, World, read_message, surroundings
 from tests.support.certificates import Authority
 from tests.support.http2 import Peer, running_app
+from tests.support.processes import eventually
 
 SECRET = "routing-serving-certs"
 PORT = 8112
@@ -183,7 +184,8 @@ async def test_statement_66_a_new_certificate_is_shown_and_one_that_is_none_is_n
 async def test_statement_67_without_the_secret_it_does_not_start(authority: Authority) -> None:
     async with surroundings(network=ON) as world:
         process = await world.spawn()
-        assert await asyncio.wait_for(process.wait(), 10) == 1
+        assert await asyncio.wait_for(process.wait(), DEADLINE_S) == 1
+        await eventually(lambda: world.stderr)
         assert SECRET in world.stderr[0]
 
 

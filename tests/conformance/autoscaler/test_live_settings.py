@@ -194,7 +194,7 @@ async def test_an_invalid_map_is_told_once_and_changes_nothing(world: World) -> 
     applied = len(world.logged("config_applied"))
     await world.configure({"min-scale": "3", "max-scale": None})
     await revision.until_replicas(3)
-    assert len(world.logged("config_applied")) == applied + 1
+    await world.until(lambda: len(world.logged("config_applied")) == applied + 1, "told")
     await world.configure({"min-scale": None})
 
 

@@ -158,6 +158,7 @@ async def test_the_endpoint_and_the_variables_say_where() -> None:
 async def test_grpc_is_refused_in_one_line() -> None:
     config = {"metrics-protocol": "grpc", "metrics-endpoint": "http://127.0.0.1:1"}
     async with autoscaler(config_observability=config) as world:
+        await world.until(lambda: world.logged("metrics_off"), "told")
         (line,) = world.logged("metrics_off")
         assert (line["protocol"], line["severity"]) == ("grpc", "WARN")
 

@@ -96,7 +96,7 @@ async def test_83_on_shutdown_each_client_gets_1012(autoscaler: Autoscaler) -> N
             await asyncio.wait_for(client.recv(), 5)
         assert closed.value.rcvd is not None
         assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1012, "Restarting")
-    assert await asyncio.wait_for(autoscaler.process.wait(), 10) == 0
+    assert await asyncio.wait_for(autoscaler.process.wait(), 30) == 0
 
 
 async def test_84_who_asks_for_a_bucket_gets_through_to_its_owner_only(kn: World, autoscaler: Autoscaler) -> None:

@@ -54,6 +54,7 @@ async def test_what_became_of_a_decision_is_told_with_its_reason(world: World) -
     revision = await world.revision(ready=1, load=100, active=("True", 100), target="10", max_scale="3")
     await revision.until_replicas(3)
     await revision.reconciled()
+    await world.until(lambda: world.logged("scale_applied", revision=revision.name), "told")
     (line,) = world.logged("scale_applied", revision=revision.name)
     assert (line["from"], line["to"], line["why"]) == (1, 3, "max-scale allows 3")
     page = await world.debug(f"decisions/{NAMESPACE}/{revision.name}")
@@ -67,7 +68,9 @@ async def test_a_missing_deployment_is_said_once(world: World) -> None:
     for _ in range(3):
         await lost.annotate(min_scale="3")
         await lost.reconciled()
-    assert len(world.logged("scale_target_missing", deployment=f"{lost.name}-deployment")) == 1
+    told = {"deployment": f"{lost.name}-deployment"}
+    await world.until(lambda: world.logged("scale_target_missing", **told), "told")
+    assert len(world.logged("scale_target_missing", **told)) == 1
 
 
 async def test_a_revision_of_which_nothing_is_known_says_since_when(world: World) -> None:
