@@ -58,6 +58,12 @@ FOUND: dict[str, dict[str, Any]] = {
             _figure("held", "9700 held, CC=100, RSS", 67.9, unit="MB"),
         ]
     },
+    "autoscaler": {
+        "figures": [
+            _figure("tick", "10000 revisions, cores", 0.3, unit="core"),
+            _figure("scrapes", "5000 scrapes/s, cores", 0.15, unit="core"),
+        ]
+    },
     "gateway": {
         "met": True,
         "figures": [
@@ -112,7 +118,7 @@ def test_figures_stand_beside_rival_ratio_budget_and_verdict(records: dict[str, 
     assert "| `warm` | CPU per request, multiple of nginx | 2 x (2 to 3) | 1.5 x | **MISSED** |" in page
     assert "4 of 7 budgets are met. Not met:" in page
     assert "* cold-start, `our share`: p95 61 ms, budget 50 ms (MISSED)" in page
-    assert "2026-01-01, commit abc; 4 minutes." in page
+    assert "2026-01-01, commit abc; 5 minutes." in page
     assert "Python 3.11, nginx/1.22." in page
 
 
@@ -131,9 +137,9 @@ def test_labs_without_a_record_and_labs_that_failed_are_named(records: dict[str,
     page = performance.page({**records, "broker": _record("broker", problem="ended with 2: no `nats` here", found={})})
 
     top = page.partition("## At a glance")[0]
-    assert "**Not measured**: queue-proxy-h2, autoscaler, broker, apiserver" in top
+    assert "**Not measured**: queue-proxy-h2, broker, apiserver" in top
     assert "**This lab failed**: `ended with 2: no 'nats' here`. Repeat it with `make report ONLY=broker`." in page
-    assert "Not measured in this run; `make report ONLY=autoscaler` does it." in page
+    assert "Not measured in this run; `make report ONLY=apiserver` does it." in page
 
 
 def test_scenarios_that_failed_are_named_beside_those_that_did_not(records: dict[str, Record]) -> None:
@@ -173,6 +179,8 @@ def test_the_arithmetic_of_sizes_is_shown(records: dict[str, Record]) -> None:
     assert "| gateway, an Ingress with four names | (115 MB - 60 MB) / 5,500 | 10 KiB |" in page
     assert "| queue-proxy, an open connection of HTTP/1.1 | (29 MB - 20 MB) / 900 | 9.8 KiB |" in page
     assert "| activator, a request that is held | 67.9 MB / 9,700, the process itself included | 7 KB at most |" in page
+    assert "| autoscaler, load pushed by activators | 0.6 / 0.3 core x 10,000 | 20,000 revisions a core |" in page
+    assert "| autoscaler, pods asked each second | 0.6 / 0.15 core x 5,000 | 20,000 pods a core |" in page
     assert "| broker ingress |  | not measured |" in page
     assert "Not all figures for it were measured." in page
 
