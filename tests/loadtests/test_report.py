@@ -185,6 +185,22 @@ def test_the_arithmetic_of_sizes_is_shown(records: dict[str, Record]) -> None:
     assert "Not all figures for it were measured." in page
 
 
+def test_an_installation_is_calculated_through(records: dict[str, Record]) -> None:
+    costs = [
+        _figure("ingress", "accepting channel, CPU per event", 30.0),
+        _figure("dispatch", "in memory, CPU per event", 45.0),
+        _figure("filter", "match, CPU per event", 300.0),
+    ]
+    page = sizing.page({**records, "broker": _record("broker", found={"figures": costs})})
+
+    assert "| activator | 1,000 requests/s x 20 us / 0.6 | 0.03 | 1 |" in page
+    assert "| all queue-proxies | 4,000 requests/s x 25 us / 0.6 | 0.17 | one in each pod |" in page
+    assert "| autoscaler | 1,000 pods x 30 us/s / 0.6 | 0.05 | 1 |" in page
+    assert "| broker ingress | 2,000 events/s x 30 us / 0.6 | 0.10 | 1 |" in page
+    assert "| dispatcher | 4,000 deliveries/s x 45 us / 0.6 | 0.30 | 1 |" in page
+    assert "| broker filter | 4,000 deliveries/s x 300 us / 0.6 | 2.00 | 2 |" in page
+
+
 def test_everything_is_written_and_readme_between_its_marks_only(records: dict[str, Record], root: Path) -> None:
     assert {path.name for path in pages.write(root, records)} == {"performance.md", "sizing.md", "README.md"}
 
