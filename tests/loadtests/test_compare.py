@@ -183,7 +183,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(tmp_path: Path) -> None:
     assert checked.counts["svg"] == checked.counts["figure"] == 5
     for said in (
         *("Which &lt;one&gt;?", "a&amp;b", "&lt;b&gt;noise&lt;/b&gt;", "a &lt;machine&gt;", "None &amp; nothing."),
-        *("it &lt;began&gt;", "others used 50% of the proxy's core".replace("'", "&#x27;")),
+        *("it &lt;began&gt;", "others used 50% of the side's cores".replace("'", "&#x27;")),
     ):
         assert said in text
     assert "unseen" not in text
@@ -198,7 +198,15 @@ def test_verdicts_and_gates_are_in_the_report() -> None:
         "errors": Verdict.OPEN,
     }
     outcomes = [(gate.side, gate.outcome) for gate in judged(compared)]
-    assert outcomes == [(0, Outcome.PASSED), (0, Outcome.PASSED), (1, Outcome.MISSED), (1, Outcome.PASSED)]
+    assert outcomes == [(0, Outcome.PASSED), (0, Outcome.PASSED), (1, Outcome.INVALID), (1, Outcome.PASSED)]
+
+
+def test_a_time_that_is_missed_while_others_use_the_machine_is_nobodys_fault() -> None:
+    compared = comparison()
+    assert [gate.outcome for gate in judged(compared)][2] is Outcome.INVALID
+    for run in compared.runs[1]:
+        run.noise = [0.1]
+    assert [gate.outcome for gate in judged(compared)][2] is Outcome.MISSED
 
 
 def test_one_error_in_one_run_misses_a_gate_that_holds_for_each() -> None:
@@ -258,6 +266,7 @@ def test_memory_and_cpu_time_are_told_by_program() -> None:
         assert child.pid in found.cpu_s
         assert found.all_cpu_s >= before.all_cpu_s > 0
         assert before.cpu_since(before)[name] == 0
+        assert 0 <= found.others_since(before) <= 1
     finally:
         child.communicate(b"\n")
 

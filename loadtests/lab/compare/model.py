@@ -7,10 +7,12 @@ from typing import Final
 
 from loadtests.lab.compare.sides import Side
 
-__all__ = ["LATE_MS_MAX", "PHASE", "SATURATED", "Gate", "Metric", "Run", "Scale", "Scenario"]
+__all__ = ["LATE_MS_MAX", "NOISY", "PHASE", "SATURATED", "Gate", "Metric", "Run", "Scale", "Scenario"]
 
 SATURATED: Final = 0.95
 """Beyond this use of its core the load waits for itself, and what it times is not the side's."""
+NOISY: Final = 0.2
+"""When what has nothing to do with a run uses more of the side's cores, times are as much its doing as the side's."""
 PHASE: Final = "phase: "
 """How the samples of phases of a whole are called."""
 LATE_MS_MAX: Final = 5.0
@@ -52,7 +54,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
     """What a reader of the figures has to know of this run."""
     noise: list[float] = field(default_factory=list)
-    """How much of the cores was used by what has nothing to do with the run, in each of its parts; 0 to 1."""
+    """How much of the side's cores what has nothing to do with the run used, in each of its parts; 0 to 1."""
     is_failed: bool = False
     """It did not come to its end; the notes say why."""
 

@@ -11,14 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from loadtests.lab.compare import charts
-from loadtests.lab.compare.model import PHASE, Metric
+from loadtests.lab.compare.model import NOISY, PHASE, Metric
 from loadtests.lab.compare.results import Comparison, Outcome, Row, judged, rows
 from loadtests.lab.compare.statistics import RUNS_MIN, Estimate, Verdict, quantile
 
 __all__ = ["write"]
-
-_NOISY: Final = 0.2
-"""When others used so much of a core, the page says so at its top."""
 
 _STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff }
@@ -123,11 +120,11 @@ def _caveats(comparison: Comparison) -> str:
     """What spoils the whole comparison: other programs on the same cores, and a load that was too slow."""
     said = []
     noise = [share for runs in comparison.runs for run in runs for share in run.noise]
-    if noise and statistics.median(noise) > _NOISY:
+    if noise and statistics.median(noise) > NOISY:
         said.append(
             "This machine was busy with other work: beside the measured programs others used"
-            f" {statistics.median(noise):.0%} of the proxy's core (median; {min(noise):.0%} to {max(noise):.0%})."
-            " CPU times are higher than on a quiet machine, and starts are slower; ratios suffer less."
+            f" {statistics.median(noise):.0%} of the side's cores (median; {min(noise):.0%} to {max(noise):.0%})."
+            " CPU times are higher than on a quiet machine, latencies and starts much longer; ratios suffer less."
         )
     every = [run for runs in comparison.runs for run in runs]
     if limited := Counter(part for run in every for part in run.limited):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from loadtests.lab.compare.model import Gate, Metric, Run, Scenario
+from loadtests.lab.compare.model import NOISY, Gate, Metric, Run, Scenario
 from loadtests.lab.compare.statistics import Estimate, Verdict, compare, estimate
 
 __all__ = ["Comparison", "Judgement", "Outcome", "Row", "judged", "rows"]
@@ -42,7 +42,7 @@ class Outcome(Enum):
     PASSED = "passed"
     MISSED = "NOT PASSED"
     INVALID = "INVALID"
-    """The load was the bottleneck: nothing can be said of the side."""
+    """The load was the bottleneck, or missed while others used the machine: nothing can be said of the side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,12 @@ def _judged(scenario: Scenario, gate: Gate, side: int, runs: list[Run]) -> Judge
     text = f"{wanted}; {'worst' if gate.is_each else 'median'} of {len(values)} runs {value:,.{metric.digits}f}"
     if why := _why_invalid(gate.figure, metric, runs):
         return Judgement(side, f"{text}; {why}", Outcome.INVALID)
-    return Judgement(side, text, Outcome.PASSED if value <= gate.limit else Outcome.MISSED)
+    if value <= gate.limit:
+        return Judgement(side, text, Outcome.PASSED)
+    noise = statistics.median([share for run in runs for share in run.noise] or [0.0])
+    if metric.is_timed and noise > NOISY:
+        return Judgement(side, f"{text}; others used {noise:.0%} of the side's cores", Outcome.INVALID)
+    return Judgement(side, text, Outcome.MISSED)
 
 
 def _why_invalid(name: str, metric: Metric, runs: list[Run]) -> str:

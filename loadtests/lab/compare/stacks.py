@@ -134,6 +134,7 @@ class Watch:
         """Put CPU time and memory among the figures; return how much of its core the load used."""
         load_core_ratio = (time.process_time() - self._cpu_s) / self.elapsed_s
         after = self._stack.usage()
+        self._run.noise.append(after.others_since(self._before))
         take_memory(self._run, after)
         if answers:
             self._run.figures["cpu.all"] = (after.all_cpu_s - self._before.all_cpu_s) * 1e6 / answers

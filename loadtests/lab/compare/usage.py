@@ -1,6 +1,7 @@
 """Memory and CPU time of a process tree, by program, as /proc tells them."""
 
 import os
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,11 @@ class Usage:
     """Process -> (program, CPU time since its start)."""
     all_cpu_s: float = 0.0
     """Of the whole tree since its start, with the processes that have ended."""
+    machine_cpu_s: float = 0.0
+    """Of all programs on all cores since the machine's start."""
+    own_cpu_s: float = field(default_factory=time.process_time)
+    """Of this process, which is the load."""
+    at_s: float = field(default_factory=time.monotonic)
 
     def cpu_since(self, before: "Usage") -> dict[str, float]:
         """CPU seconds by program since `before`; those of processes that ended meanwhile are lost."""
@@ -31,6 +37,12 @@ class Usage:
         for pid, (program, seconds) in self.cpu_s.items():
             found[program] += seconds - before.cpu_s.get(pid, (program, 0.0))[1]
         return dict(found)
+
+    def others_since(self, before: "Usage") -> float:
+        """How much of this machine's cores was used by neither the tree nor this process since `before`; 0 to 1."""
+        ours_s = self.all_cpu_s - before.all_cpu_s + self.own_cpu_s - before.own_cpu_s
+        others_s = self.machine_cpu_s - before.machine_cpu_s - ours_s
+        return min(1.0, max(0.0, others_s / max(1e-3, self.at_s - before.at_s) / (os.cpu_count() or 1)))
 
 
 def usage(pid: int, names: Mapping[str, str]) -> Usage:
@@ -41,7 +53,10 @@ def usage(pid: int, names: Mapping[str, str]) -> Usage:
             fields[int(path.parent.name)] = path.read_text().rpartition(") ")[2].split()
         except OSError:
             continue  # it ended meanwhile
-    found = Usage()
+    user, nice, system, _idle, _iowait, _irq, _softirq, steal = map(
+        int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+    )
+    found = Usage(machine_cpu_s=(user + nice + system + steal) / _TICKS_PER_S)
     for each, values in fields.items():
         at: int | None = each
         while at not in (None, pid):

@@ -28,12 +28,15 @@ async def _cold_start(side: Side, scale: Scale, scratch: Path) -> Run:
             await up.apply(manifest(name))
         for name in names:
             await ready_host(up.client, name)
+        before = up.usage()
         # One request at a time; what the components log of it may come ten seconds later, and is waited for together.
         turn = asyncio.Lock()
         async with asyncio.TaskGroup() as tasks:
             for name in names:
                 tasks.create_task(cycle(up.running, up.client, name, turn, result, phases=has_phases))
-        take_memory(run, up.usage())
+        after = up.usage()
+        run.noise.append(after.others_since(before))
+        take_memory(run, after)
     run.figures["errors"] = float(len(result.failures))
     run.notes += result.failures[:3]
     total_ms = [each.total_s * 1000 for each in result.cold_starts]
@@ -58,8 +61,11 @@ async def _from_zero(side: Side, scale: Scale, scratch: Path) -> Run:
         hosts = [(await ready_host(up.client, name))[0] for name in names]
         for name in names:
             await until(lambda name=name: at_zero(up.client, name), 60, f"{name} to be at zero")  # type: ignore[misc]
+        before = up.usage()
         answers = await asyncio.gather(*(fetch(up.running.http_port, host, "/") for host in hosts))
-        take_memory(run, up.usage())
+        after = up.usage()
+        run.noise.append(after.others_since(before))
+        take_memory(run, after)
     run.figures["errors"] = float(sum(each.status != 200 for each in answers))
     run.notes += [each.problem or f"status {each.status}" for each in answers if each.status != 200][:3]
     add_latencies(run, "first answer", "", [each.total_s * 1000 for each in answers if each.status == 200])
