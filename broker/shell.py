@@ -19,9 +19,10 @@ from broker.access import Access
 from broker.config import Config
 from broker.probes import DRAINING, Probe, probe_of
 from broker.role import Context, Role
-from broker.tls import Bundles, ServerCertificate
+from broker.tls import ServerCertificate
 from broker.tokens import Tokens
 from eventing.authorities import Authorities
+from eventing.bundles import Bundles
 from eventing.features import CONFIG_MAP, Features, TransportEncryption
 from eventing.sending import Sender
 from kube.client import Client

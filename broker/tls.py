@@ -1,27 +1,19 @@
-"""Certificates of a broker's process, as the system namespace's objects say: what our TLS port shows, whom we believe.
+"""The certificate of a broker's process, as Secret `<process>-server-tls` of the system namespace says.
 
-    Secret <process>-server-tls         tls.crt, tls.key   the port is opened when it is there, and shows each new pair
-    ConfigMaps labelled as bundles      any key            authorities that sinks' certificates may be signed by
-
-What cannot be used changes nothing, and one line says so. Source: spec eventing-broker.md 2.2, 3.3.
+The TLS port is opened when there is one, and shows each new one. What cannot be used changes nothing, and one line says
+so. Source: spec eventing-broker.md 2.2.
 """
 
 import base64
 import binascii
-import re
 import ssl
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from collections.abc import Callable
 
-from eventing.authorities import Authorities
-from kube.models.core import ConfigMap, Secret
+from kube.models.core import Secret
 from proxies.logs import Logger
-from proxies.tls import TlsSettings, Trust, load_pair, server_context
+from proxies.tls import TlsSettings, load_pair, server_context
 
-__all__ = ["Bundles", "ServerCertificate"]
-
-_BUNDLE_LABEL: Final = "networking.knative.dev/trust-bundle"
-_CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
+__all__ = ["ServerCertificate"]
 
 
 class ServerCertificate:
@@ -48,37 +40,6 @@ class ServerCertificate:
                 load_pair(self._context, *pair)
         except ValueError as error:
             self._log.error("certificate_unusable", problem=str(error), secret=_name(new))
-
-
-class Bundles:
-    """Further authorities."""
-
-    def __init__(self, authorities: Authorities, log: Logger) -> None:
-        self._authorities = authorities
-        self._log = log
-
-    def take(self, config_maps: Iterable[ConfigMap]) -> None:
-        """These are all ConfigMaps of the namespace."""
-        self._authorities.trust("\n".join(self._certificates(config_maps)))
-
-    @staticmethod
-    def is_one(config_map: ConfigMap) -> bool:
-        """Whether it holds authorities."""
-        return config_map.metadata.labels.get(_BUNDLE_LABEL, "").lower() == "true"
-
-    def _certificates(self, config_maps: Iterable[ConfigMap]) -> Iterator[str]:
-        """Yield those that are good; a value without any is passed over."""
-        for bundle in config_maps:
-            if not self.is_one(bundle):
-                continue
-            for key, text in sorted(bundle.data.items()):
-                certificates = "\n".join(_CERTIFICATE.findall(text))
-                try:
-                    Trust(certificates)
-                except ValueError as error:
-                    self._log.warning("trust_bundle_ignored", config_map=bundle.name, key=key, problem=str(error))
-                else:
-                    yield certificates
 
 
 def _name(secret: Secret | None) -> str:

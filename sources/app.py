@@ -14,9 +14,13 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from eventing.authorities import Authorities
+from eventing.bundles import BUNDLES, Bundles
 from eventing.sending import Sender
 from kube.client import Client
 from kube.events import WARNING, EventRecorder
+from kube.informer import Informer
+from kube.models.core import ConfigMap
 from kube.resolve import Resolver
 from kube.telemetry import Exporter, MetricsExport, resource_attributes
 from proxies.logs import Logger
@@ -30,6 +34,7 @@ from sources.tracing import Tracing
 
 __all__ = ["Shell"]
 
+_BUNDLES_S = 5.0
 _REPORTS_LOSSES = "sink-event-error-reporting.enable"
 
 
@@ -44,7 +49,8 @@ class Shell:
         resolver = Resolver(
             self.client, by_endpoints=config.resolves_by_endpoints, cluster_domain=config.cluster_domain
         )
-        self.sender = Sender(asyncio.get_running_loop(), resolver)
+        self._authorities = Authorities()
+        self.sender = Sender(asyncio.get_running_loop(), resolver, authorities=self._authorities)
         self._registry = Registry(
             resource_attributes(
                 component, namespace=config.system_namespace, pod_name=config.pod_name, variables=config.telemetry
@@ -59,6 +65,7 @@ class Shell:
             timeout_s=config.sink_timeout_s,
             on_lost=self._tell_of_loss,
         )
+        self._bundles: Informer[ConfigMap] | None = None
         self._events: EventRecorder | None = None
         self._exporter: Exporter | None = None
         self._leadership: Leadership | None = None
@@ -89,6 +96,26 @@ class Shell:
         await self._probes.setup()
         await web.TCPSite(self._probes, self.config.bind_address, self.config.health_port).start()
         self.port = self._probes.addresses[0][1]
+
+    async def trust_cluster(self) -> None:
+        """Follow the trust bundles of the cluster; for adapters that may read ConfigMaps of the system namespace.
+
+        One that may not, by an older role, waits for a moment and goes on without.
+        """
+        bundles = Bundles(self._authorities, self.log)
+        self._bundles = informer = Informer(
+            self.client,
+            ConfigMap,
+            namespace=self.config.system_namespace,
+            label_selector=BUNDLES,
+            log=self.log,
+        )
+        informer.on_change(lambda _old, _new: bundles.take(informer.list()))
+        try:
+            async with asyncio.timeout(_BUNDLES_S):
+                await informer.start()
+        except TimeoutError:
+            self.log.warning("trust_bundles_unknown", namespace=self.config.system_namespace)
 
     async def lead(self, on_change: Callable[[bool], None]) -> None:
         """Contend for the Lease of this component; returns when it was looked at."""
@@ -126,6 +153,8 @@ class Shell:
         if self._probes is not None:
             await self._probes.cleanup()
         await self.sender.close()
+        if self._bundles is not None:
+            await self._bundles.stop()
         if self._events is not None:
             await self._events.stop()
         await self.client.close()

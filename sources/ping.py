@@ -99,6 +99,7 @@ class App:
     async def start(self) -> None:
         """Read all sources, then act if nobody else does."""
         await self._shell.start()
+        await self._shell.trust_cluster()
         await self._sources.start()
         if self._config.is_alone:
             self._act(True)

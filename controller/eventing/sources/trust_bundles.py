@@ -14,6 +14,7 @@ import msgspec
 
 from controller.eventing.children import NotOwned
 from controller.eventing.cluster import EventingCluster
+from eventing.bundles import Bundles
 from kube.models.core import ConfigMap
 from kube.models.sources import SinkBinding, SinkBindingStatus
 from kube.names import child_name
@@ -24,7 +25,6 @@ JsonObject = dict[str, Any]
 
 BUNDLES_ANNOTATION: Final = "eventing.knuv.dev/trust-bundles"
 """In a binding's status: names of the copies, with commas between."""
-_BUNDLE_LABEL: Final = "networking.knative.dev/trust-bundle"
 _COPY_LABEL: Final = "eventing.knuv.dev/trust-bundle-copy"
 _KEY_MAX: Final = 253
 
@@ -50,7 +50,7 @@ class TrustBundles:
         bundles = {
             child_name(each.name, "-kne-bundle"): each
             for each in config_maps.informer.list(self._cluster.system_namespace)
-            if each.metadata.labels.get(_BUNDLE_LABEL, "").lower() == "true"
+            if Bundles.is_one(each)
         }
         for copy in config_maps.informer.list(namespace):
             if _COPY_LABEL in copy.metadata.labels and copy.name not in bundles:

@@ -6,6 +6,7 @@ The adapter's clock is the test's, so that minutes take no time.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from proxies.logs import Logger
 from sources.ping import App, PingConfig, exit_delay_s
 from tests.conformance.eventing_sources.conftest import Api
 from tests.sources.support import Got, Sink, running_sink
+from tests.support.certificates import Authority
 from tests.support.processes import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -221,6 +223,23 @@ async def test_a_sink_that_hangs_delays_nobody_and_has_a_bound(api: Api) -> None
             await eventually(goes_on)
         for name in ("p", "q"):
             await api.delete(f"{PINGS}/{name}")
+
+
+async def test_authorities_of_the_cluster_are_believed_for_sinks(api: Api, tmp_path: Path) -> None:
+    """Spec eventing-sources.md 1.3: TLS as described for the broker, whose trust bundles may come at any time."""
+    path, pem = "/api/v1/namespaces/default/configmaps", Authority(tmp_path, "corp").ca_file.read_text()
+    labels = {"networking.knative.dev/trust-bundle": "true"}
+
+    def is_believed(app: App) -> bool:
+        found = app._shell._authorities.context("").get_ca_certs()
+        return any(("commonName", "corp") in pair for each in found for pair in each["subject"])
+
+    async with adapter(api, Clock()) as app:
+        assert not is_believed(app)
+        await api.create(path, {"metadata": {"name": "corp", "labels": labels}, "data": {"ca.crt": pem}})
+        await eventually(lambda: is_believed(app))
+        await api.delete(f"{path}/corp")
+        await eventually(lambda: not is_believed(app))
 
 
 async def test_a_change_at_the_very_moment_of_a_tick_does_not_lose_it(api: Api) -> None:
