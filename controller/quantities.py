@@ -3,7 +3,6 @@
 Source: Kubernetes documentation, "Resource units"; `k8s.io/apimachinery/pkg/api/resource/quantity.go`.
 """
 
-import math
 import re
 from fractions import Fraction
 
@@ -47,8 +46,3 @@ def format_milli(milli: int, *, binary: bool) -> str:
         value //= 1000
         power += 1
     return f"{value}{['', 'k', 'M', 'G', 'T', 'P', 'E'][power]}"
-
-
-def to_milli(value: Fraction) -> int:
-    """Thousandths, rounded up as Kubernetes does."""
-    return math.ceil(value * 1000)

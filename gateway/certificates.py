@@ -91,14 +91,6 @@ class Certificates:
         self._pair(namespace, secret)
         return self._put_listeners()
 
-    def users_of(self, namespace: str, secret: str) -> list[Key]:
-        """Ingresses that show it."""
-        return [
-            key
-            for key, uses in self._uses.items()
-            if any((use.namespace, use.secret) == (namespace, secret) for use in uses)
-        ]
-
     def _pair(self, namespace: str, name: str) -> Pair:
         found = self._secret(namespace, name)
         if found is None:

@@ -160,9 +160,12 @@ class GatewayApi(AddOn):
         choice = self._settings.of(rule.visibility)
         body = routes.want(ingress, rule, choice)
         held = self._routes.get(ingress.namespace, body["metadata"]["name"])
+        if held is not None and not held.is_controlled_by(ingress):
+            text = f'There is an existing HTTPRoute "{held.name}" that we do not own.'
+            raise _Unserved("LoadBalancerReady", "NotOwned", text, is_failure=True)
         step = routes.plan(held.spec.get("rules") if held is not None else None, rule, choice, hash_)
         while True:
-            held, is_written = await self._put_route(ingress, body, step, held)
+            held, is_written = await self._put_route(body, step, held)
             problem = _problem_of(held)
             if problem:
                 return problem, False
@@ -182,7 +185,7 @@ class GatewayApi(AddOn):
             step = routes.after(step, rule, choice, hash_)
 
     async def _put_route(
-        self, ingress: Ingress, body: dict[str, Any], step: routes.Step, held: HTTPRoute | None
+        self, body: dict[str, Any], step: routes.Step, held: HTTPRoute | None
     ) -> tuple[HTTPRoute, bool]:
         """The route as the step wants it, and whether it had to be written."""
         spec = {**body["spec"], "rules": step.rules}
@@ -190,9 +193,6 @@ class GatewayApi(AddOn):
         if held is None:
             self._proofs.forget((metadata["namespace"], metadata["name"]))
             return await self._routes.create({**body, "spec": spec}), True
-        if not held.is_controlled_by(ingress):
-            text = f'There is an existing HTTPRoute "{held.name}" that we do not own.'
-            raise _Unserved("LoadBalancerReady", "NotOwned", text, is_failure=True)
         parts = {part: metadata[part] for part in ("labels", "annotations")}
         has_parts = covers(held.metadata.labels, parts["labels"]) and covers(
             held.metadata.annotations, parts["annotations"]

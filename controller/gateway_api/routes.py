@@ -229,7 +229,7 @@ def _is_probe(rule: JsonObject) -> bool:
 
 def _backends(rules: Iterable[JsonObject]) -> set[_Backend]:
     return {
-        _Backend(reference.get("namespace", ""), reference.get("name", ""), reference.get("port", 0))
+        _Backend(reference.get("namespace") or "", reference.get("name") or "", reference.get("port") or 0)
         for rule in rules
         for reference in rule.get("backendRefs") or ()
     }
@@ -245,7 +245,7 @@ def _hashes(rules: Iterable[JsonObject]) -> Iterable[JsonObject]:
 
 
 def _version_of(rules: Iterable[JsonObject]) -> str:
-    return next((entry["value"] for entry in _hashes(rules)), "")
+    return next((str(entry.get("value", "")) for entry in _hashes(rules)), "")
 
 
 def _stamped(rules: Rules, version: str) -> Rules:

@@ -1,5 +1,6 @@
 """The bridge to cert-manager against a real API server; cert-manager itself is played, as the API shows it."""
 
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from kube.models.networking import Certificate, CertificateSpec, Ingress
 from kube.timestamps import format_time, parse_time_s
 from proxies.environment import ConfigError
 from proxies.logs import Logger
+from tests.controller.add_on_rights import IDENTITY, TOKEN, allowed, note_requests
 from tests.controller.cluster import NAMESPACE, SYSTEM, condition, control_plane, service
 from tests.controller.custom_kinds import define
 from tests.controller.test_config import KUBECONFIG
@@ -181,11 +183,12 @@ class World:
 async def world() -> AsyncIterator[World]:
     """One bridge for the module."""
     lines: list[bytes] = []
-    async with running_api_server() as api, Client(api.config) as client:
+    async with running_api_server(tokens={TOKEN: IDENTITY}) as api, Client(api.config) as client:
+        asked = note_requests(api.server)
         await client.create(core.Namespace(metadata=ObjectMeta(name=SYSTEM)))
         await define(client, CertManagerCertificate, Challenge)
         running = World(client, lines)
-        config = Config(api=api.config, system_namespace=SYSTEM)
+        config = Config(api=dataclasses.replace(api.config, token=TOKEN), system_namespace=SYSTEM)
         bridge = CertManagerBridge(config, Logger("cert-manager", write=lines.append), clock=lambda: running.now_s)
         try:
             await bridge.start()
@@ -193,6 +196,7 @@ async def world() -> AsyncIterator[World]:
         finally:
             await bridge.stop()
         assert not [line for line in lines if b"reconcile_failed" in line], lines
+        assert asked - allowed("controller.md", "knuv-cert-manager") == set()
 
 
 def ready(found: Certificate) -> tuple[str, str]:

@@ -23,7 +23,7 @@ def record(path: Path) -> None:
     async def recorded(self: ApiServer, kind: Any, method: str, request: Any) -> Any:
         target = request.target
         resource = f"{target.plural}/{target.subresource}" if target.subresource else target.plural
-        verb = _verb(method, target.name, flag(request.query, "watch"))
+        verb = verb_of(method, target.name, flag(request.query, "watch"))
         noted = (request.identity.username, verb, target.group, resource, target.namespace, target.name)
         if noted not in seen:
             seen.add(noted)
@@ -34,7 +34,7 @@ def record(path: Path) -> None:
     ApiServer._route = recorded  # type: ignore[method-assign]
 
 
-def _verb(method: str, name: str, is_watch: bool) -> str:
+def verb_of(method: str, name: str, is_watch: bool) -> str:
     """As the API server's authorizer calls it (Kubernetes, Authorization Overview, determine the request verb)."""
     match method:
         case "GET":

@@ -1,6 +1,7 @@
 """Ingresses by the Gateway API (statements 49 to 53), with a gateway that is played, as the API and HTTP show it."""
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -23,6 +24,7 @@ from kube.models.gateway_api import Gateway, GatewayAddress, GatewayStatus, HTTP
 from kube.models.meta import ObjectMeta
 from kube.models.networking import Ingress, IngressTLS
 from proxies.logs import Logger
+from tests.controller.add_on_rights import IDENTITY, TOKEN, allowed, note_requests
 from tests.controller.custom_kinds import define
 from tests.controller.played_gateway import PlayedGateway, stamped
 from tests.gateway.objects import NAMESPACE, ingress, path, rule, split
@@ -101,13 +103,18 @@ def endpoints(name: str, *addresses: str, port: int) -> Endpoints:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world() -> AsyncIterator[World]:
     """One for the module."""
-    async with running_api_server() as api, Client(api.config) as client, aiohttp.ClientSession() as session:
+    async with (
+        running_api_server(tokens={TOKEN: IDENTITY}) as api,
+        Client(api.config) as client,
+        aiohttp.ClientSession() as session,
+    ):
+        asked = note_requests(api.server)
         for name in (NAMESPACE, SYSTEM, ISTIO):
             await client.create(Namespace(metadata=ObjectMeta(name=name)))
         await define(client, HTTPRoute, Gateway, ReferenceGrant)
         gateway = PlayedGateway(client)
         running = World(client, gateway, session)
-        config = Config(api=api.config, system_namespace=SYSTEM)
+        config = Config(api=dataclasses.replace(api.config, token=TOKEN), system_namespace=SYSTEM)
         implementation = GatewayApi(config, Logger("gateway-api", write=running.lines.append))
         try:
             await gateway.start()
@@ -123,6 +130,7 @@ async def world() -> AsyncIterator[World]:
             await implementation.stop()
             await gateway.stop()
         assert not [line for line in running.lines if b"reconcile_failed" in line], running.lines
+        assert asked - allowed("gateway.md", "knuv-gateway-api") == set()
 
 
 @LOOP
