@@ -132,6 +132,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close a connection that is idle or not wanted; a peer that does not read is not waited for long."""
+        if self._transport.is_closing():
+            return
         self._transport.close()
         if self._transport.get_write_buffer_size():
             self._pool.loop.call_later(_FLUSH_S, self._transport.abort)

@@ -15,6 +15,7 @@ from proxies.messages import Answer
 from proxies.pool import Endpoint, Pool
 from proxies.server import Server
 from proxies.timeouts import TimeoutLimits
+from proxies.upstream import UpstreamConnection
 from tests.support.http import Call, Client, fetch, running_app
 from tests.support.processes import eventually
 
@@ -202,6 +203,33 @@ async def test_a_closed_endpoint_keeps_no_connection() -> None:
         await eventually(lambda: not proxy.pool.connections)
         assert (await fetch("127.0.0.1", proxy.port)).status == 200
         await eventually(lambda: not proxy.pool.connections)
+
+
+async def test_a_pool_closes_a_connection_once() -> None:
+    """The standard library's TLS transport forgets, when it is closed, what a second close would ask for."""
+
+    class Closed(asyncio.Transport):
+        count = 0
+
+        def is_closing(self) -> bool:
+            return self.count > 0
+
+        def close(self) -> None:
+            self.count += 1
+
+        def get_write_buffer_size(self) -> int:
+            return 0
+
+        def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+            pass
+
+    pool = Pool(asyncio.get_running_loop())
+    connection, transport = UpstreamConnection(pool.endpoint("127.0.0.1", 1), pool), Closed()
+    connection.connection_made(transport)
+    connection.close()
+    connection.close()
+    assert transport.count == 1
+    await pool.close()
 
 
 async def test_bytes_that_nobody_asked_for_close_a_pooled_connection() -> None:
