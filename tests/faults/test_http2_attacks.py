@@ -150,7 +150,7 @@ async def test_a_costly_header_block_ends_its_connection_and_is_not_kept(sent: b
 async def test_clients_that_open_no_window_cost_what_a_stream_may_keep_until_their_time_is_over() -> None:
     async with (
         running_app(quick_or_held) as app,
-        running_queue_proxy(app.port, KNUV_USER_PROTOCOL="http1", REVISION_TIMEOUT_SECONDS="3") as proxy,
+        running_queue_proxy(app.port, KNUV_USER_PROTOCOL="http1", REVISION_TIMEOUT_SECONDS="6") as proxy,
         run_watched(proxy, QUICK) as watch,
     ):
         vitals = Vitals(proxy.process.pid)

@@ -133,12 +133,12 @@ async def test_61_total_time_ends_a_stream_in_progress_and_leaves_its_neighbour(
             await call.send(b".")
             await asyncio.sleep(0.05)
 
-    variables = {"REVISION_TIMEOUT_SECONDS": "1"}
+    variables = {"REVISION_TIMEOUT_SECONDS": "3"}
     async with running_http2_app(answer) as app, running_queue_proxy(app.port, **variables) as proxy:
         client = await Http2Client.open(proxy.host, proxy.port)
         proxy.clients.append(client)
         first = await client.start()
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.5)
         second = await client.start()
         await client.finish(first)
         assert not second.is_over
