@@ -35,9 +35,11 @@ from controller.eventing.subscribers import SubscriberLists
 from controller.eventing.subscription import SubscriptionReconciler
 from controller.eventing.trigger import TriggerReconciler, dependency_of
 from controller.leading import Leading
+from eventing.bundles import Bundles
 from kube.autoscaling.config import InvalidConfig
 from kube.client import Client
 from kube.events import WARNING
+from kube.models.core import ConfigMap
 from kube.models.duck import DeliverySpec, KReference
 from kube.models.eventing import Broker, EventType, Trigger
 from kube.models.eventpolicy import EventPolicy
@@ -207,6 +209,7 @@ class App:
         cluster.addressables.on_change(self._changed)
         cluster.channelables.on_change(self._changed)
         cluster.config_maps.informer.on_change(self._changed)
+        cluster.config_maps.informer.on_change(self._bundle_changed)
         cluster.event_policies.informer.on_change(self._policy_changed)
         for collection in (cluster.endpoints, cluster.dispatcher_endpoints, cluster.deployments):
             collection.informer.on_change(self._system_changed)
@@ -255,6 +258,12 @@ class App:
         """A source may watch all namespaces with some labels."""
         if old is None or new is None or old.metadata.labels != new.metadata.labels:
             self._wake_kind(self._cluster.sources.api_server_sources)
+
+    def _bundle_changed(self, old: ConfigMap | None, new: ConfigMap | None) -> None:
+        """Subjects of bindings have copies of the cluster's trust bundles."""
+        system = self._cluster.system_namespace
+        if any(each is not None and each.namespace == system and Bundles.is_one(each) for each in (old, new)):
+            self._wake_kind(self._cluster.sources.sink_bindings)
 
     def _policy_changed(self, old: EventPolicy | None, new: EventPolicy | None) -> None:
         """It may hold for everything in its namespace."""

@@ -2,8 +2,7 @@
 
 Each ConfigMap of the system namespace that is labelled as a trust bundle has a copy in the namespace of every binding.
 A copy belongs to all bindings there and goes with the last of them. Its keys begin with the bundle's name: all copies
-are mounted into one folder. Names of the copies stand in the binding's status, where admission finds them. Changes of a
-bundle arrive when a binding is looked at again, every 30 s.
+are mounted into one folder. Names of the copies stand in the binding's status, where admission finds them.
 
 Source: knative/eventing `pkg/eventingtls/trust_bundle.go`; spec eventing-sources.md 4.2, eventing-broker.md 3.3.
 """

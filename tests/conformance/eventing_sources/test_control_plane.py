@@ -335,12 +335,9 @@ async def test_trust_bundles_are_copied_for_subjects_and_mounted(api: Eventing) 
     assert copied.data == {"ours.ca.crt": "PEM"}
     later = await deployment_told_at_once(api, "later-bundled")
     assert folders(later) == both
-    # What changes is followed when a binding is looked at again.
     await api.patch(ConfigMap, "ours", {"data": {"ca.crt": "OTHER"}}, SYSTEM)
-    await api.patch(SinkBinding, "bundled", {"metadata": {"labels": {"look": "again"}}})
     await api.until(ConfigMap, "ours-kne-bundle", "the change", lambda each: each.data == {"ours.ca.crt": "OTHER"})
     await api.client.delete(ConfigMap, "ours", SYSTEM)
-    await api.patch(SinkBinding, "bundled", {"metadata": {"labels": {"look": "once-more"}}})
     await api.until(Deployment, "bundled", "no folder", lambda each: folders(each) == [[], []])
     await api.until_gone(ConfigMap, "ours-kne-bundle")
 
