@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from broker.config import _DRAIN_S as DRAIN_S
+from broker.shell import _STOP_S as STOP_S
 from deploy.images.components import COMPONENTS, USER
 from deploy.manifests.__main__ import FOLDER, rendered
 from kube.client import Client
@@ -69,6 +71,21 @@ def test_pods_run_without_privileges_on_a_read_only_file_system() -> None:
     # Envoy's image has another user of its own, and both share a socket.
     (gateway,) = [spec for name, spec in pod_specs("full") if name == "gateway"]
     assert f"{gateway['securityContext']['runAsUser']}:{gateway['securityContext']['runAsGroup']}" == USER
+
+
+def test_pods_that_drain_are_given_the_time_that_they_take() -> None:
+    """The kubelet kills what has not ended by then, and with it what it holds."""
+    given = {name: spec.get("terminationGracePeriodSeconds", 30) for name, spec, _ in containers()}
+    of_broker = DRAIN_S + STOP_S
+    for name in ("mt-broker-ingress", "mt-broker-filter", "imc-dispatcher", "jetstream-ch-dispatcher", "job-sink"):
+        assert given[name] > of_broker, name
+    assert given["activator"] >= 600
+    (drain,) = [
+        float(each["args"][each["args"].index("--drain-time-s") + 1])
+        for name, _, each in containers()
+        if name == "gateway" and "--drain-time-s" in each.get("args", ())
+    ]
+    assert given["gateway"] > drain
 
 
 def test_ports_of_services_are_ports_of_the_containers_behind_them() -> None:
