@@ -17,7 +17,7 @@ from controller.leading import Leading
 from controller.live_settings import LiveSettings
 from kube.autoscaling.config import InvalidConfig
 from kube.client import Client
-from kube.errors import NotFound
+from kube.errors import ApiUnreachable, NotFound
 from kube.events import EventRecorder
 from kube.models.core import ConfigMap
 from kube.reconcile import Loop
@@ -149,6 +149,8 @@ class AddOn(abc.ABC):
             resource = collection.kind.RESOURCE
             try:
                 await self.client.raw("GET", resource.path(), params={"limit": "1"})
+            except ApiUnreachable:
+                return  # the informers wait for it
             except NotFound:
                 problems.append(
                     f"KNUV_CONTROLLERS: {self._name} needs {resource.plural}.{resource.group} of version "

@@ -125,8 +125,9 @@ class Certificates:
         secret = self._for_all.get(face)
         if secret is None:
             return
-        with contextlib.suppress(InvalidCertificate):  # `problems` tells of it
-            self._pair(*secret)
+        if secret not in self._pairs:
+            with contextlib.suppress(InvalidCertificate):  # `problems` tells of it
+                self._pair(*secret)
         if secret in self._pairs:
             # Routes of the local face with TLS are those of Ingresses with certificates; this one is for the others.
             yield Chain((), *self._pairs[secret], INTERNAL if face == INTERNAL_TLS else face)

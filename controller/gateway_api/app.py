@@ -112,7 +112,11 @@ class GatewayApi(AddOn):
 
     async def _work(self, ingress: Ingress, status: IngressStatus, conditions: Conditions) -> float | None:
         try:
-            await self._serve(ingress, conditions)
+            try:
+                await self._serve(ingress, conditions)
+            except (routes.InvalidRule, Invalid) as error:
+                # Repeating it does not help: the object has to change, and then we are here again.
+                raise _Unserved("NetworkConfigured", "ReconcileIngressFailed", str(error)) from error
             status.public_load_balancer = self._load_balancer(self._settings.external)
             status.private_load_balancer = self._load_balancer(self._settings.local)
         except _Unserved as found:
@@ -135,10 +139,7 @@ class GatewayApi(AddOn):
         problems = []
         is_served = True
         for rule in rules.values():
-            try:
-                problem, is_final = await self._advance(ingress, spec, rule, hash_, was_ready=was_ready)
-            except (routes.InvalidRule, Invalid) as error:
-                raise _Unserved("NetworkConfigured", "ReconcileIngressFailed", str(error)) from error
+            problem, is_final = await self._advance(ingress, spec, rule, hash_, was_ready=was_ready)
             problems += [problem] if problem else []
             is_served = is_served and is_final
         for choice in (self._settings.external, self._settings.local):
@@ -187,20 +188,20 @@ class GatewayApi(AddOn):
     async def _put_route(
         self, body: dict[str, Any], step: routes.Step, held: HTTPRoute | None
     ) -> tuple[HTTPRoute, bool]:
-        """The route as the step wants it, and whether it had to be written."""
+        """The route as the step wants it, and whether what it serves had to be changed."""
         spec = {**body["spec"], "rules": step.rules}
         metadata = body["metadata"]
         if held is None:
             self._proofs.forget((metadata["namespace"], metadata["name"]))
             return await self._routes.create({**body, "spec": spec}), True
         parts = {part: metadata[part] for part in ("labels", "annotations")}
-        has_parts = covers(held.metadata.labels, parts["labels"]) and covers(
-            held.metadata.annotations, parts["annotations"]
-        )
-        if has_parts and covers(held.spec, spec):
-            return held, False
-        self._proofs.forget(held.key)
-        return await self._routes.patch(held, {"metadata": parts, "spec": spec}), True
+        if not covers(held.spec, spec):
+            self._proofs.forget(held.key)
+            return await self._routes.patch(held, {"metadata": parts, "spec": spec}), True
+        held_parts = {"labels": held.metadata.labels, "annotations": held.metadata.annotations}
+        if not covers(held_parts, parts):
+            held = await self._routes.patch(held, {"metadata": parts})
+        return held, False
 
     async def _drop_others(self, ingress: Ingress, wanted: Iterable[str]) -> None:
         """Delete routes of the Ingress that no rule is for."""

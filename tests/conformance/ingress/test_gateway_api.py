@@ -19,12 +19,14 @@ from kube.client import Client
 from kube.errors import NotFound
 from kube.ingress.spec import defaulted
 from kube.ingress.version_hash import version_hash
+from kube.models import serving
 from kube.models.core import ConfigMap, EndpointAddress, EndpointPort, Endpoints, EndpointSubset, Namespace
 from kube.models.gateway_api import Gateway, GatewayAddress, GatewayStatus, HTTPRoute, ReferenceGrant
 from kube.models.meta import ObjectMeta
 from kube.models.networking import Ingress, IngressTLS
 from proxies.logs import Logger
 from tests.controller.add_on_rights import IDENTITY, TOKEN, allowed, note_requests
+from tests.controller.cluster import control_plane, service
 from tests.controller.custom_kinds import define
 from tests.controller.played_gateway import PlayedGateway, stamped
 from tests.gateway.objects import NAMESPACE, ingress, path, rule, split
@@ -271,6 +273,21 @@ async def test_a_route_that_is_not_accepted_is_waited_for(world: World) -> None:
 
 
 @LOOP
+async def test_a_label_reaches_the_route_and_is_no_reason_to_doubt_it(world: World) -> None:
+    await world.apply(ours("labelled", rule("labelled.com")))
+    await world.until_ready("labelled")
+    world.gateway.frozen["labelled.com"] = []  # a probe would not be answered
+    for value in ("x", "y"):  # what the first one does to the status is done when the second one arrives
+        await world.client.patch(Ingress, "labelled", NAMESPACE, {"metadata": {"labels": {"team": value}}})
+        await eventually(lambda value=value: has_label(world, "labelled.com", value))  # type: ignore[misc]
+    assert condition(await world.client.get(Ingress, "labelled", NAMESPACE)) == ("True", "")
+
+
+async def has_label(world: World, name: str, value: str) -> bool:
+    return (await world.route(name)).metadata.labels.get("team") == value
+
+
+@LOOP
 async def test_it_is_not_ready_before_the_gateway_serves_the_version(world: World) -> None:
     await world.apply(ours("late", rule("late.com", to=[path(split("a", 90), split("b", 10))])))
     await world.until_ready("late")
@@ -375,6 +392,40 @@ async def test_53_a_gateway_that_is_missing_is_told_and_waited_for(world: World)
         assert found.status.private_load_balancer.ingress[0].ip == "10.0.0.7"
     finally:
         await world.client.delete(ConfigMap, "config-gateway", SYSTEM)
+
+
+async def test_a_service_with_a_tag_is_served_by_routes_alone() -> None:
+    async with control_plane(network={"ingress-class": CLASS}) as kn:
+        kn.peers.lets_ingresses_ready = False
+        await define(kn.client, HTTPRoute, Gateway, ReferenceGrant)
+        gateway = PlayedGateway(kn.client)
+        implementation = GatewayApi(
+            Config(api=kn.client.config, system_namespace=SYSTEM), Logger("x", write=lambda _line: None)
+        )
+        try:
+            await gateway.start()
+            await kn.client.create(Namespace(metadata=ObjectMeta(name=ISTIO)))
+            for name in (EXTERNAL, LOCAL):
+                await kn.client.create(Gateway(metadata=ObjectMeta(name=name, namespace=ISTIO), spec={"listeners": []}))
+            for name in ("istio-ingressgateway", LOCAL):
+                await kn.client.create(endpoints(name, "127.0.0.1", port=gateway.port))
+            await implementation.start()
+            body = service("web")
+            body["spec"]["traffic"] = [{"latestRevision": True, "percent": 100, "tag": "v1"}]
+            await kn.create(serving.Service, body)
+            ready = await kn.until_ready("web")
+            assert ready.status.url == "http://web.default.example.com"
+            found = {route.name: route.spec["rules"][-1] for route in (await kn.client.list(HTTPRoute)).items}
+            assert found.keys() == {
+                "web.default.example.com",
+                "web.default.svc.cluster.local",
+                "v1-web.default.example.com",
+                "v1-web.default.svc.cluster.local",
+            }
+            assert {backend(each) for each in found.values()} == {"web-00001"}
+        finally:
+            await implementation.stop()
+            await gateway.stop()
 
 
 def test_52_everything_that_is_wrong_with_gateways_is_told_together() -> None:
