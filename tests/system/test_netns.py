@@ -20,7 +20,6 @@ from loadtests.scenario import until
 from local_cluster.manifests import apply
 from tests.system.conftest import BIN, System, program, running_system
 from tests.system.port_forwards import LISTENER, forwarded, talk
-from tests.system.test_components import stand_in, told
 from tests.system.test_stack import guardian_mark, processes_of
 
 pytestmark = [
@@ -234,78 +233,6 @@ async def test_a_port_is_forwarded_to_what_listens_inside_the_pod_alone(netns: S
     assert (await netns.kubectl("wait", "pod/echo", "--for=condition=Ready", "--timeout=20s")).code == 0
     async with forwarded(netns, "pod/echo", 7000) as port:
         assert await talk(port, b"hello") == b"got 5 hello"
-
-
-async def test_other_programs_find_what_knatives_own_find(tmp_path: Path) -> None:
-    arguments = [
-        *("--network", "netns"),
-        *("--replace", f"queue-proxy={stand_in(8012, 8013, 8022, 9090, 9091)}"),
-        *("--replace", f"activator={stand_in(8012, 8013, 8008, 9090)}"),
-        *("--replace", f"autoscaler={stand_in(8080, 8008, 9090)}"),
-        *("--replace", f"broker-ingress={stand_in(8080, 8443)}"),
-        *("--replace", f"broker-filter={stand_in(8080, 8443)}"),
-    ]
-    async with running_system(tmp_path, *arguments) as system:
-        found = {app: await told(system, app) for app in ("activator", "autoscaler")}
-        brokers = {app: await told(system, app, "knative-eventing") for app in ("broker-ingress", "broker-filter")}
-        await apply(system.client, system.kinds, fixed("app", 1), "default")
-
-        async def sidecar() -> dict[str, Any] | None:
-            pods = (await system.client.list(Pod, "default", label_selector="serving.knative.dev/service=app")).items
-            if not pods or not pods[0].is_ready():
-                return None
-            path = Pod.RESOURCE.path("default", pods[0].name, "log")
-            text = await system.client.raw("GET", path, params={"container": "queue-proxy"})
-            return {**json.loads(text.splitlines()[0]), "pod": pods[0].name, "pod_ip": pods[0].status.pod_ip}
-
-        queue = await until(sidecar, 90, "the stand-in for queue-proxy")
-    for app, seen in found.items():
-        env = seen["env"]
-        assert env["SYSTEM_NAMESPACE"] == "knative-serving"
-        assert (env["POD_NAME"], env["POD_IP"]) == (seen["pod"], seen["pod_ip"])
-        assert (env["CONFIG_LOGGING_NAME"], env["CONFIG_OBSERVABILITY_NAME"]) == (
-            "config-logging",
-            "config-observability",
-        )
-        assert "KUBECONFIG" not in env
-        assert env["KUBERNETES_SERVICE_HOST"] == "10.244.0.1"
-        assert set(seen["files"]) == {"token", "ca.crt", "namespace"}
-        assert seen["user"] == f"system:serviceaccount:knative-serving:{app}"
-        assert {
-            "config-network",
-            "config-logging",
-            "config-observability",
-            "config-autoscaler",
-            "config-deployment",
-        } <= {*seen["config_maps"]}
-        assert "search knative-serving.svc.cluster.local svc.cluster.local cluster.local" in seen["resolver"]
-        assert seen["autoscaler"].startswith("10.96.")
-        assert seen["hostname"] == seen["pod"]
-    for app, seen in brokers.items():
-        env = seen["env"]
-        assert (env["SYSTEM_NAMESPACE"], env["NAMESPACE"]) == ("knative-eventing", "knative-eventing")
-        assert (env["POD_NAME"], env["CONTAINER_NAME"]) == (seen["pod"], app.removeprefix("broker-"))
-        assert seen["user"] == f"system:serviceaccount:knative-eventing:{app}"
-        assert {"config-features", "config-logging", "config-observability"} <= set(seen["config_maps"])
-    env = queue["env"]
-    expected = {
-        "SERVING_NAMESPACE": "default",
-        "SERVING_SERVICE": "app",
-        "SERVING_CONFIGURATION": "app",
-        "SERVING_REVISION": "app-00001",
-        "SERVING_POD": queue["pod"],
-        "SERVING_POD_IP": queue["pod_ip"],
-        "USER_PORT": "8080",
-        "QUEUE_SERVING_PORT": "8012",
-        "QUEUE_SERVING_TLS_PORT": "8112",
-        "SYSTEM_NAMESPACE": "knative-serving",
-        "CONTAINER_CONCURRENCY": "0",
-        "REVISION_TIMEOUT_SECONDS": "300",
-    }
-    assert expected.items() <= env.items()
-    assert json.loads(env["SERVING_READINESS_PROBE"])["tcpSocket"] == {"port": 8080, "host": "127.0.0.1"}
-    for name in ("HOST_IP", "OBSERVABILITY_CONFIG", "SERVING_LOGGING_CONFIG", "ROOT_CA", "METRICS_COLLECTOR_ADDRESS"):
-        assert name in env or name == "METRICS_COLLECTOR_ADDRESS"
 
 
 async def test_without_the_right_to_it_the_refusal_says_what_to_do(tmp_path: Path) -> None:
