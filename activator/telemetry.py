@@ -15,11 +15,11 @@ from activator.config import Config
 from activator.loads import Load
 from activator.revisions import Revisions
 from activator.stat_reporter import StatReporter
-from activator.tracing_settings import TracingSettings
 from kube.client import Client
 from kube.informer import Informer
 from kube.models.core import ConfigMap
 from kube.telemetry import Exporter, MetricsExport, resource_attributes
+from kube.tracing_settings import TracingSettings
 from proxies.exchange import Exchange
 from proxies.gotext import parse_bool
 from proxies.logs import Logger

@@ -18,7 +18,7 @@ from typing import Final
 
 from activator.active_revision import ActiveRevision
 from activator.endpoints import split_address
-from activator.tracing_settings import TracingSettings
+from kube.tracing_settings import TracingSettings
 from proxies.exchange import Exchange
 from proxies.headers import Edits
 from proxies.logs import Logger

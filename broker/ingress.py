@@ -38,6 +38,7 @@ from proxies.messages import Answer
 
 if TYPE_CHECKING:
     from broker.metrics import DispatchMetrics
+    from broker.traces import Passing
     from proxies.calls import Call
 
 __all__ = ["IngressRole"]
@@ -54,7 +55,7 @@ _HEALTHY: Final = Answer(200)
 class _Passage:
     """One event on its way through."""
 
-    __slots__ = ("attributes", "begun_s", "exchange", "scheme", "sending", "target")
+    __slots__ = ("attributes", "begun_s", "exchange", "scheme", "sending", "target", "trace")
 
     def __init__(self, exchange: Exchange, scheme: str) -> None:
         self.exchange = exchange
@@ -62,6 +63,7 @@ class _Passage:
         self.target: Target
         self.sending: Call | Accepting | None = None
         self.begun_s = 0.0
+        self.trace: Passing | None = None
         self.attributes: Attributes
         """The event's."""
 
@@ -224,6 +226,8 @@ class IngressRole:
         message.set(TTL, str(ttl))
         passage.attributes = attributes
         passage.begun_s = self._context.clock()
+        if self._context.traces is not None:
+            passage.trace = self._context.traces.begin(message, exchange.arrived_s)
         if not target.channel_url:
             self._publish(passage, message)
             return
@@ -283,6 +287,13 @@ class IngressRole:
     def _finish(self, passage: _Passage, status: int, reason: str) -> None:
         passage.sending = None
         target, context = passage.target, self._context
+        if context.traces is not None and passage.trace is not None:
+            kind, url = (
+                str(passage.attributes["type"]),
+                target.channel_url or f"jetstream:{target.namespace}/{target.name}",
+            )
+            name = f"broker:{target.name}.{target.namespace}"
+            context.traces.ended(passage.trace, name, target.place, kind, passage.scheme, url, status)
         if self._journal is not None:
             step = "accepted" if 200 <= status < 300 else "not accepted"
             self._journal.note(passage.attributes, step, broker=target.broker, status=status, reason=reason)

@@ -20,6 +20,7 @@ from proxies.timers import Timers
 if TYPE_CHECKING:
     from broker.access import Access
     from broker.tokens import Tokens
+    from broker.traces import Traces
     from proxies.metrics.instruments import Registry
 
 __all__ = ["Context", "Role"]
@@ -47,6 +48,8 @@ class Context:
     """Of the request that is being received."""
     registry: "Registry | None" = None
     """Of our metrics, while they are on."""
+    traces: "Traces | None" = None
+    """Who makes our spans, while they are on."""
 
 
 class Role(Protocol):

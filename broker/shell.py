@@ -31,6 +31,7 @@ from kube.log_level import LogLevel
 from kube.models.core import ConfigMap, Secret
 from kube.resolve import Resolver
 from kube.telemetry import Exporter, MetricsExport, resource_attributes
+from kube.tracing_settings import TracingSettings
 from proxies.allocator import keep_heap_compact
 from proxies.drain import Drain
 from proxies.environment import ConfigError
@@ -42,6 +43,8 @@ from proxies.timers import Timers
 
 if TYPE_CHECKING:
     from broker.metrics import HttpMetrics
+    from broker.traces import Traces
+    from proxies.stdout import StdoutLines
 
 __all__ = ["Shell"]
 
@@ -81,6 +84,8 @@ class Shell:
         self._secure = _Port(self, role, is_tls=True)
         self._opening: asyncio.Task[None] | None = None
         self._exporter: Exporter | None = None
+        self._traces: Traces | None = None
+        self._stdout: StdoutLines | None = None
 
     async def start(self) -> None:
         """Learn what there is, then listen. Raises `ConfigError`, `OSError` or an API error."""
@@ -117,6 +122,7 @@ class Shell:
             features=self._features,
         )
         await self._start_metrics(context)
+        self._start_traces(context)
         await self._access.start()
         await self._role.start(context)
         self._take_features(self._features)
@@ -152,6 +158,10 @@ class Shell:
         await self._role.stop()
         if self._exporter is not None:
             await self._exporter.stop()
+        if self._traces is not None:
+            await self._traces.stop()
+        if self._stdout is not None:
+            await self._stdout.close()
         await self._tokens.stop()
         await self._access.stop()
         if self._sender is not None:
@@ -233,15 +243,10 @@ class Shell:
 
     async def _start_metrics(self, context: Context) -> None:
         config = self.config
-        name = config.observability_config_map
-        found = self._config_maps.get(config.system_namespace, name)
-        data = {} if found is None else found.data
-        if (tracing := data.get("tracing-protocol") or "none") != "none":
-            self._log.warning("traces_off", protocol=tracing, problem="no spans are made; the trace context goes on")
         export = MetricsExport.read(
-            data,
+            self._observability(),
             config.telemetry,
-            config_map=name,
+            config_map=config.observability_config_map,
             default_port=config.process.metrics_port,
         )
         if export.missing_protocol:
@@ -252,19 +257,52 @@ class Shell:
         from proxies.metrics.instruments import Registry
         from proxies.metrics.process import add_runtime_metrics
 
-        context.registry = registry = Registry(
-            resource_attributes(
-                config.process.telemetry_name,
-                namespace=config.system_namespace,
-                pod_name=config.pod_name,
-                variables=config.telemetry,
-            )
-        )
+        context.registry = registry = Registry(self._resource())
         self._plain.metrics = HttpMetrics(registry, "http")
         self._secure.metrics = self._plain.metrics.of("https")
         add_runtime_metrics(registry)
         self._exporter = export.exporter(registry, bind_address=config.bind_address or "", log=self._log)
         await self._exporter.start()
+
+    def _start_traces(self, context: Context) -> None:
+        """Make spans if the ConfigMap says so, as it was at start. Raises `ConfigError`."""
+        config = self.config
+        name = config.observability_config_map
+        settings = TracingSettings.read(self._observability(), config.telemetry, config_map=name)
+        if settings.protocol == "grpc":
+            self._log.warning("traces_off", protocol="grpc", expected="http/protobuf or stdout")
+        if not settings.is_on:
+            return
+        from broker.traces import Traces
+
+        context.traces = self._traces = Traces(
+            context.loop,
+            settings,
+            self._log,
+            destination=settings.otlp or self._stdout_lines(context),
+            resource=self._resource(),
+            scope=f"knuv/broker/{config.process.name}",
+        )
+
+    def _stdout_lines(self, context: Context) -> "StdoutLines":
+        from proxies.stdout import StdoutLines
+
+        self._stdout = StdoutLines(context.loop, self._log)
+        return self._stdout
+
+    def _observability(self) -> dict[str, str]:
+        found = self._config_maps.get(self.config.system_namespace, self.config.observability_config_map)
+        return {} if found is None else found.data
+
+    def _resource(self) -> dict[str, str]:
+        """Who tells, for metrics and spans."""
+        config = self.config
+        return resource_attributes(
+            config.process.telemetry_name,
+            namespace=config.system_namespace,
+            pod_name=config.pod_name,
+            variables=config.telemetry,
+        )
 
 
 class _Port:

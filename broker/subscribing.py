@@ -13,7 +13,7 @@ Source: spec eventing-broker.md 6.2 (11 to 15), 6.3, 6.4, 7; conformance stateme
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -27,6 +27,9 @@ from eventing.message import Message, looks_like_event, passed_lines, read_messa
 from eventing.sending import DestinationError
 from proxies.calls import Call
 from proxies.fields import Field
+
+if TYPE_CHECKING:
+    from broker.traces import Passing
 
 __all__ = ["Attempt", "Outcome", "Subscribing"]
 
@@ -83,7 +86,7 @@ _NO_TTL: Final = Outcome(400, reason=f"expected an extension {TTL} that is an in
 class Attempt:
     """One event on its way to one subscriber."""
 
-    __slots__ = ("attributes", "begun_s", "call", "done", "kind", "recipient", "scheme", "subscriber", "ttl")
+    __slots__ = ("attributes", "begun_s", "call", "done", "kind", "recipient", "scheme", "subscriber", "trace", "ttl")
 
     def __init__(self, subscriber: Subscriber, done: Callable[[Outcome], None], scheme: str) -> None:
         self.subscriber = subscriber
@@ -98,6 +101,7 @@ class Attempt:
         self.begun_s = 0.0
         self.attributes: Attributes | None = None
         """The event's, for the journal."""
+        self.trace: Passing | None = None
 
     def cancel(self) -> None:
         """Nobody waits for it any more: `done` is not called."""
@@ -158,6 +162,8 @@ class Subscribing:
             self._journal.note(message.attributes, "matched", trigger=subscriber.trigger)
         attempt.ttl = str(ttl)
         attempt.kind = str(message.attributes.get("type", ""))
+        if self._context.traces is not None:
+            attempt.trace = self._context.traces.begin(message, arrived_s)
         data = message.data
         if subscriber.is_structured:
             lines = [_CONTENT_TYPE, *message.passed, subscriber.namespace_line, _PREFER]
@@ -205,6 +211,11 @@ class Subscribing:
         attempt = call.context
         assert isinstance(attempt, Attempt)
         attempt.call = None
+        if self._context.traces is not None and attempt.trace is not None:
+            place, url = attempt.subscriber.place, attempt.recipient.url
+            self._context.traces.ended(
+                attempt.trace, place.destination, place, attempt.kind, attempt.scheme, url, call.status
+            )
         if self._metrics is not None:
             self._metrics.dispatched(
                 attempt.subscriber.place,

@@ -10,7 +10,7 @@ from broker.posting import Posting
 from broker.role import Context
 from eventing.debugging import Debugging
 from eventing.delivery import Leg, Outcome
-from eventing.dispatching import Courier, Delivery
+from eventing.dispatching import Courier, Delivery, Sends
 
 if TYPE_CHECKING:
     from broker.channel.metrics import DispatchDuration
@@ -26,7 +26,12 @@ class Deliveries:
     """The courier of one process, and who listens to it."""
 
     def __init__(self, context: Context, debugging: Debugging) -> None:
-        self.courier = Courier(context.loop, Posting(context.loop, context.sender, context.tokens), context.timers)
+        sends: Sends = Posting(context.loop, context.sender, context.tokens)
+        if context.traces is not None:
+            from broker.traces import TracedSends
+
+            sends = TracedSends(sends, context.traces)
+        self.courier = Courier(context.loop, sends, context.timers)
         self._log = context.log
         self._journal = debugging.journal
         self._metrics = _metrics_of(context.registry) if context.registry is not None else None
