@@ -23,19 +23,20 @@ class Selected:
     rival_figure: str = ""
     """Where the rival's value is a figure of its own in the same scenario."""
     rival: str = ""
+    judged: str = ""
+    """The figure that has the budget, where it is not this one."""
     original: str = ""
     """What Knative's own took, measured by the project once; empty: not measured."""
     is_in_readme: bool = True
 
-    def rows(self, records: Mapping[str, Record]) -> tuple[Row, Row | None] | None:
-        """Our figure and the rival's row, if that is one of its own; None when it was not measured."""
+    def rows(self, records: Mapping[str, Record]) -> tuple[Row, Row | None, Row] | None:
+        """Our figure; the rival's row, if that is one of its own; the row with the budget. None: not measured."""
         record = records.get(self.lab)
-        if record is None:
+        row = record.find(self.scenario, self.figure) if record else None
+        if record is None or row is None:
             return None
-        row = record.find(self.scenario, self.figure)
-        if row is None:
-            return None
-        return row, record.find(self.scenario, self.rival_figure) if self.rival_figure else None
+        other = record.find(self.scenario, self.rival_figure) if self.rival_figure else None
+        return row, other, record.find(self.scenario, self.judged or self.figure) or row
 
 
 SELECTED: Final = (
@@ -89,7 +90,8 @@ SELECTED: Final = (
     Selected(
         what="activator, CPU per warm request, 10 pods",
         lab="activator", scenario="warm", figure="CPU per request", word="make bench-activator",
-        rival_figure="CPU per request, nginx", rival="nginx", original="82-87 us",
+        rival_figure="CPU per request, nginx", rival="nginx", judged="CPU per request, multiple of nginx",
+        original="82-87 us",
     ),
     Selected(
         what="activator, memory with 1,000 revisions",
@@ -158,8 +160,8 @@ def table(records: Mapping[str, Record], *, is_for_readme: bool = False) -> str:
         if found is None:
             cells = ["not measured", "", ""]
         else:
-            row, other = found
-            cells = [amount(row.value, row.unit), _beside(each, row, other), _judged(row)]
+            row, other, judged = found
+            cells = [amount(row.value, row.unit), _beside(each, row, other), _judged(judged)]
         lines.append(f"| {each.what} | {' | '.join(cells)} | {each.original} | `{each.word}` |")
     return "\n".join(lines)
 
