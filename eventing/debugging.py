@@ -124,6 +124,10 @@ async def _answer_later(exchange: Exchange, finding: Awaitable[dict[str, Any]]) 
         answer = Answer.error(400, str(error))
     except CannotTell as error:
         answer = Answer.error(503, str(error))
+    except asyncio.CancelledError:
+        if exchange.is_held:
+            exchange.answer(Answer.error(503, "the process is ending"))
+        raise
     if exchange.is_held:
         exchange.answer(answer)
 

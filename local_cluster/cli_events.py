@@ -173,7 +173,7 @@ def trace(
         notes: list[dict[str, Any]] = []
         for component in debugged(state_dir)[1]:
             try:
-                notes += (await ask(state_dir, component, "GET", "/debug/events", query))["events"]
+                notes += await ask(state_dir, component, "GET", "/debug/events", query, "events")
             except Failure as error:  # the others can tell their part
                 _tell(f"knuv: {error}")
         if not notes:
@@ -205,15 +205,15 @@ def redrive(
         for keeper in keepers:
             query = {"subscription": keeper.uid}
             if not dry_run:
-                answer = await ask(state_dir, keeper.component, "POST", "/debug/redrive", query)
-                out.print(f"{namespace}/{name}: {answer['redriven']} delivered again")
+                count = await ask(state_dir, keeper.component, "POST", "/debug/redrive", query, "redriven")
+                out.print(f"{namespace}/{name}: {count} delivered again")
                 continue
-            answer = await ask(state_dir, keeper.component, "GET", "/debug/dead-letters", query)
-            for letter in answer["dead_letters"]:
+            letters = await ask(state_dir, keeper.component, "GET", "/debug/dead-letters", query, "dead_letters")
+            for letter in letters:
                 at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(letter["at"])))
                 text = f"{at}  {letter['type']}  {letter['id']} from {letter['source']}: code {letter['code']}"
                 out.print(printable(text).replace("\n", " "), markup=False)
-            out.print(f"{namespace}/{name}: {len(answer['dead_letters'])} kept")
+            out.print(f"{namespace}/{name}: {len(letters)} kept")
 
     with_client(state_dir, work)
 

@@ -29,8 +29,10 @@ def debugged(state_dir: Path | None) -> tuple[str, dict[str, str]]:
         raise Failure(f"{path} does not say whom to ask: no event has passed this stack yet, or it is not up") from None
 
 
-async def ask(state_dir: Path | None, component: str, method: str, path: str, query: dict[str, str]) -> dict[str, Any]:
-    """What a process answers to a request. Raises `Failure` when that is not what was asked for."""
+async def ask(
+    state_dir: Path | None, component: str, method: str, path: str, query: dict[str, str], wanted: str
+) -> Any:
+    """What a process answers to a request, under the key `wanted`. Raises `Failure` when there is no such thing."""
     token, addresses = debugged(state_dir)
     if component not in addresses:
         raise Failure(f"the {component} of this stack cannot be asked: there is none")
@@ -53,9 +55,10 @@ async def ask(state_dir: Path | None, component: str, method: str, path: str, qu
         answer = json.loads(body)
     except (ValueError, RecursionError):
         answer = None
-    if not isinstance(answer, dict):
-        raise Failure(f"the {component} answers at {address}, but not as expected (a JSON object): {text[:200]!r}")
-    return answer
+    if not isinstance(answer, dict) or wanted not in answer:
+        expected = f"a JSON object with {wanted!r}"
+        raise Failure(f"the {component} answers at {address}, but not as expected ({expected}): {text[:200]!r}")
+    return answer[wanted]
 
 
 @asynccontextmanager

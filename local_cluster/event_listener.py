@@ -119,8 +119,10 @@ async def _follow(client: Client, path: str, handle: Callable[[Event], None]) ->
             except EventError:
                 continue  # what else the program may say is for `knuv logs`
             handle(event)
+        problem = "the pod that listened has ended"
     except (ApiError, ApiUnreachable) as error:
-        print(f"knuv: {error}", file=sys.stderr)  # noqa: T201 - a line for whoever sits at the terminal
+        problem = str(error)
+    print(f"knuv: no more events are heard of: {problem}", file=sys.stderr)  # noqa: T201 - for who sits at the terminal
 
 
 async def _serve() -> None:

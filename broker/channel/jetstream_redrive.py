@@ -58,7 +58,7 @@ class Redrives:
     async def _listed(self, query: Mapping[str, str]) -> dict[str, Any]:
         """`GET /debug/dead-letters?subscription=UID`."""
         uid, subscriber = self._of(query)
-        subject = subject_of(subscriber.stream, subscriber.place.consumer)
+        subject = _subject(subscriber)
         found: list[dict[str, Any]] = []
         try:
             _, last = await self._letters.count(subject)
@@ -76,7 +76,7 @@ class Redrives:
         if uid in self._running:
             raise ValueError("its dead letters are being delivered again already")
         try:
-            count, last = await self._letters.count(subject_of(subscriber.stream, subscriber.place.consumer))
+            count, last = await self._letters.count(_subject(subscriber))
         except JetStreamError as error:
             raise CannotTell(str(error)) from error
         if count and uid not in self._running:
@@ -99,20 +99,24 @@ class Redrives:
     async def _drive(self, uid: str, subscriber: Subscriber, last: int) -> None:
         # As many at once as the subscription may have, so that one that is ordered stays so.
         gate = asyncio.Semaphore(min(subscriber.place.ack_pending_max, _AT_ONCE_MAX))
-        subject = subject_of(subscriber.stream, subscriber.place.consumer)
-        try:
-            async with asyncio.TaskGroup() as group:
-                letter = await self._letters.after(subject, 0, last)
-                # Another may work for it by now, or nobody.
-                while letter is not None and self._find(uid) is subscriber:
-                    await gate.acquire()
-                    task = group.create_task(self._deliver(subscriber, subject, letter))
-                    task.add_done_callback(lambda _task: gate.release())
-                    letter = await self._letters.after(subject, letter.sequence, last)
-        except JetStreamError as error:
-            self._log.warning("redrive_ended", subscription=subscriber.told, error=str(error))
+        async with asyncio.TaskGroup() as group:
+            letter = await self._next(subscriber, 0, last)
+            # Another may work for it by now, or nobody.
+            while letter is not None and self._find(uid) is subscriber:
+                await gate.acquire()
+                task = group.create_task(self._deliver(subscriber, letter))
+                task.add_done_callback(lambda _task: gate.release())
+                letter = await self._next(subscriber, letter.sequence, last)
 
-    async def _deliver(self, subscriber: Subscriber, subject: str, letter: Letter) -> None:
+    async def _next(self, subscriber: Subscriber, sequence: int, last: int) -> Letter | None:
+        try:
+            return await self._letters.after(_subject(subscriber), sequence, last)
+        except JetStreamError as error:
+            # What is under way ends; the rest is kept.
+            self._log.warning("redrive_ended", subscription=subscriber.told, error=str(error))
+            return None
+
+    async def _deliver(self, subscriber: Subscriber, letter: Letter) -> None:
         ended: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
         # It uses the message up, so a delivery may begin once only.
         delivery = subscriber.deliver_anew(letter.message, ended.set_result)
@@ -126,7 +130,7 @@ class Redrives:
         try:
             failure = flow.failure
             dead = Dead.of(failure, time.time(), was_sunk=flow.is_success) if failure is not None else None
-            if dead is None or await self._keep(subject, letter, dead):
+            if dead is None or await self._keep(_subject(subscriber), letter, dead):
                 await self._letters.remove(letter)
         except JetStreamError as error:
             self._log.warning("dead_letter_not_removed", subscription=subscriber.told, error=str(error))
@@ -143,3 +147,7 @@ class Redrives:
         message_id = f"{subject}:again:{stored.sequence}"
         self._letters.keep(subject, stored.data, stored.headers, dead, told, message_id=message_id)
         return await kept
+
+
+def _subject(subscriber: Subscriber) -> str:
+    return subject_of(subscriber.stream, subscriber.place.consumer)

@@ -47,9 +47,10 @@ def say(folder: Path, address: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ((200, "<html>hello"), "not as expected (a JSON object): '<html>hello'"),
-        ((200, "[1]"), "not as expected (a JSON object): '[1]'"),
+        ((200, "<html>hello"), "not as expected (a JSON object with 'events'): '<html>hello'"),
+        ((200, "[1]"), "not as expected (a JSON object with 'events'): '[1]'"),
         ((200, "["), "not as expected"),
+        ((200, "{}"), "not as expected (a JSON object with 'events'): '{}'"),
         ((404, "try this"), "the filter of this stack cannot tell: try this"),
         ((503, "no NATS"), "the filter answers 503: no NATS"),
     ],
@@ -57,23 +58,23 @@ def say(folder: Path, address: str) -> None:
 async def test_what_is_no_answer_is_told_in_a_line(tmp_path: Path, answer: tuple[int, str], told: str) -> None:
     async with asked(tmp_path, *answer):
         with pytest.raises(Failure) as raised:
-            await ask(tmp_path, "filter", "GET", "/debug/events", {})
+            await ask(tmp_path, "filter", "GET", "/debug/events", {}, "events")
     assert told in str(raised.value)
 
 
 async def test_who_cannot_be_asked_is_told(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="does not say whom to ask"):
-        await ask(tmp_path, "filter", "GET", "/", {})
+        await ask(tmp_path, "filter", "GET", "/", {}, "events")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         say(tmp_path, f"127.0.0.1:{unused.getsockname()[1]}")
         with pytest.raises(Failure, match="does not answer at"):
-            await ask(tmp_path, "filter", "GET", "/", {})
+            await ask(tmp_path, "filter", "GET", "/", {}, "events")
     with pytest.raises(Failure, match="the jetstream of this stack cannot be asked"):
-        await ask(tmp_path, "jetstream", "GET", "/", {})
+        await ask(tmp_path, "jetstream", "GET", "/", {}, "events")
     say(tmp_path, "unix:" + door("filter"))
     with pytest.raises(Failure, match="does not answer at unix:"):
-        await ask(tmp_path, "filter", "GET", "/", {})
+        await ask(tmp_path, "filter", "GET", "/", {}, "events")
 
 
 async def test_a_door_leads_to_the_component_and_is_its_owners_alone(tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ async def test_a_door_leads_to_the_component_and_is_its_owners_alone(tmp_path: P
             say(folder, "unix:" + door("filter"))
             assert (folder / door("filter")).stat().st_mode & 0o777 == 0o600
             for _ in range(2):
-                assert await ask(folder, "filter", "GET", "/debug/events", {"id": "1"}) == {"events": []}
+                assert await ask(folder, "filter", "GET", "/debug/events", {"id": "1"}, "events") == []
         finally:
             await doors.stop()
     assert dialled == ["filter", "filter"]
@@ -112,6 +113,6 @@ async def test_a_door_to_nobody_ends_the_connection(tmp_path: Path) -> None:
     say(tmp_path, "unix:" + door("filter"))
     try:
         with pytest.raises(Failure, match="does not answer at unix:"):
-            await ask(tmp_path, "filter", "GET", "/", {})
+            await ask(tmp_path, "filter", "GET", "/", {}, "events")
     finally:
         await doors.stop()
