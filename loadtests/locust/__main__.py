@@ -87,6 +87,8 @@ async def _run(name: str, more: list[str], folder: Path) -> int:
                 with contextlib.suppress(asyncio.CancelledError):
                     await counting
         return _report(name, more, code, told, read_samples(folder / "samples.csv"), pods)
+    except TimeoutError as error:
+        raise TimeoutError(f"{error}; the stack said at last:\n{stack.last_lines(5)}") from error
     finally:
         await stack.stop()
 

@@ -88,13 +88,15 @@ class OpenLoop(User):
 
     abstract = True
     wait_time = constant(0)
+    _kind = "GET"
+    """What the requests are called in the figures."""
+    _is_over = False
 
     def on_start(self) -> None:
         """Open nothing yet: connections come with the arrivals that need them."""
         options = {"concurrency": _AT_ONCE_MAX, "connection_timeout": _TIMEOUT_S, "network_timeout": _TIMEOUT_S}
         self._client = HTTPClient.from_url(self.host, **options)
         self._under_way = Pool(_AT_ONCE_MAX)
-        self._is_over = False
 
     def on_stop(self) -> None:
         """Wait for the answers that are under way; those that do not come are failures."""
@@ -131,8 +133,6 @@ class OpenLoop(User):
     @property
     def _name(self) -> str:
         return str(self.environment.parsed_options.path)
-
-    _kind = "GET"
 
     def _one(self, due_s: float) -> None:
         problem: BaseException | None = None
