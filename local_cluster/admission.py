@@ -15,7 +15,7 @@ from controller.eventing.sources.binding_admission import BINDING, BindingAdmiss
 from kube.models.sources import SinkBinding
 from local_cluster.apiserver.admission import AdmissionDenied, AdmissionRequest
 from local_cluster.apiserver.server import ApiServer
-from local_cluster.apiserver.store import Selection
+from local_cluster.apiserver.versions import Selection
 from local_cluster.originals import EVENTING_NAMESPACE
 from local_cluster.settings import SYSTEM_NAMESPACE
 

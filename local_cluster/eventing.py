@@ -28,7 +28,7 @@ from local_cluster.apiserver.certificates import write_kubeconfig, write_private
 from local_cluster.apiserver.errors import StatusError
 from local_cluster.apiserver.port_forward import Dialer
 from local_cluster.apiserver.server import ApiServer
-from local_cluster.apiserver.store import Change
+from local_cluster.apiserver.versions import Change
 from local_cluster.authorities import authority_variables
 from local_cluster.event_doors import Doors, door
 from local_cluster.originals import EVENTING_CONFIG_MAPS, EVENTING_NAMESPACE

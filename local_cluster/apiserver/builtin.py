@@ -11,8 +11,9 @@ from local_cluster.apiserver.errors import Cause, forbidden, invalid
 from local_cluster.apiserver.objects import Policy
 from local_cluster.apiserver.resources import ResourceType
 from local_cluster.apiserver.rules import finish_create
-from local_cluster.apiserver.store import Change, Selection, Store
+from local_cluster.apiserver.store import Store
 from local_cluster.apiserver.validation import VALIDATIONS
+from local_cluster.apiserver.versions import Change, Selection
 
 __all__ = ["BuiltInPolicy"]
 

@@ -12,7 +12,8 @@ from local_cluster.apiserver.errors import Cause
 from local_cluster.apiserver.resources import Column, Registry, ResourceType, ScalePaths
 from local_cluster.apiserver.rules import now_text
 from local_cluster.apiserver.schemas import ANYTHING, Schemas
-from local_cluster.apiserver.store import Change, Store
+from local_cluster.apiserver.store import Store
+from local_cluster.apiserver.versions import Change
 
 __all__ = ["CLEANUP", "CRD_KEY", "CustomKinds", "default_definition", "definition_causes", "kinds_of"]
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from local_cluster.apiserver.errors import conflict
 from local_cluster.apiserver.resources import ResourceType
-from local_cluster.apiserver.store import Stored
+from local_cluster.apiserver.versions import Stored
 
 __all__ = ["FOREGROUND", "ORPHAN", "DeleteOptions", "Hold", "check_preconditions", "hold_of"]
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from typing import TypeAlias
 
-from local_cluster.apiserver.store import Change, Seen, Selection, Stored
+from local_cluster.apiserver.versions import Change, Seen, Selection, Stored
 
 __all__ = ["Feed", "Feeds", "Pump", "Watcher", "framed"]
 

@@ -16,7 +16,8 @@ from local_cluster.apiserver.deleting import FOREGROUND, ORPHAN, DeleteOptions
 from local_cluster.apiserver.errors import StatusError
 from local_cluster.apiserver.objects import Objects
 from local_cluster.apiserver.resources import Registry
-from local_cluster.apiserver.store import Change, Selection, Store, Stored
+from local_cluster.apiserver.store import Store
+from local_cluster.apiserver.versions import Change, Selection, Stored
 from proxies.logs import Logger
 
 __all__ = ["GarbageCollector"]

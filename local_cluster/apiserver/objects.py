@@ -36,7 +36,8 @@ from local_cluster.apiserver.rules import (
     prepare_update,
     raise_generation,
 )
-from local_cluster.apiserver.store import Selection, Store, Stored
+from local_cluster.apiserver.store import Store
+from local_cluster.apiserver.versions import Selection, Stored
 
 __all__ = ["Caller", "Identity", "Objects", "Policy"]
 

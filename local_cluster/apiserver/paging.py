@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import orjson
 
 from local_cluster.apiserver.errors import bad_request, expired
-from local_cluster.apiserver.store import Stored
+from local_cluster.apiserver.versions import Stored
 
 __all__ = ["Page", "Paging"]
 

@@ -18,7 +18,7 @@ from local_cluster.apiserver.errors import bad_request, not_acceptable, page_not
 from local_cluster.apiserver.protobuf import ProtobufError, decode_envelope
 from local_cluster.apiserver.resources import ResourceType
 from local_cluster.apiserver.selectors import SelectorError, parse_fields, parse_labels
-from local_cluster.apiserver.store import Selection
+from local_cluster.apiserver.versions import Selection
 
 __all__ = [
     "Form",

@@ -16,8 +16,9 @@ from local_cluster.apiserver.errors import Cause, StatusError, expired, invalid,
 from local_cluster.apiserver.feeds import Feeds, Pump, Watcher, WriteNow
 from local_cluster.apiserver.requests import flag, whole_number
 from local_cluster.apiserver.resources import ResourceType
-from local_cluster.apiserver.store import Change, Seen, Selection, Store, Stored
+from local_cluster.apiserver.store import Store
 from local_cluster.apiserver.table import Renderer
+from local_cluster.apiserver.versions import Change, Seen, Selection, Stored
 
 __all__ = ["OpenWatch", "Watches"]
 

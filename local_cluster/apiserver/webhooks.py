@@ -20,7 +20,8 @@ import orjson
 from local_cluster.apiserver.admission import AdmissionRequest
 from local_cluster.apiserver.errors import StatusError, bad_request, internal_error
 from local_cluster.apiserver.patch import PatchError, json_patch
-from local_cluster.apiserver.store import Change, Selection, Store
+from local_cluster.apiserver.store import Store
+from local_cluster.apiserver.versions import Change, Selection
 from local_cluster.apiserver.webhook_rules import Webhook, webhooks_of
 from proxies.logs import Logger
 

@@ -14,7 +14,8 @@ from local_cluster.apiserver.kinds import BUILT_IN_KINDS
 from local_cluster.apiserver.objects import Objects, Policy
 from local_cluster.apiserver.resources import Registry
 from local_cluster.apiserver.schemas import Schemas
-from local_cluster.apiserver.store import Change, Collection, Selection, Store, Stored
+from local_cluster.apiserver.store import Collection, Store
+from local_cluster.apiserver.versions import Change, Selection, Stored
 from tests.local_cluster.apiserver.raw import CONFIGMAPS, Api
 from tests.support.processes import eventually
 

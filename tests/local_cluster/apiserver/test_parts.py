@@ -20,7 +20,8 @@ from local_cluster.apiserver.feeds import Feeds, Pump, Watcher
 from local_cluster.apiserver.jsonpath import JsonPathError, compile_path
 from local_cluster.apiserver.rules import is_same
 from local_cluster.apiserver.selectors import LabelSelector, parse_fields, parse_labels
-from local_cluster.apiserver.store import Selection, Store
+from local_cluster.apiserver.store import Store
+from local_cluster.apiserver.versions import Selection
 
 DOCUMENT = {
     "metadata": {"labels": {"serving.knative.dev/configuration": "hello"}},
