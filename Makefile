@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# What one process has compiled, the next one finds, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE :=
 # By file and in the order of collection: files share what is slow to start, and the longest one comes first. Groups
 # (xdist_group) would say the same, but pytest-xdist 3.8 does not find them with pytest 9.2.
 SPREAD := -n auto --dist loadfile --no-loadscope-reorder

@@ -197,7 +197,7 @@ async def test_informational_responses_to_a_client_that_does_not_read_are_held_b
         for _ in range(100):
             await call.send(b"HTTP/1.1 103 Early Hints\r\nX-Pad: %s\r\n\r\n" % (b"x" * head_bytes))
 
-    async with running_app(storm) as app, running_queue_proxy(app.port, REVISION_TIMEOUT_SECONDS="1") as proxy:
+    async with running_app(storm) as app, running_queue_proxy(app.port, REVISION_TIMEOUT_SECONDS="5") as proxy:
         vitals = Vitals(proxy.process.pid)
         await fence(proxy)
         before_bytes = vitals.rss_bytes()

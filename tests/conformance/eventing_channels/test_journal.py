@@ -87,12 +87,12 @@ async def test_retries_go_on_counting_after_a_restart(world: World) -> None:
     delivery = dead_letters_to(dead.url, retry=3, backoffPolicy="linear", backoffDelay="PT0.3S")
     channel = await world.channel(subscriber(sink.url, delivery=delivery))
     assert (await world.send(channel)).status == 202
-    await sink.until(2)
+    await sink.until(3)
     await world.kill()
     await world.start()
     await dead.until(1)
-    # What became of an attempt is written a little later, as nobody waits for it. Counted anew there would be six.
-    assert len(sink.got) in (4, 5)
+    # What became of an attempt is written a little later, as nobody waits for it. Counted anew there would be seven.
+    assert 4 <= len(sink.got) <= 6
 
 
 async def test_a_subscriber_that_hangs_delays_nobody_else(world: World) -> None:

@@ -224,8 +224,10 @@ async def test_a_profile_shows_where_processor_time_goes() -> None:
         idle = await profile(1)
         client = await proxy.open()
         counts: dict[str, int] = {}
-        while sum(counts.values()) <= 10:  # a busy machine gives it little of the two seconds
-            taking = asyncio.create_task(profile(2))
+        seconds = 1
+        while sum(counts.values()) <= 10:  # a busy machine gives it little of the time
+            seconds *= 2
+            taking = asyncio.create_task(profile(seconds))
             while not taking.done():
                 await client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" * 50)
                 for _ in range(50):
