@@ -23,6 +23,7 @@ from kube.informer import Informer
 from kube.models.core import ConfigMap
 from kube.resolve import Resolver
 from kube.telemetry import Exporter, MetricsExport, resource_attributes
+from proxies.environment import ConfigError
 from proxies.logs import Logger
 from proxies.metrics.instruments import Registry
 from sources.adapter import Adapter, Outcome, Target
@@ -161,9 +162,9 @@ class Shell:
 
     def _tracing(self) -> Tracing:
         try:
-            return Tracing.read(self.config.observability)
-        except ValueError as error:
-            self.log.warning("tracing_settings_unusable", config_map="config-observability", problem=str(error))
+            return Tracing.read(self.config.observability, self.config.telemetry)
+        except ConfigError as error:
+            self.log.warning("tracing_settings_unusable", problem=str(error))
             return Tracing()
 
     def _tell_of_loss(self, target: Target, outcome: Outcome) -> None:

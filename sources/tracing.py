@@ -8,7 +8,7 @@ Trace Context 3.2; OpenTelemetry SDK "TraceIdRatioBased".
 import random
 from collections.abc import Callable, Mapping
 
-from proxies.gotext import parse_float
+from kube.tracing_settings import TracingSettings
 
 __all__ = ["Tracing"]
 
@@ -24,16 +24,10 @@ class Tracing:
         self._bits = bits
 
     @classmethod
-    def read(cls, data: Mapping[str, str]) -> "Tracing":
-        """From the data of ConfigMap `config-observability`. Raises `ValueError`."""
-        if data.get("tracing-protocol", "none") in ("", "none"):
-            return cls()
-        text = data.get("tracing-sampling-rate") or "0"
-        rate = parse_float(text)
-        # Written so that NaN is refused, too.
-        if not 0 <= rate <= 1:
-            raise ValueError(f"tracing-sampling-rate={text}: expected a number from 0 to 1")
-        return cls(rate)
+    def read(cls, data: Mapping[str, str], variables: Mapping[str, str]) -> "Tracing":
+        """From the data of ConfigMap `config-observability`, and what overrides it. Raises `ConfigError`."""
+        settings = TracingSettings.read(data, variables, config_map="config-observability")
+        return cls(None if settings.protocol == "none" else settings.sampling_rate)
 
     def line(self) -> bytes:
         """Return the header line, with its end, of an event's requests; empty when nothing is told."""

@@ -4,21 +4,22 @@ import re
 
 import pytest
 
+from proxies.environment import ConfigError
 from sources.tracing import Tracing
 from tests.sources.support import running_adapter, running_sink, target
 from tests.sources.test_adapter import event
 
-ON = {"tracing-protocol": "http/protobuf", "tracing-endpoint": "http://collector"}
+ON = {"tracing-protocol": "http/protobuf", "tracing-endpoint": "http://collector:4318"}
 
 
 @pytest.mark.parametrize("data", [{}, {"tracing-protocol": "none", "tracing-sampling-rate": "1"}])
 def test_without_a_protocol_nothing_is_told(data: dict[str, str]) -> None:
-    assert Tracing.read(data).line() == b""
+    assert Tracing.read(data, {}).line() == b""
 
 
 @pytest.mark.parametrize(("rate", "flags"), [("1", b"01"), ("0", b"00"), ("", b"00")])
 def test_the_flag_says_whether_the_trace_is_kept(rate: str, flags: bytes) -> None:
-    line = Tracing.read({**ON, "tracing-sampling-rate": rate}).line()
+    line = Tracing.read({**ON, "tracing-sampling-rate": rate}, {}).line()
     assert re.fullmatch(rb"traceparent: 00-[0-9a-f]{32}-[0-9a-f]{16}-" + flags + rb"\r\n", line)
 
 
@@ -36,8 +37,8 @@ def test_ids_are_never_zeros() -> None:
 
 @pytest.mark.parametrize("rate", ["2", "-0.1", "nan", "often"])
 def test_a_rate_that_is_none_is_refused(rate: str) -> None:
-    with pytest.raises(ValueError, match="expected"):
-        Tracing.read({**ON, "tracing-sampling-rate": rate})
+    with pytest.raises(ConfigError, match="tracing-sampling-rate: expected"):
+        Tracing.read({**ON, "tracing-sampling-rate": rate}, {})
 
 
 async def test_all_attempts_of_an_event_are_one_trace_and_two_events_are_two() -> None:
