@@ -104,7 +104,10 @@ def service(name: str, scenario: Scenario) -> dict[str, Any]:
     """The manifest of one of its services."""
     made = manifest(name)
     template = made["spec"]["template"]
-    template["metadata"]["annotations"]["autoscaling.knative.dev/target"] = str(scenario.target)
+    annotations = template["metadata"]["annotations"]
+    annotations["autoscaling.knative.dev/target"] = str(scenario.target)
+    if not scenario.starts_at_zero:
+        annotations["autoscaling.knative.dev/min-scale"] = "1"
     # On a machine that has much else to do, a storm's last pods take longer than the cold-start benchmark allows.
     template["spec"]["timeoutSeconds"] = 60
     container = template["spec"]["containers"][0]
