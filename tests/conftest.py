@@ -21,6 +21,7 @@ LONGEST = (
 """Files and folders in the order in which they begin: who takes longest must not be the last to end."""
 
 
+@pytest.hookimpl(optionalhook=True)  # where tests run alone there is no xdist
 def pytest_xdist_auto_num_workers() -> int:
     """Two workers for each processor: half of the time a test waits for a timer, or for a process to start."""
     return 2 * len(os.sched_getaffinity(0))

@@ -32,7 +32,7 @@ def run(folder: Path, wrong: int) -> subprocess.CompletedProcess[str]:
     environ = {
         "PYTHONPATH": str(ROOT),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # only what is needed, for a quick start
-        "PYTEST_PLUGINS": "_hypothesis_pytestplugin",
+        "PYTEST_PLUGINS": "_hypothesis_pytestplugin,pytest_timeout,tests.conftest",
     }
     return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=100)
 
