@@ -21,6 +21,7 @@ _FAINT: Final = "#d9d9d9"
 _WIDTH: Final = 560
 _LEFT: Final = 58
 _WIDE_LEFT: Final = 150
+_WIDEST_LEFT: Final = 200
 _RIGHT: Final = 18
 _TOP: Final = 10
 _BOTTOM: Final = 40
@@ -28,7 +29,8 @@ _ROW: Final = 44
 _TICKS: Final = 5
 _LOG_FROM: Final = 30.0
 """A logarithmic axis where the largest value is so many times the least."""
-_BINS: Final = 40
+_STEPS: Final = 80
+"""Of a curve over time."""
 
 Points = Sequence[tuple[float, float]]
 
@@ -66,7 +68,7 @@ def strips(title: str, unit: str, rows: Sequence[Strip]) -> str:
 
 def ranges(title: str, unit: str, rows: Sequence[tuple[str, Sequence[Sequence[float]]]]) -> str:
     """Of each row and side: where 90 % of all values lie (thin), where half of them (band), and the median (line)."""
-    axes = _Axes(_TOP + _ROW * len(rows) + _BOTTOM, left=_WIDE_LEFT)
+    axes = _Axes(_TOP + _ROW * len(rows) + _BOTTOM, left=_WIDEST_LEFT)
     shown = [(quantile(v, 0.05), quantile(v, 0.95)) for _, sides in rows for v in sides if v]
     axes.scale_x([value for pair in shown for value in pair], unit)
     for number, (label, sides) in enumerate(rows):
@@ -119,7 +121,7 @@ def lines(
     for side, runs in enumerate(sides):
         for run in runs:
             axes.path(run, side, width=1.0, opacity=0.3)
-        axes.path(_median_curve(runs, last_s / _BINS), side)
+        axes.path(_median_curve(runs, last_s), side)
     return axes.svg(title)
 
 
@@ -246,13 +248,15 @@ def _number(value: float) -> str:
     return f"{value:,.10g}"
 
 
-def _median_curve(runs: Sequence[Points], width: float) -> list[tuple[float, float]]:
-    """The median of all values in each interval of time."""
-    bins: dict[int, list[float]] = {}
-    for run in runs:
-        for x, y in run:
-            bins.setdefault(int(x / width), []).append(y)
-    return [((number + 0.5) * width, statistics.median(values)) for number, values in sorted(bins.items())]
+def _median_curve(runs: Sequence[Points], last: float) -> list[tuple[float, float]]:
+    """At equal distances the median of what each run had last, from where all have begun."""
+    found = []
+    for number in range(_STEPS + 1):
+        at = last * number / _STEPS
+        values = [[y for x, y in run if x <= at][-1:] for run in runs]
+        if all(values):
+            found.append((at, statistics.median(value for each in values for value in each)))
+    return found
 
 
 def _thinned(points: list[tuple[float, float]], most: int = 600) -> list[tuple[float, float]]:

@@ -7,6 +7,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Final
 
+from kube.models.core import Pod
 from kube.models.serving import Service
 from loadtests.lab.cold_start import NAMESPACE, ready_host
 from loadtests.lab.compare.model import Gate, Metric, Run, Scale, Scenario
@@ -25,6 +26,7 @@ from loadtests.lab.compare.stacks import (
 )
 from loadtests.lab.compare.statistics import quantile
 from loadtests.lab.queue_proxy import clients
+from loadtests.lab.queue_proxy.subjects import LabError
 from loadtests.load import Load
 from loadtests.scenario import until
 
@@ -76,7 +78,10 @@ async def _rollout(side: Side, scale: Scale, scratch: Path) -> Run:
                 await asyncio.sleep(scale.seconds / 4)
                 began_s = watch.elapsed_s
                 await up.apply(busy_manifest("steady", revision=2, min_scale="2"))
-                await until(lambda: _has_replaced(up, "steady", old), _ROLLOUT_S, "the new revision to get all traffic")
+                try:
+                    await until(lambda: _has_replaced(up, "steady", old), _ROLLOUT_S, "the new revision to be ready")
+                except TimeoutError as error:
+                    raise LabError(f"{error}; {await _conditions(up, 'steady')}") from error
                 run.figures["rollout_s"] = watch.elapsed_s - began_s
                 run.moments += [("new revision applied", began_s), ("it has all traffic", watch.elapsed_s)]
             finally:
@@ -148,6 +153,15 @@ async def _has_replaced(up: Stack, name: str, old: str) -> bool | None:
     service = await up.client.get(Service, name, NAMESPACE)
     is_ready = any(each.type == "Ready" and each.status == "True" for each in service.status.conditions)
     return True if is_ready and service.status.latest_ready_revision_name not in ("", old) else None
+
+
+async def _conditions(up: Stack, name: str) -> str:
+    """What a Service and its pods say of themselves."""
+    service = await up.client.get(Service, name, NAMESPACE)
+    pods = (await up.client.list(Pod, NAMESPACE, label_selector=f"serving.knative.dev/service={name}")).items
+    said = [f"{each.type} {each.status} {each.reason} {each.message}".strip() for each in service.status.conditions]
+    ready = sum(pod.is_ready() for pod in pods)
+    return f"the Service says: {'; '.join(said)}; {ready} of {len(pods)} pods are ready"
 
 
 def _take(run: Run, load: clients.Load, watch: Watch) -> None:

@@ -15,6 +15,7 @@ import aiohttp
 
 from kube.client import Client
 from kube.config import ApiConfig
+from kube.errors import ApiError, ApiUnreachable
 from kube.models.core import ConfigMap, Pod
 from loadtests.lab.cold_start import NAMESPACE, manifest
 from loadtests.lab.compare.model import Metric, Run
@@ -28,6 +29,7 @@ from local_cluster.system import SYSTEM_NAMESPACE
 __all__ = ["CPU", "ERRORS", "LATENCY", "RSS", "Stack", "Watch", "add_latencies", "busy_manifest", "stack", "timed"]
 
 _SAMPLE_S: Final = 0.5
+_ANSWER_S: Final = 5.0
 _APP: Final = Path(__file__).with_name("app.py")
 _AT_ZERO: Final = {"allow-zero-initial-scale": "true", "initial-scale": "0"}
 """Services begin without pods, so that nothing has to be waited for until they have none."""
@@ -117,14 +119,19 @@ class Watch:
         return time.monotonic() - self._began_s
 
     async def look(self) -> None:
-        """Sample until cancelled."""
-        async with aiohttp.ClientSession() as session:
-            while True:
-                pods = (await self._stack.client.list(Pod, NAMESPACE, label_selector=self._selector)).items
-                self.note("ready pods, pods", float(sum(pod.is_ready() for pod in pods)))
-                if "autoscaler" not in self._stack.side.commands:
-                    await self._ask_autoscaler(session)
-                await asyncio.sleep(_SAMPLE_S)
+        """Sample until cancelled. Where a stack is too busy to answer, a point is missing."""
+        missing = 0
+        try:
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_ANSWER_S)) as session:
+                while True:
+                    try:
+                        await self._sample(session)
+                    except (ApiError, ApiUnreachable, aiohttp.ClientError, TimeoutError):
+                        missing += 1
+                    await asyncio.sleep(_SAMPLE_S)
+        finally:
+            if missing:
+                self._run.notes.append(f"{missing} times the API or the autoscaler did not tell their state")
 
     def note(self, what: str, value: float) -> None:
         """One point of a series."""
@@ -142,7 +149,11 @@ class Watch:
                 self._run.figures[f"cpu.{program}"] = seconds * 1e6 / answers
         return load_core_ratio
 
-    async def _ask_autoscaler(self, session: aiohttp.ClientSession) -> None:
+    async def _sample(self, session: aiohttp.ClientSession) -> None:
+        pods = (await self._stack.client.list(Pod, NAMESPACE, label_selector=self._selector)).items
+        self.note("ready pods, pods", float(sum(pod.is_ready() for pod in pods)))
+        if "autoscaler" in self._stack.side.commands:
+            return
         async with session.get(f"http://{self._stack.running.autoscaler_debug}/debug/state") as response:
             revisions = (await response.json())["revisions"]
         stable = sum(float(each.get("stable") or 0) for each in revisions)

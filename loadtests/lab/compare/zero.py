@@ -17,6 +17,8 @@ __all__ = ["SCENARIOS"]
 
 _TELLING: Final = frozenset(["queue-proxy", "activator", "autoscaler", "controller"])
 """Components whose logs tell the phases of a cold start; others write none that we know."""
+_TIMEOUT_S: Final = 60
+"""As long as `fetch` waits: so many pods at once may take long on few cores, and that is to be timed."""
 
 
 async def _cold_start(side: Side, scale: Scale, scratch: Path) -> Run:
@@ -57,7 +59,9 @@ async def _from_zero(side: Side, scale: Scale, scratch: Path) -> Run:
     async with stack(side, scratch) as up:
         names = [f"zero-{number}" for number in range(scale.services)]
         for name in names:
-            await up.apply(manifest(name))
+            service = manifest(name)
+            service["spec"]["template"]["spec"]["timeoutSeconds"] = _TIMEOUT_S
+            await up.apply(service)
         hosts = [(await ready_host(up.client, name))[0] for name in names]
         for name in names:
             await until(lambda name=name: at_zero(up.client, name), 60, f"{name} to be at zero")  # type: ignore[misc]
