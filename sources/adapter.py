@@ -107,7 +107,7 @@ class Adapter:
         self._sender = sender
         self._tokens = tokens
         self._metrics = metrics
-        self._tracing = tracing or Tracing()
+        self.tracing = tracing or Tracing()
         self._log = log
         self._timeout_s = timeout_s
         self._sleep = sleep
@@ -130,7 +130,7 @@ class Adapter:
         except ValueError as error:  # an event or a URL that cannot be
             return self._ended(target, Outcome(0, str(error), 0))
         head = b"".join(b"%b: %b\r\n" % pair for pair in fields) + b"Kn-Namespace: %b\r\n" % target.namespace.encode()
-        head += self._tracing.line()
+        head += self.tracing.line()
         attempts = 0
         while True:
             attempts += 1

@@ -23,7 +23,6 @@ from kube.informer import Informer
 from kube.models.core import ConfigMap
 from kube.resolve import Resolver
 from kube.telemetry import Exporter, MetricsExport, resource_attributes
-from proxies.environment import ConfigError
 from proxies.logs import Logger
 from proxies.metrics.instruments import Registry
 from sources.adapter import Adapter, Outcome, Target
@@ -62,7 +61,6 @@ class Shell:
             tokens=Tokens(self.client, time.time),
             metrics=SourceMetrics(self._registry),
             log=self.log,
-            tracing=self._tracing(),
             timeout_s=config.sink_timeout_s,
             on_lost=self._tell_of_loss,
         )
@@ -78,6 +76,7 @@ class Shell:
     async def start(self) -> None:
         """Open the way to the API, and answer probes. Raises `ConfigError` and `OSError`."""
         await self.client.open()
+        self.adapter.tracing = Tracing.read(self.config.observability, self.config.telemetry)
         export = MetricsExport.read(self.config.observability, self.config.telemetry, config_map="config-observability")
         if export.missing_protocol:
             self.log.warning("metrics_protocol_not_spoken", protocol=export.missing_protocol)
@@ -159,13 +158,6 @@ class Shell:
         if self._events is not None:
             await self._events.stop()
         await self.client.close()
-
-    def _tracing(self) -> Tracing:
-        try:
-            return Tracing.read(self.config.observability, self.config.telemetry)
-        except ConfigError as error:
-            self.log.warning("tracing_settings_unusable", problem=str(error))
-            return Tracing()
 
     def _tell_of_loss(self, target: Target, outcome: Outcome) -> None:
         """With `sink-event-error-reporting.enable` in `config-observability`: an event about the source."""

@@ -119,12 +119,32 @@ async def test_losses_are_events_of_the_source_when_that_is_asked_for() -> None:
                 assert (await client.list(KubernetesEvent, "default")).items == []
 
 
-async def test_metrics_that_cannot_be_are_a_problem_of_the_configuration() -> None:
+@pytest.mark.parametrize("setting", ["metrics-protocol", "tracing-protocol"])
+async def test_what_cannot_be_told_is_a_problem_of_the_configuration(setting: str) -> None:
     async with running_api_server() as api:
-        environ = {"KUBECONFIG": str(api.kubeconfig), "K_OBSERVABILITY_CONFIG": '{"metrics-protocol": "smoke"}'}
+        environ = {"KUBECONFIG": str(api.kubeconfig), "K_OBSERVABILITY_CONFIG": json.dumps({setting: "smoke"})}
         shell = Shell(AdapterConfig.read(Environment(environ), environ), "test")
         try:
             with pytest.raises(ConfigError, match="smoke"):
                 await shell.start()
         finally:
             await shell.stop()
+
+
+async def test_events_begin_traces_when_that_is_asked_for() -> None:
+    data = {"tracing-protocol": "stdout", "tracing-sampling-rate": "1"}
+    async with running_api_server() as api, running_sink() as sink:
+        environ = {
+            "KUBECONFIG": str(api.kubeconfig),
+            "KNUV_BIND_ADDRESS": "127.0.0.1",
+            "KNUV_HEALTH_PORT": "0",
+            "K_OBSERVABILITY_CONFIG": json.dumps(data),
+        }
+        config = AdapterConfig.read(Environment(environ), environ)
+        shell = Shell(config, "test", Logger("test", write=lambda _line: None))
+        try:
+            await shell.start()
+            await shell.adapter.deliver(target(sink.url), Event({"type": "t", "source": "/s"}, None))
+        finally:
+            await shell.stop()
+    assert sink.got[0].headers["traceparent"].endswith("-01")
