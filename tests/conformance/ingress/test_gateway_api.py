@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -38,6 +39,8 @@ ISTIO = "istio-system"
 EXTERNAL, LOCAL = "knative-gateway", "knative-local-gateway"
 PROBES = "/.well-known/knative/revision/"
 LOOP = pytest.mark.asyncio(loop_scope="module")
+soon = functools.partial(eventually, timeout_s=40.0)
+"""A machine that is busy is no failure."""
 
 
 class World:
@@ -68,7 +71,7 @@ class World:
             return last[0].status.observed_generation == last[0].metadata.generation and bool(holds(last[0]))
 
         try:
-            await eventually(check, timeout_s=20)
+            await soon(check)
         except AssertionError as error:
             raise AssertionError(f"{error}; {last}; {self.lines[-5:]}") from None
         return last[0]
@@ -189,7 +192,7 @@ async def test_50_a_new_backend_is_probed_before_it_has_traffic(world: World) ->
     await world.until_ready("moves")
     world.gateway.absent.add("new")
     second = await world.apply(ours("moves", rule("moves.com", to="new")))
-    await eventually(lambda: len(world.gateway.history["moves.com"]) > 1)
+    await soon(lambda: len(world.gateway.history["moves.com"]) > 1)
     held = await world.until("moves", lambda i: condition(i) == ("Unknown", "Uninitialized"))
     assert held.status.observed_generation == 2
     assert await world.get("moves.com") == (200, "old")
@@ -239,7 +242,7 @@ async def test_50_a_change_of_mind_on_the_way_goes_on_from_there(world: World) -
     await world.until_ready("minds")
     world.gateway.absent.add("never")
     abandoned = await world.apply(ours("minds", rule("minds.com", to="never")))
-    await eventually(lambda: stamped(world.gateway.history["minds.com"][-1][0]) == f"ep-{abandoned}")
+    await soon(lambda: stamped(world.gateway.history["minds.com"][-1][0]) == f"ep-{abandoned}")
     last = await world.apply(ours("minds", rule("minds.com", to="two")))
     await world.until("minds", lambda i: condition(i)[0] == "True" and i.metadata.generation == 3)
     versions = [stamped(rules[0]) for rules in world.gateway.history["minds.com"]]
@@ -255,7 +258,7 @@ async def test_51_the_route_of_a_rule_that_is_gone_goes(world: World) -> None:
     await world.apply(ours("shrinks", rule("stays.com"), rule("goes.com")))
     await world.until_ready("shrinks")
     await world.apply(ours("shrinks", rule("stays.com")))
-    await eventually(lambda: is_gone(world, "goes.com"))
+    await soon(lambda: is_gone(world, "goes.com"))
     await world.until_ready("shrinks")
     assert (await world.route("stays.com")).spec["hostnames"] == ["stays.com"]
 
@@ -279,7 +282,7 @@ async def test_a_label_reaches_the_route_and_is_no_reason_to_doubt_it(world: Wor
     world.gateway.frozen["labelled.com"] = []  # a probe would not be answered
     for value in ("x", "y"):  # what the first one does to the status is done when the second one arrives
         await world.client.patch(Ingress, "labelled", NAMESPACE, {"metadata": {"labels": {"team": value}}})
-        await eventually(lambda value=value: has_label(world, "labelled.com", value))  # type: ignore[misc]
+        await soon(lambda value=value: has_label(world, "labelled.com", value))  # type: ignore[misc]
     assert condition(await world.client.get(Ingress, "labelled", NAMESPACE)) == ("True", "")
 
 
@@ -294,7 +297,7 @@ async def test_it_is_not_ready_before_the_gateway_serves_the_version(world: Worl
     # A gateway that has accepted what it does not serve yet.
     world.gateway.frozen["late.com"] = (await world.route("late.com")).spec["rules"]
     hash_ = await world.apply(ours("late", rule("late.com", to=[path(split("a", 10), split("b", 90))])))
-    await eventually(lambda: stamped(world.gateway.history["late.com"][-1][0]) == hash_)
+    await soon(lambda: stamped(world.gateway.history["late.com"][-1][0]) == hash_)
     await world.until("late", lambda i: condition(i) == ("Unknown", "Uninitialized"))
     del world.gateway.frozen["late.com"]
     await world.until_ready("late")
@@ -342,7 +345,7 @@ async def test_certificates_are_listeners_that_go_with_the_ingress(world: World)
         ingresses = [found.name for found in (await world.client.list(Ingress, NAMESPACE)).items]
         return len(gateway.spec["listeners"]) == 1 and not grants and "tls" not in ingresses
 
-    await eventually(is_clean)
+    await soon(is_clean)
 
 
 @LOOP
@@ -373,7 +376,7 @@ async def test_53_a_gateway_that_is_missing_is_told_and_waited_for(world: World)
     data = {"local-gateways": f"- class: istio\n  gateway: {ISTIO}/missing"}
     await world.client.create(ConfigMap(metadata=ObjectMeta(name="config-gateway", namespace=SYSTEM), data=data))
     try:
-        await eventually(lambda: any(b"settings_changed" in line for line in world.lines))
+        await soon(lambda: any(b"settings_changed" in line for line in world.lines))
         await world.apply(ours("missing", rule("missing.com"), rule("missing.shop", visibility="ClusterLocal")))
         failed = ("False", "GatewayDoesNotExist")
         found = await world.until("missing", lambda i: condition(i, "LoadBalancerReady") == failed)
