@@ -34,7 +34,7 @@ from loadtests.lab.queue_proxy_h2 import programs
 VALUES = st.lists(st.floats(0.1, 1e6), min_size=1, max_size=12)
 BOUNDED = settings(deadline=None, max_examples=6)
 """Each example draws thousands of samples."""
-MACHINE = {"machine": "a <machine>", "date": "2026-01-02"}
+MACHINE = {"machine": "a <machine>", "date": "2026-01-02", "one run": "5 <users>"}
 
 
 @BOUNDED
@@ -100,6 +100,12 @@ def test_a_wrong_side_ends_with_one_line(capfd: pytest.CaptureFixture[str]) -> N
     assert capfd.readouterr().err.startswith("compare: 'theirs': expected ours")
 
 
+def test_a_scale_is_told_in_words_as_far_as_it_counts() -> None:
+    scale = Scale(seconds=2.5, rates=(1000, 2000), services=7)
+    assert scale.in_words(("rates", "seconds")) == "1,000, 2,000 arrivals a second; 2.5 s of load in each step"
+    assert scale.in_words(("services",)) == "7 services"
+
+
 def test_every_scenario_has_the_metrics_that_its_gates_name() -> None:
     for scenario in SCENARIOS.values():
         assert {gate.figure for gate in scenario.gates} <= set(scenario.metrics)
@@ -124,6 +130,7 @@ SCENARIO = Scenario(
     },
     run=_never,
     takes=("proxy",),
+    uses=("rates", "seconds"),
     gates=(Gate("load.p95", 110.0), Gate("errors", 0.0, is_each=True)),
 )
 
@@ -182,7 +189,14 @@ def test_the_report_is_one_page_that_needs_nothing_else(tmp_path: Path) -> None:
     # CPU of both in one, p95; phases, one distribution that has values, one series.
     assert checked.counts["svg"] == checked.counts["figure"] == 5
     for said in (
-        *("Which &lt;one&gt;?", "a&amp;b", "&lt;b&gt;noise&lt;/b&gt;", "a &lt;machine&gt;", "None &amp; nothing."),
+        *(
+            "Which &lt;one&gt;?",
+            "a&amp;b",
+            "&lt;b&gt;noise&lt;/b&gt;",
+            "a &lt;machine&gt;",
+            "5 &lt;users&gt;",
+            "None &amp; nothing.",
+        ),
         *("it &lt;began&gt;", "others used 50% of the side's cores".replace("'", "&#x27;")),
     ):
         assert said in text

@@ -64,6 +64,7 @@ def main(arguments: list[str]) -> int:
     for side in sides:
         if side.version:
             machine[side.label] = side.version
+    machine["one run"] = _scale(options, scenario).in_words(scenario.uses)
     if "components" in scenario.takes:
         machine["network of the stack"] = sides[0].network
     command = shlex.join(["knuv", "lab", "compare", *arguments])

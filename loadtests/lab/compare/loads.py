@@ -210,6 +210,7 @@ SCENARIOS: Final = (
         metrics={**_RATE, **LATENCY, **ERRORS, **CPU, **RSS},
         run=_burst,
         takes=("components",),
+        uses=("users", "seconds"),
         gates=(_NO_ERROR,),
         scale=Scale(runs=6, seconds=10.0),
     ),
@@ -233,12 +234,13 @@ SCENARIOS: Final = (
         },
         run=_rollout,
         takes=("components",),
+        uses=("rates", "seconds"),
         gates=(_NO_ERROR,),
         scale=Scale(runs=6, seconds=12.0),
     ),
     Scenario(
         name="ramp",
-        what="Upstream's ramp: 1,000, 2,000, 3,000 requests a second, from zero",
+        what="Upstream's ramp: more and more requests a second, from zero",
         method=(
             "A local stack with one service without pods whose app takes 100 ms. Requests arrive at equal distances, at"
             " the rates 1,000, 2,000 and 3,000 a second (or --rate, several with commas), each for --seconds, whatever"
@@ -259,6 +261,7 @@ SCENARIOS: Final = (
         },
         run=_ramp,
         takes=("components",),
+        uses=("rates", "seconds"),
         gates=(_NO_ERROR,),
         scale=Scale(runs=4, seconds=8.0, rates=(1000, 2000, 3000)),
     ),

@@ -93,6 +93,17 @@ class Scale:
     rates: tuple[int, ...] = (1000,)
     """Arrivals a second; several: one step after the other, `seconds` each."""
 
+    def in_words(self, uses: tuple[str, ...]) -> str:
+        """What one run has of what counts."""
+        words = {
+            "seconds": f"{self.seconds:g} s of load" + (" in each step" if len(self.rates) > 1 else ""),
+            "rates": f"{', '.join(f'{rate:,}' for rate in self.rates)} arrivals a second",
+            "cycles": f"{self.cycles} cold starts",
+            "services": f"{self.services} services",
+            "users": f"{self.users} users",
+        }
+        return "; ".join(words[name] for name in uses)
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:
@@ -119,5 +130,7 @@ class Scenario:
     run: RunOnce
     takes: tuple[str, ...]
     """What a side may be: `proxy` (a reference in the place of queue-proxy), `components`."""
+    uses: tuple[str, ...]
+    """The fields of `Scale` that count, besides `runs`."""
     gates: tuple[Gate, ...] = ()
     scale: Scale = field(default_factory=Scale)

@@ -168,6 +168,7 @@ SCENARIOS: Final = (
         metrics=_metrics((("paced", _PACED),)) | _late("paced") | _metrics(_HTTP1),
         run=_of_rounds(_chosen(HTTP1_ROUNDS, _HTTP1), _paced("paced", apps.OkApp)),
         takes=("proxy",),
+        uses=("rates", "seconds"),
         scale=Scale(seconds=2.0, rates=(2000,)),
     ),
     Scenario(
@@ -184,6 +185,7 @@ SCENARIOS: Final = (
         metrics=_metrics((("paced", tuple(key for key in _PACED if key != "errors")), *_HTTP2)),
         run=_of_rounds(_chosen(HTTP2_ROUNDS, _HTTP2), _paced_http2, is_http2=True),
         takes=("proxy",),
+        uses=("rates", "seconds"),
         scale=Scale(seconds=2.0, rates=(2000,)),
     ),
     Scenario(
@@ -197,6 +199,7 @@ SCENARIOS: Final = (
         metrics=_metrics((("gate", _PACED),)) | _late("gate"),
         run=_paced("gate", apps.SlowApp),
         takes=("proxy",),
+        uses=("rates", "seconds"),
         gates=(Gate("gate.p95_ms", _GATE_LIMIT_MS), Gate("gate.errors", 0.0, is_each=True)),
         scale=Scale(seconds=8.0),
     ),
