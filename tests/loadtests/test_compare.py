@@ -356,6 +356,7 @@ def test_one_tiny_run_of_each_side(tmp_path: Path, capsys: pytest.CaptureFixture
     ("arguments", "says"),
     [
         (["--rate", "1,2"], "gate-1000 takes one"),
+        (["--rate", "1,2,3,4,5"], "expected at most 4, got 5"),
         (["--seconds", "0"], "expected more than 0"),
         (["--runs", "0"], "expected 1 or more"),
     ],

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from kube.errors import ApiError, ApiUnreachable
-from loadtests.lab.compare.model import Run, Scale, Scenario
+from loadtests.lab.compare.model import STEPS_MAX, Run, Scale, Scenario
 from loadtests.lab.compare.page import write
 from loadtests.lab.compare.references import REFERENCES
 from loadtests.lab.compare.results import Comparison, Outcome, judged, rows
@@ -197,7 +197,10 @@ def _seconds(text: str) -> float:
 
 
 def _rates(text: str) -> tuple[int, ...]:
-    return tuple(_positive(each) for each in text.split(","))
+    steps = text.split(",")
+    if len(steps) > STEPS_MAX:
+        raise argparse.ArgumentTypeError(f"expected at most {STEPS_MAX}, got {len(steps)}")
+    return tuple(_positive(each) for each in steps)
 
 
 if __name__ == "__main__":

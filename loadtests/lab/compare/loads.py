@@ -10,7 +10,7 @@ from typing import Final
 from kube.models.core import Pod
 from kube.models.serving import Service
 from loadtests.lab.cold_start import NAMESPACE, ready_host
-from loadtests.lab.compare.model import Gate, Metric, Run, Scale, Scenario
+from loadtests.lab.compare.model import STEPS_MAX, Gate, Metric, Run, Scale, Scenario
 from loadtests.lab.compare.sides import Side
 from loadtests.lab.compare.stacks import (
     CPU,
@@ -36,7 +36,6 @@ _BUCKET_S: Final = 0.5
 """Of the curves over time."""
 _ROLLOUT_S: Final = 60.0
 """After so long a new revision that takes no traffic is given up."""
-_STEPS_MAX: Final = 4
 
 
 async def _burst(side: Side, scale: Scale, scratch: Path) -> Run:
@@ -100,7 +99,7 @@ async def _rollout(side: Side, scale: Scale, scratch: Path) -> Run:
 async def _ramp(side: Side, scale: Scale, scratch: Path) -> Run:
     """Constant arrivals in steps, beginning with a service that has no pod."""
     run = Run()
-    rates = scale.rates[:_STEPS_MAX]
+    rates = scale.rates
     async with stack(side, scratch, apart_from_load=True) as up:
         await up.apply(busy_manifest("ramp"))
         host, _ = await ready_host(up.client, "ramp")
@@ -251,7 +250,7 @@ SCENARIOS: Final = (
             **_RATE,
             **{
                 f"step{step}.{key}_ms": timed(f"step {step}: latency, {key}", f"step {step}: latency", key)
-                for step in range(1, _STEPS_MAX + 1)
+                for step in range(1, STEPS_MAX + 1)
                 for key in ("p50", "p95", "p99", "max")
             },
             **ERRORS,

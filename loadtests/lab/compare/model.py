@@ -7,7 +7,7 @@ from typing import Final
 
 from loadtests.lab.compare.sides import Side
 
-__all__ = ["LATE_MS_MAX", "NOISY", "PHASE", "SATURATED", "Gate", "Metric", "Run", "Scale", "Scenario"]
+__all__ = ["LATE_MS_MAX", "NOISY", "PHASE", "SATURATED", "STEPS_MAX", "Gate", "Metric", "Run", "Scale", "Scenario"]
 
 SATURATED: Final = 0.95
 """Beyond this use of its core the load waits for itself, and what it times is not the side's."""
@@ -15,6 +15,8 @@ NOISY: Final = 0.2
 """When what has nothing to do with a run uses more of the side's cores, times are as much its doing as the side's."""
 PHASE: Final = "phase: "
 """How the samples of phases of a whole are called."""
+STEPS_MAX: Final = 4
+"""Of a ramp."""
 LATE_MS_MAX: Final = 5.0
 """When the load's own delay (95th percentile) is longer, what it times is as much its own as the side's."""
 

@@ -129,10 +129,10 @@ def _caveats(comparison: Comparison) -> str:
         )
     every = [run for runs in comparison.runs for run in runs]
     if limited := Counter(part for run in every for part in run.limited):
-        parts = ", ".join(f"{part or 'the load'}: {count}" for part, count in limited.items())
+        parts = ", ".join(f"{part or 'all'} in {count}" for part, count in limited.items())
         said.append(
-            "The load, or this machine, was the bottleneck, and what it timed there is not counted, in runs as many as"
-            f" these of {len(every)}: {parts}."
+            "The load, or this machine, was the bottleneck, and what was timed then is not counted:"
+            f" {parts} of {len(every)} runs."
         )
     if failed := sum(run.is_failed for run in every):
         said.append(f"{failed} of {len(every)} runs failed; the notes at the end say why.")
