@@ -115,9 +115,9 @@ def lines(
     axes = _Axes(230)
     last_s = max(x for x, _ in points)
     axes.scale_x([0.0, last_s], "seconds since the load began", is_log_allowed=False)
-    axes.scale_y(max(y for _, y in points) * 1.12 or 1.0, unit)
-    for what, at_s, side in moments:
-        axes.upright(at_s, what, side)
+    axes.scale_y(max(y for _, y in points) * (1.3 if moments else 1.08) or 1.0, unit)
+    for number, (what, at_s, side) in enumerate(moments):
+        axes.upright(at_s, what, side, number)
     for side, runs in enumerate(sides):
         for run in runs:
             axes.path(run, side, width=1.0, opacity=0.3)
@@ -198,14 +198,15 @@ class _Axes:
             f' stroke="{COLOURS[side]}" stroke-width="2.5"/>'
         )
 
-    def upright(self, value: float, text: str, side: int) -> None:
+    def upright(self, value: float, text: str, side: int, number: int) -> None:
+        """A line across, with its name; `number`: in which line the name stands."""
         at = self.x(value)
         self.parts.append(
             f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{self._floor}" stroke="{COLOURS[side]}"'
             ' stroke-dasharray="1 3"/>'
         )
         if text:
-            self._text(at + 4, _TOP + 9, text, "start")
+            self._text(at + 4, _TOP + 9 + 13 * number, text, "start")
 
     def path(self, points: Points, side: int, *, width: float = 2.0, opacity: float = 1.0) -> None:
         drawn = " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)

@@ -218,7 +218,7 @@ SCENARIOS: Final = (
         what="Upstream's rollout probe: a new revision under steady requests",
         method=(
             "A local stack with one service whose app takes 100 ms and that has two pods at least. Requests arrive at"
-            " equal distances (1,000 a second, or --rate), whatever the answers do, and their latency counts from the"
+            " equal distances (500 a second, or --rate), whatever the answers do, and their latency counts from the"
             " moment at which each was due. After a quarter of the time a new revision is applied; the load goes on"
             " until it has all traffic, or longer. Passed when no request fails in any run." + _PINNED
         ),
@@ -235,7 +235,7 @@ SCENARIOS: Final = (
         takes=("components",),
         uses=("rates", "seconds"),
         gates=(_NO_ERROR,),
-        scale=Scale(runs=6, seconds=12.0),
+        scale=Scale(runs=6, seconds=12.0, rates=(500,)),
     ),
     Scenario(
         name="ramp",

@@ -64,8 +64,8 @@ def rows(comparison: Comparison) -> list[Row]:
             [run.figures[name] for run in runs if name in run.figures and not run.why_invalid(name, metric)]
             for runs in comparison.runs
         )
-        estimates = (estimate(a) if a else None, estimate(b) if b else None)
         why = next((why for runs in comparison.runs if (why := _why_invalid(name, metric, runs))), "")
+        estimates = (None, None) if why else (estimate(a) if a else None, estimate(b) if b else None)
         if not metric.is_compared:
             verdict = Verdict.NONE
         else:
