@@ -89,9 +89,10 @@ def paths_of(base: str, kind: ResourceType, component: str) -> dict[str, Any]:
         methods = allowed_methods(kind, "namespace" if "namespace" in named else "", "name" * ("name" in named), part)
         if path == everywhere != own and "POST" in methods:
             continue  # a question about a namespace is asked inside one
-        item = {method.lower(): _operation(kind, method.lower(), path, part, component) for method in methods}
-        item["parameters"] = [{"name": name, "in": "path", "required": True, "schema": _TEXT} for name in named]  # type: ignore[assignment]
-        paths[path] = item
+        paths[path] = {
+            **{method.lower(): _operation(kind, method.lower(), path, part, component) for method in methods},
+            "parameters": [{"name": name, "in": "path", "required": True, "schema": _TEXT} for name in named],
+        }
     return paths
 
 
