@@ -39,7 +39,8 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 def table(figures: Sequence[Figure]) -> str:
     """A line for each figure: median, spread, budget, verdict."""
-    lines = [f"{'scenario':10}{'figure':42}{'median':>10}{'from':>10}{'to':>10}{'budget':>10}  {'unit':10}"]
+    width = max([10, *(len(figure.scenario) + 1 for figure in figures)])
+    lines = [f"{'scenario':{width}}{'figure':42}{'median':>10}{'from':>10}{'to':>10}{'budget':>10}  {'unit':10}"]
     for figure in figures:
         median, low, high = (
             f"{value:.{figure.digits}f}" for value in (figure.median, min(figure.values), max(figure.values))
@@ -47,7 +48,7 @@ def table(figures: Sequence[Figure]) -> str:
         budget = "" if figure.budget is None else f"{figure.budget:g}"
         verdict = "" if figure.budget is None else "met" if figure.is_met else "MISSED"
         lines.append(
-            f"{figure.scenario:10}{figure.name:42}{median:>10}{low:>10}{high:>10}{budget:>10}"
+            f"{figure.scenario:{width}}{figure.name:42}{median:>10}{low:>10}{high:>10}{budget:>10}"
             f"  {figure.unit:10}{verdict}"
         )
     return "\n".join(line.rstrip() for line in lines)
