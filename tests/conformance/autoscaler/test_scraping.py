@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import pytest
@@ -110,6 +111,12 @@ async def until_asked(peers: Peers, times: int) -> None:
     await eventually(lambda: len(peers.heads) >= before + times, timeout_s=WITHIN_S)
 
 
+def rounds(asked_s: list[float]) -> list[int]:
+    """How many questions came in each round; a round ends with a pause. A busy machine may tear some of them apart."""
+    ends = [index for index, (at_s, next_s) in enumerate(pairwise(asked_s), 1) if next_s - at_s > 0.4]
+    return [end - begin for begin, end in pairwise([0, *ends])]
+
+
 async def decisions(world: World, revision: Revision) -> list[dict[str, Any]]:
     """The newest first; none while nothing was decided."""
     page = await world.debug(f"decisions/{NAMESPACE}/{revision.name}")
@@ -151,9 +158,7 @@ async def test_16_and_24_seven_of_ten_pods_speak_for_all() -> None:
         revision, peers = await scraped(world, stat(3), ready=10, target="10")
         newest = await revision.decided(10)  # it begins in panic, with the pods that it found
         assert newest["stable"] == 30
-        await until_asked(peers, 14)
-        begun_s = peers.asked_s[-1] - 0.5
-        assert sum(at_s > begun_s for at_s in peers.asked_s) <= 7
+        await eventually(lambda: 7 in rounds(peers.asked_s))
 
 
 async def test_17_a_pod_is_asked_for_protobuf_at_its_own_address() -> None:
@@ -296,8 +301,7 @@ async def test_25_and_27_a_pod_that_answered_before_is_a_failure_and_ten_are_eno
         message = await until_metric(world, revision, "False", "DidNotReceiveStat")
         assert message == "did not receive stat from an unscraped pod"
         # One worker has its stat at the first try, the other asks ten times.
-        first_round = [at_s for at_s in service.asked_s if at_s < service.asked_s[0] + 0.5]
-        assert len(first_round) == 11
+        await eventually(lambda: 11 in rounds(service.asked_s))
 
 
 @pytest.mark.parametrize(("metric", "stable"), [("concurrency", 60.0), ("rps", 700.0)])
