@@ -11,7 +11,7 @@ from typing import Any
 
 from controller import keys
 from controller.add_on import AddOn, Key
-from controller.cert_manager.requests import NameTooLong, is_as_wanted, want
+from controller.cert_manager.requests import NameTooLong, change, is_as_wanted, want
 from controller.cert_manager.settings import CONFIG_MAP, CertManagerSettings
 from controller.collection import NOT_OWNED_RETRY_S, Collection, Reconciler
 from controller.config import Config
@@ -89,7 +89,7 @@ class CertManagerBridge(AddOn):
             conditions.mark_false("Ready", "NotOwned", text)
             return NOT_OWNED_RETRY_S
         elif not is_as_wanted(request, body):
-            request = await self._requests.patch(request, {"spec": body["spec"]})
+            request = await self._requests.patch(request, change(body))
         return self._tell(request, status, conditions)
 
     def _tell(self, request: CertManagerCertificate, status: CertificateStatus, conditions: Conditions) -> float | None:

@@ -13,12 +13,14 @@ from controller.covering import covers
 from kube.models.cert_manager import CertManagerCertificate
 from kube.models.networking import Certificate
 
-__all__ = ["NameTooLong", "is_as_wanted", "want"]
+__all__ = ["NameTooLong", "change", "is_as_wanted", "want"]
 
 JsonObject = dict[str, Any]
 
 _COMMON_NAME_MAX = 64 - 1
 """A certificate has room for 64 characters (RFC 5280, ub-common-name); the original stays below."""
+_OWN_GROUP = "cert-manager.io"
+"""Of issuers that say no group."""
 _SHORT = "k."
 """Before the domain, in the place of a name that is too long."""
 
@@ -56,7 +58,18 @@ def want(certificate: Certificate, settings: CertManagerSettings) -> JsonObject:
 
 def is_as_wanted(existing: CertManagerCertificate, body: JsonObject) -> bool:
     """Whether all that is wanted is there; what cert-manager fills in beside it stays."""
-    return covers(existing.spec, body["spec"])
+    wanted = body["spec"]
+    return covers(existing.spec, wanted) and _group_of(existing.spec) == _group_of(wanted)
+
+
+def change(body: JsonObject) -> JsonObject:
+    """The patch for one that is not as wanted: a former issuer's group is not the next one's."""
+    spec = body["spec"]
+    return {"spec": {**spec, "issuerRef": {"group": None, **spec["issuerRef"]}}}
+
+
+def _group_of(spec: JsonObject) -> object:
+    return spec["issuerRef"].get("group") or _OWN_GROUP
 
 
 def _common_name(certificate: Certificate) -> str:

@@ -308,8 +308,14 @@ async def test_a_name_that_is_too_long_is_told(world: World) -> None:
 async def test_another_issuer_is_asked_as_soon_as_the_map_says_so_and_a_wrong_map_changes_nothing(world: World) -> None:
     await world.ask(certificate("issued"))
     meta = ObjectMeta(name="config-certmanager", namespace=SYSTEM)
-    await world.client.create(core.ConfigMap(metadata=meta, data={"issuerRef": "{kind: ClusterIssuer, name: acme}"}))
-    await world.request("issued", lambda r: r.spec["issuerRef"]["name"] == "acme")
+    data = {"issuerRef": "{kind: Mine, name: own, group: example.com}"}
+    await world.client.create(core.ConfigMap(metadata=meta, data=data))
+    await world.request(
+        "issued", lambda r: r.spec["issuerRef"] == {"kind": "Mine", "name": "own", "group": "example.com"}
+    )
+    data = {"issuerRef": "{kind: ClusterIssuer, name: acme}"}
+    await world.client.patch(core.ConfigMap, "config-certmanager", SYSTEM, {"data": data})
+    await world.request("issued", lambda r: r.spec["issuerRef"] == {"kind": "ClusterIssuer", "name": "acme"})
     await world.client.patch(core.ConfigMap, "config-certmanager", SYSTEM, {"data": {"issuerRef": "name: x"}})
     await soon(lambda: any(b"settings_refused" in line for line in world.lines))
     asked = await world.ask(certificate("issued-later"))
