@@ -92,10 +92,11 @@ async def _round(scenario: StackScenario, starts: int) -> _Round:
         try:
             await stack.start(60)
             ready_s = time.monotonic() - began_s
-            resident, shared_once = _memory(stack.pid)
             async with Client(ApiConfig.from_kubeconfig(stack.kubeconfig)) as client:
                 await client.raw("POST", Deployment.RESOURCE.path("default"), body=json.dumps(_deployment()).encode())
                 times = [await _start(client, stack.state_dir) for _ in range(starts)]
+            # Only now, when all that waits for pods is there, too.
+            resident, shared_once = _memory(stack.pid)
         finally:
             await stack.stop()
     return _Round(ready_s, [t[0] for t in times], [t[1] for t in times], resident / 1e6, shared_once / 1e6)
@@ -160,7 +161,8 @@ def _memory(root: int) -> tuple[int, int]:
         pid = pending.pop()
         pending += children.get(pid, [])
         try:
-            is_python = "python" in os.readlink(f"/proc/{pid}/exe")
+            # Not the whole path: Envoy's binary lies in a folder of Python's.
+            is_python = Path(os.readlink(f"/proc/{pid}/exe")).name.startswith("python")
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines() if is_python else []
         except OSError:
             continue
