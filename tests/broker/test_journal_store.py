@@ -261,6 +261,11 @@ def _append_to_last(directory: Path, data: bytes) -> None:
     segment.write_bytes(segment.read_bytes() + data)
 
 
+def _replace_in_last(directory: Path, old: bytes, new: bytes) -> None:
+    path = max(directory.glob("*.journal"))
+    path.write_bytes(path.read_bytes().replace(old, new))
+
+
 async def test_half_a_record_at_the_end_is_cut_off(tmp_path: Path) -> None:
     async with _store(tmp_path) as store:
         await _accept(store, _event(1, "a"))
@@ -318,6 +323,29 @@ async def test_one_event_that_stays_does_not_fill_a_small_journal(tmp_path: Path
             assert await _accept(store, _event(seq, "a", body=bytes(500))) is None
             store.append(Settled(seq, "a"))
         assert list(store.state.entries) == [1]
+
+
+async def test_a_damaged_event_is_kept_for_as_long_as_there_is_room_and_never_fills_the_journal(tmp_path: Path) -> None:
+    lines: list[bytes] = []
+    limits = JournalLimits(bytes_max=10_000, segment_bytes=1000)
+    store = JournalStore(tmp_path, limits, Logger("test", write=lines.append))
+    await store.open()
+    try:
+        await _accept(store, _event(1, "slow", "quick", body=b"to be damaged"))
+        _replace_in_last(tmp_path, b"to be damaged", b"it is damaged")
+        assert store.read(1) is None
+        for seq in range(2, 5):
+            assert await _accept(store, _event(seq, "a", body=bytes(500))) is None
+            store.append(Settled(seq, "a"))
+        assert list(store.state.entries) == [1]
+        for seq in range(5, 100):
+            assert await _accept(store, _event(seq, "a", body=bytes(500))) is None
+            store.append(Settled(seq, "a"))
+        assert not store.state.entries
+    finally:
+        await store.close()
+    assert len([line for line in lines if b"journal_unreadable" in line]) == 1
+    assert len([line for line in lines if b"journal_event_lost" in line]) == 1
 
 
 async def test_two_processes_cannot_have_one_journal(tmp_path: Path) -> None:

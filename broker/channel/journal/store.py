@@ -7,7 +7,8 @@ more.
 
 Segments are deleted from the oldest on, when no event in them is owed to anybody. A single event that stays would keep
 everything behind it: so when more than half of all is waste, what is alive in the oldest segment is written anew at the
-end, as it is known by then.
+end, as it is known by then. What is damaged there cannot be: it is kept while there is room, and then given up, lest it
+keep everybody's events out for good.
 """
 
 import asyncio
@@ -17,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from broker.channel.journal.records import Accepted, Record, Retried, encoded, records_of
+from broker.channel.journal.records import Accepted, Record, Retried, Settled, encoded, records_of
 from broker.channel.journal.segments import Segments
-from broker.channel.journal.state import JournalState, Place
+from broker.channel.journal.state import Entry, JournalState, Place
 from proxies.logs import Logger
 
 __all__ = ["JournalFull", "JournalLimits", "JournalStore"]
@@ -85,8 +86,8 @@ class JournalStore:
         self._batch: list[_Pending] = []
         self._timer: asyncio.Handle | None = None
         self._is_urgent = False
-        self._unreadable: set[int] = set()
-        """Events of which it was said."""
+        self._unreadable: dict[int, bool] = {}
+        """Events of which it was said: whether they are damaged, or only cannot be read at this moment."""
         self._is_carrying = False
         self._is_failing = False
         self._is_untidy = False
@@ -146,23 +147,23 @@ class JournalStore:
         if entry is None:
             return None
         place = entry.place
-        problem = "its checksum is wrong"
+        problem, is_damaged = "its checksum is wrong", True
         try:
             data = self._segments.read(place.segment, place.offset, place.length)
         except OSError as error:
-            problem = str(error)
+            problem, is_damaged = str(error), False
         else:
             for _, _, record in records_of(data):
                 if isinstance(record, Accepted):
-                    self._unreadable.discard(seq)
+                    self._unreadable.pop(seq, None)
                     return record
         if seq not in self._unreadable:
             if len(self._unreadable) >= _SAID_MAX:
                 self._unreadable.clear()
-            self._unreadable.add(seq)
             self._log.error(
                 "journal_unreadable", seq=seq, segment=place.segment, offset=place.offset, error=problem, is_kept=True
             )
+        self._unreadable[seq] = is_damaged
         return None
 
     # Inside.
@@ -292,6 +293,8 @@ class JournalStore:
             entry = state.entries[seq]
             record = self.read(seq)
             if record is None:
+                if is_tight and self._unreadable[seq]:
+                    self._give_up(entry)
                 continue
             owed = list(entry.owed.values())
             again = Accepted(
@@ -303,3 +306,11 @@ class JournalStore:
             carried_bytes += len(data)
             if carried_bytes > _CARRIED_BYTES:
                 return
+
+    def _give_up(self, entry: Entry) -> None:
+        """Nothing brings a damaged event back, and all that is behind it stays on the disk for as long as it does."""
+        channel = f"{entry.namespace}/{entry.channel}"
+        self._log.error("journal_event_lost", seq=entry.seq, channel=channel, owed=len(entry.owed))
+        del self._unreadable[entry.seq]
+        for uid in list(entry.owed):
+            self.append(Settled(entry.seq, uid))
