@@ -102,9 +102,13 @@ def owner_of(job: Job) -> JsonObject:
 
 
 def is_ours(job: Job, sink: JobSink) -> bool:
-    """Whether a Job of the name of an event's is that event's, and not somebody else's."""
-    labels = job.metadata.labels
-    return labels.get(NAME_LABEL) == sink.name and labels.get(ID_LABEL) == job.name
+    """Whether a Job of the name of an event's is that event's, and not somebody else's.
+
+    That of a JobSink before this one, of the same name, is neither: it is about to go, and its event with it.
+    """
+    labels, owners = job.metadata.labels, job.metadata.owner_references
+    is_of_former = any(each.kind == sink.kind and each.uid != sink.metadata.uid for each in owners)
+    return labels.get(NAME_LABEL) == sink.name and labels.get(ID_LABEL) == job.name and not is_of_former
 
 
 def end_of(job: Job) -> str:

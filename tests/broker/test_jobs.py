@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from broker.answers import Answers
 from broker.job_sink import JobSinkRole
-from broker.jobs import job_name, job_of
+from broker.jobs import is_ours, job_name, job_of
 from broker.paths import EventPath, event_of
-from kube.models.meta import ObjectMeta
-from kube.models.sinks import JobSink, JobSinkSpec
+from kube.models.batch import Job
+from kube.models.meta import ObjectMeta, OwnerReference
+from kube.models.sinks import ID_LABEL, NAME_LABEL, JobSink, JobSinkSpec
 from proxies.exchange import Exchange
 from proxies.heads import request_head
 from proxies.messages import Answer
@@ -109,3 +110,21 @@ async def test_those_who_would_wait_too_long_are_told_to_come_again() -> None:
     assert [answer.status for answer in late.answers] == [503]
     assert not any(each.answers for each in waiting)
     await role.stop()
+
+
+@pytest.mark.parametrize(
+    ("owners", "labels", "expected"),
+    [
+        (["u"], {NAME_LABEL: "s", ID_LABEL: "j"}, True),
+        ([], {NAME_LABEL: "s", ID_LABEL: "j"}, True),
+        (["former"], {NAME_LABEL: "s", ID_LABEL: "j"}, False),
+        (["u"], {NAME_LABEL: "s"}, False),
+        (["u"], {NAME_LABEL: "other", ID_LABEL: "j"}, False),
+    ],
+)
+def test_a_job_that_goes_with_a_former_sink_is_not_this_ones(
+    owners: list[str], labels: dict[str, str], expected: bool
+) -> None:
+    references = [OwnerReference("sinks.knative.dev/v1alpha1", "JobSink", "s", uid) for uid in owners]
+    job = Job(metadata=ObjectMeta(name="j", namespace="ns", labels=labels, owner_references=references))
+    assert is_ours(job, sink({})) is expected
