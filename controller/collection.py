@@ -129,7 +129,7 @@ class Reconciler(Generic[R]):
         if obj is None:
             return None
         if obj.metadata.deletion_timestamp is not None:
-            await self._let_go(obj)
+            await self.let_go(obj)
             return None
         if self.finalize is not None and self._finalizer not in obj.metadata.finalizers:
             obj = await self._set_finalizers(obj, [*obj.metadata.finalizers, self._finalizer])
@@ -169,8 +169,8 @@ class Reconciler(Generic[R]):
         resource = self.collection.kind.RESOURCE
         return f"{resource.plural}.{resource.group}"
 
-    async def _let_go(self, obj: R) -> None:
-        """Finalize an object that is being deleted, and take our finalizer off."""
+    async def let_go(self, obj: R) -> None:
+        """Finalize an object that is being deleted, or is no longer ours, and take our finalizer off."""
         if self.finalize is None or self._finalizer not in obj.metadata.finalizers:
             return
         await self.finalize(obj)

@@ -91,13 +91,19 @@ class GatewayApi(AddOn):
         self._settings = GatewayApiSettings.from_data(maps.get(CONFIG_MAP, {}))
 
     def ours(self) -> Iterable[Key]:
-        """Ingresses of our class."""
-        return [found.key for found in self._ingresses.informer.list() if _is_ours(found)]
+        """Ingresses of our class, and those that have left it."""
+        return [found.key for found in self._ingresses.informer.list() if self._concerns(found)]
 
     async def reconcile(self, key: Key) -> float | None:
         """One Ingress."""
         found = self._ingresses.get(*key)
-        return await self._reconcile(key) if found is not None and _is_ours(found) else None
+        if found is None:
+            return None
+        if _is_ours(found):
+            return await self._reconcile(key)
+        if self._routes_of(found):
+            await self._leave(found)
+        return None
 
     async def end_acting(self) -> None:
         """Somebody else proves from now on."""
@@ -205,10 +211,19 @@ class GatewayApi(AddOn):
 
     async def _drop_others(self, ingress: Ingress, wanted: Iterable[str]) -> None:
         """Delete routes of the Ingress that no rule is for."""
-        for route in self._routes.informer.by_index(_BY_INGRESS, f"{ingress.namespace}/{ingress.name}"):
-            if route.name not in wanted and route.is_controlled_by(ingress):
+        for route in self._routes_of(ingress):
+            if route.name not in wanted:
                 self._proofs.forget(route.key)
                 await self._routes.delete(route)
+
+    def _routes_of(self, ingress: Ingress) -> list[HTTPRoute]:
+        found = self._routes.informer.by_index(_BY_INGRESS, f"{ingress.namespace}/{ingress.name}")
+        return [route for route in found if route.is_controlled_by(ingress)]
+
+    async def _leave(self, ingress: Ingress) -> None:
+        """Its class is another's now, who may know nothing of our finalizer. Routes go last: they bring us here."""
+        await self._reconcile.let_go(ingress)
+        await self._drop_others(ingress, ())
 
     async def _put_certificates(self, ingress: Ingress, spec: IngressSpec) -> None:
         """Listeners and grants as wanted."""
@@ -236,7 +251,7 @@ class GatewayApi(AddOn):
     async def _finalize(self, ingress: Ingress) -> None:
         """Take away what does not go with the Ingress by itself."""
         await self._put_certificates(ingress, IngressSpec())
-        for route in self._routes.informer.by_index(_BY_INGRESS, f"{ingress.namespace}/{ingress.name}"):
+        for route in self._routes_of(ingress):
             self._proofs.forget(route.key)
 
     def _load_balancer(self, choice: GatewayChoice) -> LoadBalancer:
@@ -278,14 +293,19 @@ class GatewayApi(AddOn):
 
     def _consider(self, key: Key) -> None:
         found = self._ingresses.get(*key)
-        if found is not None and _is_ours(found):
+        if found is not None and self._concerns(found):
             self.loop.add(key)
+
+    def _concerns(self, ingress: Ingress) -> bool:
+        return _is_ours(ingress) or bool(self._routes_of(ingress))
 
     def _ingress_changed(self, old: Ingress | None, new: Ingress | None) -> None:
         if new is not None:
             self._consider(new.key)
 
     def _route_changed(self, old: HTTPRoute | None, new: HTTPRoute | None) -> None:
+        if old is not None and new is None:
+            self._proofs.forget(old.key)
         for route in (old, new):
             if route is not None:
                 self._consider((route.namespace, _ingress_of(route)))

@@ -359,6 +359,26 @@ async def test_48_another_class_is_left_alone(world: World) -> None:
 
 
 @LOOP
+async def test_who_goes_to_another_class_is_let_go(world: World) -> None:
+    moved = ours("moved", rule("moved.com"))
+    moved.spec.tls = [IngressTLS(hosts=["moved.com"], secret_name="secret", secret_namespace=NAMESPACE)]
+    await world.apply(moved)
+    await world.until_ready("moved")
+    other = {key: "somebody.else" for key, value in moved.metadata.annotations.items() if value == CLASS}
+    await world.client.patch(Ingress, "moved", NAMESPACE, {"metadata": {"annotations": other}})
+
+    async def is_free() -> bool:
+        found = await world.client.get(Ingress, "moved", NAMESPACE)
+        listeners = (await world.client.get(Gateway, EXTERNAL, ISTIO)).spec["listeners"]
+        is_listed = any(found.metadata.uid in each["name"] for each in listeners)
+        return not found.metadata.finalizers and not is_listed and await is_gone(world, "moved.com")
+
+    await soon(is_free)
+    assert condition(await world.client.get(Ingress, "moved", NAMESPACE)) == ("True", ""), "its status is another's"
+    await world.client.delete(Ingress, "moved", NAMESPACE)
+
+
+@LOOP
 async def test_what_no_route_can_say_is_told(world: World) -> None:
     await world.apply(ours("named", rule("named.com", to=[path(split("web", port="http"))])))
     found = await world.until("named", lambda i: condition(i) == ("Unknown", "ReconcileIngressFailed"))
