@@ -27,6 +27,24 @@ class Accepting(Protocol):
         """Whoever sent it has left: end what can be ended. `done` is not called any more."""
 
 
+class Whose(NamedTuple):
+    """One subscription, or one Trigger whose Broker is a stream."""
+
+    namespace: str
+    channel: str
+    """Or the Broker."""
+    name: str
+
+
+class Owed(NamedTuple):
+    """What is owed to a subscription at this moment."""
+
+    whose: Whose
+    events: int
+    oldest_s: float | None
+    """How long ago the oldest of them was accepted, 0 if there is none; None: that is not known."""
+
+
 class Channel(Protocol):
     """One channel."""
 

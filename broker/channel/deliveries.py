@@ -3,9 +3,11 @@
 Source: spec eventing-channels.md 8.
 """
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from broker.channel.backend import Owed, Whose
 from broker.posting import Posting
 from broker.role import Context
 from eventing.debugging import Debugging
@@ -13,7 +15,7 @@ from eventing.delivery import Leg, Outcome
 from eventing.dispatching import Courier, Delivery, Sends
 
 if TYPE_CHECKING:
-    from broker.channel.metrics import DispatchDuration
+    from broker.channel.metrics import DispatchDuration, OwedMetrics
     from proxies.metrics.instruments import Registry
 
 __all__ = ["Deliveries", "attributes_of"]
@@ -25,7 +27,11 @@ _FAILURES_LOGGED_S: Final = 1.0
 class Deliveries:
     """The courier of one process, and who listens to it."""
 
-    def __init__(self, context: Context, debugging: Debugging) -> None:
+    def __init__(self, context: Context, debugging: Debugging, *, unsunk: str = "") -> None:
+        """`unsunk`: what becomes of an event that failed for good and that no sink took, as `died` has it.
+
+        Empty: whoever knows what becomes of events calls that.
+        """
         sends: Sends = Posting(context.loop, context.sender, context.tokens)
         if context.traces is not None:
             from broker.traces import TracedSends
@@ -34,20 +40,44 @@ class Deliveries:
         self.courier = Courier(context.loop, sends, context.timers)
         self._log = context.log
         self._journal = debugging.journal
-        self._metrics = _metrics_of(context.registry) if context.registry is not None else None
+        self._metrics: DispatchDuration | None = None
+        self._owed: OwedMetrics | None = None
+        if context.registry is not None:
+            self._metrics, self._owed = _metrics_of(context.registry)
+        self._unsunk = unsunk
         self._clock = context.clock
         self._logged_s = -_FAILURES_LOGGED_S
         self._unlogged = 0
-        if self._journal is not None:
+        if self._journal is not None or self._owed is not None:
             self.courier.attempted = self._attempted
+
+    def watch(self, owed: Callable[[], Iterable[Owed]]) -> None:
+        """Ask `owed` whenever metrics are read; never while they are off."""
+        if self._owed is not None:
+            self._owed.watch(owed)
 
     def delivered(self, delivery: Delivery) -> None:
         """A delivery has ended."""
         flow = delivery.flow
         if self._metrics is not None:
             self._metrics.dispatched(delivery)
+        if self._unsunk and flow.failure is not None:
+            parcel = delivery.parcel
+            result = "sent" if flow.is_success else self._unsunk
+            self.died(parcel.namespace, parcel.channel, flow.subscription.name, result)
         if not flow.is_success:
             self._log_failure(delivery)
+
+    def retried(self, delivery: Delivery, status: int) -> None:
+        """Another attempt follows one that was answered with `status`; 0: not at all."""
+        if self._owed is not None:
+            parcel = delivery.parcel
+            self._owed.retried(Whose(parcel.namespace, parcel.channel, delivery.subscription.name), status)
+
+    def died(self, namespace: str, channel: str, subscription: str, result: str) -> None:
+        """An event failed for good: it was `sent` to its sink, or is `kept` to be driven anew, or `lost`."""
+        if self._owed is not None:
+            self._owed.died(Whose(namespace, channel, subscription), result)
 
     def _log_failure(self, delivery: Delivery) -> None:
         now_s = self._clock()
@@ -67,7 +97,10 @@ class Deliveries:
         self._logged_s, self._unlogged = now_s, 0
 
     def _attempted(self, delivery: Delivery, leg: Leg, outcome: Outcome, wait_s: float | None) -> None:
-        assert self._journal is not None
+        if wait_s is not None and delivery.flow.leg is leg:
+            self.retried(delivery, outcome.status)
+        if self._journal is None:
+            return
         self._journal.note(
             attributes_of(delivery.parcel.lines),
             f"sent to {leg.value}",
@@ -80,11 +113,11 @@ class Deliveries:
         )
 
 
-def _metrics_of(registry: "Registry") -> "DispatchDuration":
+def _metrics_of(registry: "Registry") -> "tuple[DispatchDuration, OwedMetrics]":
     # Only now: they are off by default.
-    from broker.channel.metrics import DispatchDuration
+    from broker.channel.metrics import DispatchDuration, OwedMetrics
 
-    return DispatchDuration(registry)
+    return DispatchDuration(registry), OwedMetrics(registry)
 
 
 def attributes_of(lines: bytes) -> dict[str, str]:

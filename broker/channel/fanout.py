@@ -7,8 +7,9 @@ All run at once, without an order and without a limit but for those of the sende
 Source: spec eventing-channels.md 4.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from broker.channel.backend import Owed, Whose
 from broker.early_filters import EarlyFilters, Selection
 from eventing.delivery import Flow, Parcel, Subscription
 from eventing.dispatching import Courier, Delivery
@@ -51,6 +52,14 @@ class Rounds:
         """End events that somebody waits for and of which no delivery has ended for too long; to be called often."""
         for stalled in [each for each in self.active if each.has_sender and now_s - each.moved_s > STALLED_S]:
             stalled.give_up("no subscription was delivered to for 15 minutes")
+
+    def owed(self, now_s: float) -> Iterator[Owed]:
+        """Tell of each delivery that is not over."""
+        for each in self.active:
+            for delivery in each.owed:
+                parcel = delivery.parcel
+                whose = Whose(parcel.namespace, parcel.channel, delivery.subscription.name)
+                yield Owed(whose, 1, now_s - each.begun_s)
 
     def close(self) -> None:
         """End everything."""
@@ -105,7 +114,7 @@ class Fanout:
 class Round:
     """The deliveries of one event."""
 
-    __slots__ = ("_deliveries", "_done", "_failure", "_of", "_pending", "_rounds", "_size", "moved_s")
+    __slots__ = ("_deliveries", "_done", "_failure", "_of", "_pending", "_rounds", "_size", "begun_s", "moved_s")
 
     def __init__(
         self,
@@ -124,8 +133,8 @@ class Round:
         self._pending = pending
         self._failure = ""
         self._deliveries: list[Delivery] = []
-        self.moved_s = rounds.courier.now_s()
-        """Loop time at which a delivery ended last."""
+        self.begun_s = self.moved_s = rounds.courier.now_s()
+        """Loop times: of its beginning, and at which a delivery ended last."""
 
     def start(self, subscriptions: Sequence[Subscription], parcel: Parcel) -> None:
         """Begin all deliveries."""
@@ -136,6 +145,11 @@ class Round:
         ]
         for delivery in self._deliveries:
             delivery.start()
+
+    @property
+    def owed(self) -> list[Delivery]:
+        """Deliveries that are not over."""
+        return [each for each in self._deliveries if not each.is_over]
 
     @property
     def has_sender(self) -> bool:

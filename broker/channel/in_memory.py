@@ -4,10 +4,10 @@ Source: spec eventing-channels.md 4, 6.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from broker.channel.backend import Channel, Refusal
+from broker.channel.backend import Channel, Owed, Refusal, Whose
 from broker.channel.deliveries import Deliveries
 from broker.channel.fanout import Fanout, Rounds
 from broker.channel.in_memory_channels import RESOURCE, InMemoryChannels
@@ -29,10 +29,11 @@ class MemoryBackend:
 
     def __init__(self, context: Context, environ: Mapping[str, str], debugging: Debugging) -> None:
         self._loop = context.loop
-        deliveries = Deliveries(context, debugging)
+        deliveries = Deliveries(context, debugging, unsunk="lost")
         self._early = EarlyFilters.from_env(environ, context, debugging.journal)
         self._rounds = Rounds(deliveries.courier, deliveries.delivered, self._early)
         self._channels = InMemoryChannels.of(context, environ, self._make)
+        deliveries.watch(self._owed)
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
@@ -65,6 +66,12 @@ class MemoryBackend:
 
     def _make(self, namespace: str, name: str, is_async: bool) -> Fanout:
         return Fanout(self._rounds, namespace, name, is_async=is_async)
+
+    def _owed(self) -> Iterator[Owed]:
+        for channel in self._channels.served:
+            for each in channel.subscriptions:
+                yield Owed(Whose(channel.namespace, channel.name, each.name), 0, 0.0)
+        yield from self._rounds.owed(self._loop.time())
 
     def _look(self) -> None:
         self._timer = self._loop.call_later(_LOOK_S, self._look)

@@ -18,6 +18,7 @@ from nats.js.api import ConsumerConfig, StreamConfig
 
 from broker.channel.backend import Channel, Refusal
 from broker.channel.deliveries import Deliveries
+from broker.channel.jetstream_backlog import Backlogs
 from broker.channel.jetstream_names import CONSUMER_PREFIX, channel_subject
 from broker.channel.jetstream_process import JetStreamProcess
 from broker.channel.jetstream_redrive import Redrives
@@ -88,6 +89,7 @@ class JetStreamBackend:
         self._host_of: dict[Key, bytes] = {}
         self._programmed: set[Key] = set()
         self._redrives = Redrives(self._process.letters, self._subscriber, debugging, context.log)
+        self._backlogs = Backlogs(self._process.streams, self._deliveries, self._subscribers, context.log)
 
     async def start(self) -> None:
         """Learn of the channels; NATS is connected to when it can be."""
@@ -125,8 +127,8 @@ class JetStreamBackend:
         await self._subscriptions.stop()
         await self._loop.stop()
         await self._redrives.stop()
-        subscribers = [each for channel in self._channels.values() for each in channel.subscribers.values()]
-        await end_all(subscribers)
+        await self._backlogs.stop()
+        await end_all(self._subscribers())
         await self._process.stop()
 
     # What informers and the link call.
@@ -156,6 +158,9 @@ class JetStreamBackend:
     def _wake_all(self) -> None:
         for channel in self._informer.list():
             self._loop.add(channel.key)
+
+    def _subscribers(self) -> list[Subscriber]:
+        return [each for channel in self._channels.values() for each in channel.subscribers.values()]
 
     def _subscriber(self, uid: str) -> Subscriber | None:
         found = (channel.subscribers.get(uid) for channel in self._channels.values())

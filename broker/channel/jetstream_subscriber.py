@@ -21,6 +21,7 @@ from dataclasses import replace
 from typing import Final
 
 from broker.channel import jetstream_verdict as verdict
+from broker.channel.backend import Whose
 from broker.channel.dead import Dead
 from broker.channel.deliveries import Deliveries
 from broker.channel.jetstream_dead_letters import DeadLetters, subject_of
@@ -97,6 +98,11 @@ class Subscriber:
     def under_way(self) -> int:
         """Messages that are not settled."""
         return len(self._under_way) + len(self._keeping)
+
+    @property
+    def whose(self) -> Whose:
+        """Whose deliveries these are, for the metrics."""
+        return Whose(self._namespace, self._name, self.subscription.name)
 
     @property
     def channel(self) -> str:
@@ -224,6 +230,7 @@ class Subscriber:
             message.ack()
         elif isinstance(judged, _Judge) and judged.delay_s is not None:
             message.nak(judged.delay_s)
+            self._deliveries.retried(delivery, judged.status)
         elif flow.is_success or self.subscription.dead_letter is None:
             self._end(message, _owed_of(flow, judged), was_sunk=flow.is_success)
         else:
@@ -243,6 +250,7 @@ class Subscriber:
         if not self._letters.is_on:
             self._owed.pop(key, None)
             settle()
+            self._deliveries.died(*self.whose, "sent" if was_sunk else "lost")
             return
 
         def kept(is_over: bool) -> None:
@@ -251,6 +259,7 @@ class Subscriber:
             if is_over or was_sunk:
                 self._owed.pop(key, None)
                 settle()
+                self._deliveries.died(*self.whose, "sent" if was_sunk else "kept")
             else:
                 message.nak(self._owe(message, owed))
                 self._missing()  # somebody may have removed the stream of letters
@@ -289,17 +298,20 @@ def _owed_of(flow: Flow, judged: object) -> _Owed:
 class _Judge:
     """Decides after the one attempt of a delivery, and remembers how long to wait for the next."""
 
-    __slots__ = ("_deliveries", "_settings", "delay_s")
+    __slots__ = ("_deliveries", "_settings", "delay_s", "status")
 
     def __init__(self, settings: DeliverySettings, deliveries: int) -> None:
         self._settings = settings
         self._deliveries = deliveries
         self.delay_s: float | None = None
         """None: no further attempt follows."""
+        self.status = 0
+        """Of the attempt; 0: there was no response."""
 
     def __call__(self, outcome: Outcome) -> bool:
         """Whether the dead letter sink is next."""
         settings, status = self._settings, outcome.status
+        self.status = status
         if verdict.after_failure(settings, status, self._deliveries) is verdict.Failed.DEAD_LETTER:
             return True
         asked_s = 0.0

@@ -13,6 +13,7 @@ from typing import Final
 from nats.js.api import DeliverPolicy
 
 from broker.channel.deliveries import Deliveries
+from broker.channel.jetstream_backlog import Backlogs
 from broker.channel.jetstream_broker import BrokerChannel, broker_stream_config
 from broker.channel.jetstream_direct import DirectSends, ReplyTo, SubscriberOf
 from broker.channel.jetstream_names import CONSUMER_PREFIX, broker_stream
@@ -67,6 +68,7 @@ class TriggerConsumers:
         self._subscribers: dict[Key, tuple[str, Subscriber]] = {}
         """By Trigger: its uid, and who works for it."""
         self._redrives = Redrives(self._process.letters, self._subscriber, debugging, context.log)
+        self._backlogs = Backlogs(self._process.streams, self._deliveries, self._taking, context.log)
 
     async def start(self) -> None:
         """Begin to connect."""
@@ -80,7 +82,8 @@ class TriggerConsumers:
         await self._loop.stop()
         await self._cleaning.stop()
         await self._redrives.stop()
-        await end_all([subscriber for _, subscriber in self._subscribers.values()])
+        await self._backlogs.stop()
+        await end_all(self._taking())
         await self._process.stop()
 
     def trigger_changed(self, key: Key) -> None:
@@ -164,6 +167,9 @@ class TriggerConsumers:
         )
         self._subscribers[key] = uid, subscriber
         subscriber.start()
+
+    def _taking(self) -> list[Subscriber]:
+        return [subscriber for _, subscriber in self._subscribers.values()]
 
     def _subscriber(self, uid: str) -> Subscriber | None:
         return next((subscriber for of, subscriber in self._subscribers.values() if of == uid), None)

@@ -52,6 +52,8 @@ class Consumer:
     name: str
     is_kept: bool
     """The server removes it when nobody has asked it for long enough."""
+    owed: int
+    """Messages that it has not delivered yet, or that are not settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,14 @@ class Streams:
             return []
         except (jetstream_errors.APIError, nats.errors.Error, ValueError) as error:
             raise _translated(f"stream {stream}", error) from error
-        return [Consumer(info.name, bool(info.config and info.config.inactive_threshold)) for info in found]
+        return [
+            Consumer(
+                info.name,
+                bool(info.config and info.config.inactive_threshold),
+                (info.num_pending or 0) + (info.num_ack_pending or 0),
+            )
+            for info in found
+        ]
 
     async def message_after(self, stream: str, subject: str, sequence: int) -> Stored | None:
         """Return the first message under a subject, or under all that a wildcard means, behind a place in the stream.

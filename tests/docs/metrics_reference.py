@@ -51,6 +51,7 @@ def _registries() -> Iterator[tuple[str, Registry]]:
     """Each program's own, with what stands for the program itself left out: nothing is read of it."""
     from activator.metrics import ActivatorMetrics
     from autoscaler.metrics import RevisionMetrics
+    from broker.channel.metrics import DispatchDuration, OwedMetrics
     from broker.metrics import FILTER_SCOPE, INGRESS_SCOPE, DispatchMetrics, HttpMetrics, JobSinkMetrics
     from gateway.metrics import add_gateway_metrics
     from kube.queue_metrics import add_queue_metrics
@@ -93,10 +94,13 @@ def _registries() -> Iterator[tuple[str, Registry]]:
     registry = Registry()
     DispatchMetrics(registry, FILTER_SCOPE)
     HttpMetrics(registry, "http")
+    OwedMetrics(registry)
     yield "broker filter", registry
 
     registry = Registry()
+    DispatchDuration(registry)
     HttpMetrics(registry, "http")
+    OwedMetrics(registry)
     yield "broker dispatcher", registry
 
     registry = Registry()

@@ -135,11 +135,13 @@ async def letters_of(log: list[dict[str, Any]], uid: str, count: int) -> list[di
 
 
 @asynccontextmanager
-async def jetstream_surroundings(folder: Path, **environ: str) -> AsyncIterator[JetStreamWorld]:
-    """A dispatcher that serves, with a NATS of its own."""
+async def jetstream_surroundings(folder: Path, *configs: ConfigMap, **environ: str) -> AsyncIterator[JetStreamWorld]:
+    """A dispatcher that serves, with a NATS of its own. `configs` are there when it starts."""
     with running_nats(folder) as server:
         async with surroundings(starts=False, KNUV_CHANNELS="jetstream", **DEBUG, **environ) as world:
             await config_nats(world.client, server)
+            for config in configs:
+                await world.client.create(config)
             await world.start()
             client = await nats.connect(server.url, user=USER, password=PASSWORD)
             try:

@@ -5,11 +5,11 @@ status see the kind they know. What differs is what 202 means.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from broker.channel.backend import Channel, Refusal
+from broker.channel.backend import Channel, Owed, Refusal, Whose
 from broker.channel.deliveries import Deliveries
 from broker.channel.in_memory_channels import RESOURCE, InMemoryChannels
 from broker.channel.journal.channel import Journal, JournalChannel
@@ -47,7 +47,7 @@ class JournalBackend:
         )
         reading.finish()
         self._store = JournalStore(Path(directory), limits, context.log)
-        deliveries = Deliveries(context, debugging)
+        deliveries = Deliveries(context, debugging, unsunk="kept")
         self._early = EarlyFilters.from_env(environ, context, debugging.journal)
         self._journal = Journal(
             self._store, deliveries.courier, context.log, delivered=deliveries.delivered, early=self._early
@@ -55,6 +55,7 @@ class JournalBackend:
         self._noted = deliveries.courier.attempted
         deliveries.courier.attempted = self._attempted
         self._channels = InMemoryChannels.of(context, environ, self._make)
+        deliveries.watch(self._owed)
         self._loop = context.loop
         self._log = context.log
         self._is_open = False
@@ -101,6 +102,14 @@ class JournalBackend:
 
     def _make(self, namespace: str, name: str, is_async: bool) -> JournalChannel:
         return JournalChannel(self._journal, namespace, name)
+
+    def _owed(self) -> Iterator[Owed]:
+        entries, now_s = self._store.state.entries, self._journal.unix_s()
+        for channel in self._served:
+            for name, owed in channel.owed():
+                oldest = entries.get(min(owed, default=0))
+                age_s = max(now_s - oldest.at_s, 0.0) if oldest is not None else 0.0
+                yield Owed(Whose(channel.namespace, channel.name, name), len(owed), age_s)
 
     def _attempted(self, delivery: Delivery, leg: Leg, outcome: Outcome, wait_s: float | None) -> None:
         self._journal.attempted(delivery, leg, outcome, wait_s)

@@ -221,6 +221,10 @@ class JournalChannel:
             queue.stop()
         self._queues.clear()
 
+    def owed(self) -> list[tuple[str, list[int]]]:
+        """Return each subscription's name, and the numbers of the events that are owed to it."""
+        return [(each.subscription.name, each.owed()) for each in self._queues.values()]
+
     @property
     def posts_under_way(self) -> int:
         """Deliveries whose post is not answered yet."""
@@ -308,12 +312,16 @@ class _Queue:
 
     def stop(self) -> None:
         """Nobody is subscribed any more: all of it is owed no longer."""
-        waiting = [*self._under_way, *self._waiting, *self._unread]
+        waiting = self.owed()
         self.close()
         store, uid = self._journal.store, self.subscription.uid
         buried = [seq for seq, of in store.state.dead if of == uid]
         for seq in (*waiting, *buried):
             store.append(Settled(seq, uid))
+
+    def owed(self) -> list[int]:
+        """Return the numbers of all events that are owed."""
+        return [*self._under_way, *self._waiting, *self._unread]
 
     def close(self) -> None:
         """End what is under way, without a word in the journal."""
@@ -356,8 +364,7 @@ class _Queue:
         ticket = self._under_way[seq] = _Ticket(seq, len(parcel.body) + len(parcel.lines))
         journal.bytes_under_way += ticket.size
         flow = Flow(self.subscription, parcel, retry=owed.retry)
-        delivery = Delivery(journal.courier, flow, parcel, self._delivered, ticket)
-        ticket.delivery = delivery
+        delivery = ticket.delivery = Delivery(journal.courier, flow, parcel, self._delivered, ticket)
         wait_s = owed.due_s - journal.unix_s() if owed.due_s else 0.0
         if wait_s > 0:
             # Never longer than it was to be: somebody may have set the clock back meanwhile.
@@ -378,8 +385,7 @@ class _Queue:
         ticket.delivery = None
         del self._under_way[ticket.seq]
         journal.bytes_under_way -= ticket.size
-        flow = delivery.flow
-        uid = self.subscription.uid
+        flow, uid = delivery.flow, self.subscription.uid
         if flow.failure is None:
             journal.store.append(Settled(ticket.seq, uid))
         else:
