@@ -25,9 +25,18 @@ if TYPE_CHECKING:
     from broker.channel.jetstream_broker import BrokerStreams
     from broker.channel.jetstream_triggers import TriggerConsumers
 
-__all__ = ["JETSTREAM_BROKER", "DirectBrokers", "DirectTriggers"]
+__all__ = ["JETSTREAM_BROKER", "DirectBrokers", "DirectTriggers", "check_settings"]
 
 JETSTREAM_BROKER: Final = "JetStreamBroker"
+_SETTINGS: Final = "KNUV_JETSTREAM_"
+
+
+def check_settings(environ: Mapping[str, str]) -> None:
+    """Look at the settings of what is begun with the first such Broker, when it is too late. Raises `ConfigError`."""
+    if any(name.startswith(_SETTINGS) for name in environ):
+        from broker.channel.jetstream_process import settings_of
+
+        settings_of(environ)
 
 
 class DirectBrokers:

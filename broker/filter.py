@@ -18,7 +18,7 @@ from typing import Final
 
 from broker.answers import Answers
 from broker.brokers import Brokers
-from broker.direct import DirectTriggers
+from broker.direct import DirectTriggers, check_settings
 from broker.paths import Leg, TriggerPath, trigger_of
 from broker.role import Context
 from broker.subscribing import Attempt, Outcome, Subscribing
@@ -72,6 +72,7 @@ class FilterRole:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         """Raises `ConfigError`."""
+        check_settings(environ)
         self._debugging = Debugging.from_env(environ, self.name)
         self._paths: dict[bytes, TriggerPath | Answer] = {}
         self._context: Context

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from broker.answers import Answers
 from broker.brokers import Brokers, Target
 from broker.channel.backend import Accepting
-from broker.direct import DirectBrokers
+from broker.direct import DirectBrokers, check_settings
 from broker.event_types import EventTypes
 from broker.paths import broker_of
 from broker.role import Context
@@ -75,6 +75,7 @@ class IngressRole:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         """Raises `ConfigError`."""
+        check_settings(environ)
         self._ttl_max = _ttl_max(environ)
         self._debugging = Debugging.from_env(environ, self.name)
         self._journal = self._debugging.journal

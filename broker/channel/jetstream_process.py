@@ -18,9 +18,17 @@ from eventing.jetstream.streams import Streams
 from eventing.message import Message
 from proxies.environment import Environment
 
-__all__ = ["JetStreamProcess"]
+__all__ = ["JetStreamProcess", "settings_of"]
 
 _STATUS = {Publishing.STORED: 202, Publishing.BUSY: 503, Publishing.TOO_LARGE: 413, Publishing.FAILED: 500}
+
+
+def settings_of(environ: Mapping[str, str]) -> tuple[Deduplication, Limits]:
+    """Return which events are one, and what is kept of those that failed. Raises `ConfigError`."""
+    reading = Environment(environ)
+    how = reading.choice("KNUV_JETSTREAM_DEDUPLICATION", tuple(each.value for each in Deduplication))
+    reading.finish()
+    return Deduplication(how), Limits.from_env(environ)
 
 
 class JetStreamProcess:
@@ -28,18 +36,15 @@ class JetStreamProcess:
 
     def __init__(self, context: Context, environ: Mapping[str, str]) -> None:
         """Raises `ConfigError`."""
-        reading = Environment(environ)
-        how = reading.choice("KNUV_JETSTREAM_DEDUPLICATION", tuple(each.value for each in Deduplication))
-        reading.finish()
+        how, limits = settings_of(environ)
         self._config_map = environ.get("CONFIG_NATS_NAME") or CONFIG_MAP
         self._context = context
-        self._how = Deduplication(how)
+        self._how = how
         config = context.config
         self.link = Link(self._load, name=f"knuv-{config.process.name} {config.pod_name}", log=context.log)
         self.streams = Streams(self.link)
         self.publisher = Publisher(self.link, bytes_max=config.held_bytes_max)
         self.budget = ByteBudget(config.held_bytes_max)
-        limits = Limits.from_env(environ)
         self.letters = DeadLetters(self.link, self.streams, self.publisher, limits, context.log)
 
     async def start(self) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from broker.config import DISPATCHER, FILTER, INGRESS, Config, Process
+from broker.filter import FilterRole
 from broker.ingress import IngressRole
 from proxies.environment import ConfigError
 
@@ -68,3 +69,14 @@ def test_everything_that_is_wrong_is_said_together() -> None:
 def test_38_passages_have_to_be_some(text: str) -> None:
     with pytest.raises(ConfigError, match="MAX_TTL"):
         IngressRole({"MAX_TTL": text})
+
+
+@pytest.mark.parametrize("role", [FilterRole, IngressRole])
+@pytest.mark.parametrize(
+    ("name", "value"), [("KNUV_JETSTREAM_DEAD_LETTERS_AGE", "7d"), ("KNUV_JETSTREAM_DEDUPLICATION", "none")]
+)
+def test_settings_of_what_begins_later_are_refused_at_the_start(
+    role: type[FilterRole | IngressRole], name: str, value: str
+) -> None:
+    with pytest.raises(ConfigError, match=name):
+        role({name: value})
