@@ -232,10 +232,10 @@ class _World:
         self._changed.set()
 
     def rss_mb(self) -> float:
-        """Resident memory of the gateway."""
+        """Resident memory of the gateway, in 10^6 bytes."""
         status = Path(f"/proc/{self._processes[0].pid}/status").read_text()
         found = re.search(r"VmRSS:\s+(\d+) kB", status)
-        return int(found[1]) / 1024 if found else 0.0
+        return int(found[1]) * 1024 / 1e6 if found else 0.0
 
     async def stop(self) -> None:
         """End gateway and Envoy."""

@@ -109,7 +109,7 @@ def _per_core(lab: str, scenario: str, pattern: str, what: str) -> Callable[[_Fi
 def _ingress(figures: _Figures) -> _Line:
     few = figures("gateway", "", "gateway's memory with 2000")
     many = figures("gateway", "", "gateway's memory with 7500")
-    return f"({many:.3g} MB - {few:.3g} MB) / 5,500", f"{(many - few) * 1024 / 5500:.2g} KiB"
+    return f"({many:.3g} MB - {few:.3g} MB) / 5,500", f"{(many - few) * 1e6 / 1024 / 5500:.2g} KiB"
 
 
 def _whole_path(figures: _Figures) -> _Line:

@@ -177,7 +177,7 @@ def test_the_arithmetic_of_sizes_is_shown(records: dict[str, Record]) -> None:
     page = sizing.page(records)
 
     assert "| queue-proxy, HTTP/1.1 | 0.6 x 1,000,000 us / 25 us | 24,000 requests/s |" in page
-    assert "| gateway, an Ingress with four names | (115 MB - 60 MB) / 5,500 | 10 KiB |" in page
+    assert "| gateway, an Ingress with four names | (115 MB - 60 MB) / 5,500 | 9.8 KiB |" in page
     assert "| queue-proxy, an open connection of HTTP/1.1 | (29 MB - 20 MB) / 900 | 9.8 KiB |" in page
     assert "| activator, a request that is held | 67.9 MB / 9,700, the process itself included | 7 KB at most |" in page
     assert "| autoscaler, load pushed by activators | 0.6 / 0.3 core x 10,000 | 20,000 revisions a core |" in page
