@@ -86,20 +86,16 @@ class Doors:
 
     async def _serve(self, component: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # Whoever came sees the connection end when nobody is there, or either side has gone.
-        try:
+        with contextlib.closing(writer), contextlib.suppress(OSError):  # the time that is over is one, too
             async with asyncio.timeout(_CONNECT_S):
                 inside = await self._dial(component)
                 there, back = await asyncio.open_connection(sock=inside)
-        except (OSError, TimeoutError):
-            writer.transport.abort()
-            return
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_pass_on(reader, back))
-                group.create_task(_pass_on(there, writer))
-        finally:
-            back.transport.abort()
-            writer.close()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(_pass_on(reader, back))
+                    group.create_task(_pass_on(there, writer))
+            finally:
+                back.transport.abort()
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -116,3 +116,25 @@ async def test_a_door_to_nobody_ends_the_connection(tmp_path: Path) -> None:
             await ask(tmp_path, "filter", "GET", "/", {}, "events")
     finally:
         await doors.stop()
+
+
+async def test_doors_that_are_shut_end_who_still_waits_for_a_pod(tmp_path: Path) -> None:
+    is_dialled = asyncio.Event()
+
+    async def dial(component: str) -> socket.socket:
+        is_dialled.set()
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+    doors = Doors(tmp_path, dial)
+    try:
+        await doors.open("filter")
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / door("filter")))
+        await is_dialled.wait()
+    finally:
+        await doors.stop()
+    try:
+        async with asyncio.timeout(20):
+            assert await reader.read() == b""
+    finally:
+        writer.close()
