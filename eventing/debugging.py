@@ -128,6 +128,10 @@ async def _answer_later(exchange: Exchange, finding: Awaitable[dict[str, Any]]) 
         if exchange.is_held:
             exchange.answer(Answer.error(503, "the process is ending"))
         raise
+    except Exception as error:  # a bug; who asked must not wait for ever
+        if exchange.is_held:
+            exchange.answer(Answer.error(500, f"internal error: {error!r}"))
+        raise
     if exchange.is_held:
         exchange.answer(answer)
 
