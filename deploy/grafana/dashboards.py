@@ -241,6 +241,8 @@ _QUEUE_PROXY = Dashboard(
 
 _BROKER = 'kn_broker_namespace=~"$namespace", kn_broker_name=~"$broker"'
 _FAILED = 'http_response_status_code!~"2.."'
+_OF_CHANNEL = 'kn_channel_namespace=~"$namespace"'
+_WHOSE, _WHOSE_LEGEND = "messaging_destination_name", "{{messaging_destination_name}}"
 _EVENTING = Dashboard(
     uid="knuv-eventing",
     title="Knative Eventing: brokers and channels",
@@ -300,6 +302,46 @@ _EVENTING = Dashboard(
                     "sum by (messaging_destination_name, http_response_status_code) "
                     '(rate(kn_eventing_dispatch_duration_seconds_count{kn_channel_name!=""}[$__rate_interval]))',
                     "{{messaging_destination_name}} {{http_response_status_code}}",
+                ),
+            ),
+        ),
+        Panel(
+            title="Events that wait, by subscription",
+            description="Accepted and not delivered yet, what is under way included. Where it grows, the "
+            "subscriber is slow or away.",
+            unit="short",
+            queries=(
+                # Replicas of a stream's consumers all tell the same.
+                Query(f"max by ({_WHOSE}) (knuv_eventing_backlog{{{_OF_CHANNEL}}})", _WHOSE_LEGEND),
+            ),
+        ),
+        Panel(
+            title="Lag: age of the oldest event that waits",
+            description="Of channels in memory and on a journal. With a subscriber that keeps up: its response time.",
+            unit="s",
+            queries=(Query(f"max by ({_WHOSE}) (knuv_eventing_backlog_age_seconds{{{_OF_CHANNEL}}})", _WHOSE_LEGEND),),
+        ),
+        Panel(
+            title="Retries, by reason",
+            description="Attempts beyond the first a second, by what was answered to the one before.",
+            unit="short",
+            queries=(
+                Query(
+                    f"sum by ({_WHOSE}, reason) "
+                    f"(rate(knuv_eventing_delivery_retries_total{{{_OF_CHANNEL}}}[$__rate_interval]))",
+                    f"{_WHOSE_LEGEND} {{{{reason}}}}",
+                ),
+            ),
+        ),
+        Panel(
+            title="Dead letters",
+            description="A minute, by what became of them: sent to their sink, kept to be driven anew, or lost.",
+            unit="short",
+            queries=(
+                Query(
+                    f"sum by ({_WHOSE}, result) "
+                    f"(rate(knuv_eventing_dead_letters_total{{{_OF_CHANNEL}}}[$__rate_interval])) * 60",
+                    f"{_WHOSE_LEGEND} {{{{result}}}}",
                 ),
             ),
         ),

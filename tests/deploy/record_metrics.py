@@ -79,7 +79,7 @@ async def live(client: Client, stack: RunningStack) -> None:
     there = {"ref": {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "name": "recorded"}}
     api = "eventing.knative.dev/v1"
     made: list[dict[str, Any]] = [
-        {"apiVersion": api, "kind": "Broker", "metadata": {"name": "default"}, "spec": {"delivery": {"retry": 0}}},
+        {"apiVersion": api, "kind": "Broker", "metadata": {"name": "default"}, "spec": {"delivery": {"retry": 1}}},
         *(
             {
                 "apiVersion": api,
