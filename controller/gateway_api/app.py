@@ -201,7 +201,7 @@ class GatewayApi(AddOn):
             self._proofs.forget((metadata["namespace"], metadata["name"]))
             return await self._routes.create({**body, "spec": spec}), True
         parts = {part: metadata[part] for part in ("labels", "annotations")}
-        if not covers(held.spec, spec):
+        if not routes.is_as_wanted(held.spec, spec):
             self._proofs.forget(held.key)
             return await self._routes.patch(held, {"metadata": parts, "spec": spec}), True
         held_parts = {"labels": held.metadata.labels, "annotations": held.metadata.annotations}

@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from controller import keys
+from controller.covering import covers
 from controller.gateway_api.settings import REQUEST_TIMEOUT, GatewayChoice
 from kube.ingress.spec import with_probes
 from kube.models.gateway_api import HTTPRoute
 from kube.models.networking import Ingress, IngressPath, IngressRule, IngressSpec
 
-__all__ = ["InvalidRule", "Stage", "Step", "after", "name_of", "plan", "want"]
+__all__ = ["InvalidRule", "Stage", "Step", "after", "is_as_wanted", "name_of", "plan", "want"]
 
 JsonObject = dict[str, Any]
 Rules = list[JsonObject]
@@ -93,6 +94,13 @@ def want(ingress: Ingress, rule: IngressRule, choice: GatewayChoice) -> JsonObje
         },
         "spec": {"parentRefs": [parent], "hostnames": list(rule.hosts)},
     }
+
+
+def is_as_wanted(held: JsonObject, spec: JsonObject) -> bool:
+    """Whether a route has all that is wanted; what others add stays, but for times that its Gateway may not know."""
+    if not covers(held, spec):
+        return False
+    return ["timeouts" in each for each in held["rules"]] == ["timeouts" in each for each in spec["rules"]]
 
 
 def plan(held: Sequence[JsonObject] | None, rule: IngressRule, choice: GatewayChoice, hash_: str) -> Step:

@@ -291,6 +291,26 @@ async def has_label(world: World, name: str, value: str) -> bool:
 
 
 @LOOP
+async def test_52_a_gateway_that_turns_out_to_know_no_timeouts_is_asked_for_none(world: World) -> None:
+    await world.apply(ours("timed", rule("timed.com")))
+    await world.until_ready("timed")
+
+    async def has_timeouts(expected: bool) -> bool:
+        return all(("timeouts" in each) == expected for each in (await world.route("timed.com")).spec["rules"])
+
+    assert await has_timeouts(True)
+    entry = {"class": "istio", "gateway": f"{ISTIO}/{EXTERNAL}", "service": f"{ISTIO}/istio-ingressgateway"}
+    meta = ObjectMeta(name="config-gateway", namespace=SYSTEM)
+    await world.client.create(ConfigMap(metadata=meta, data={"external-gateways": json.dumps([entry])}))
+    try:
+        await soon(lambda: has_timeouts(False))
+        await world.until_ready("timed")
+    finally:
+        await world.client.delete(ConfigMap, "config-gateway", SYSTEM)
+    await soon(lambda: has_timeouts(True))
+
+
+@LOOP
 async def test_it_is_not_ready_before_the_gateway_serves_the_version(world: World) -> None:
     await world.apply(ours("late", rule("late.com", to=[path(split("a", 90), split("b", 10))])))
     await world.until_ready("late")
