@@ -141,7 +141,7 @@ class Collection:
         while len(marks) > 1 and marks[1][0] < now_s - HISTORY_AGE_S:
             marks.popleft()
         oldest_version = marks[0][1]
-        while (
+        while history and (
             len(history) > self._history_max
             or self._history_bytes > HISTORY_BYTES_MAX
             or history[0].version < oldest_version
