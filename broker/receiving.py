@@ -26,7 +26,7 @@ _ALLOW: Final = b"POST, OPTIONS"
 
 
 class Receiver:
-    """Receives for one backend. It is the part of `exchange.Policy` behind probes and gates."""
+    """Receives for one backend. It is the part of `roles.Policy` behind probes and gates."""
 
     def __init__(
         self, context: Context, backend: Backend, accepted: Callable[[Channel, Message], None] | None = None
