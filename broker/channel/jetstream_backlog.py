@@ -33,16 +33,18 @@ class Backlogs:
         """By stream and consumer."""
         self._looking: asyncio.Task[None] | None = None
         self._problem = ""
+        self._is_stopped = False
         deliveries.watch(self._owed)
 
     async def stop(self) -> None:
-        """Look no more."""
+        """Look no more; metrics may be read after that."""
+        self._is_stopped = True
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
 
     def _owed(self) -> Iterator[Owed]:
-        if self._looking is None or self._looking.done():
+        if not self._is_stopped and (self._looking is None or self._looking.done()):
             self._looking = asyncio.get_running_loop().create_task(self._look())
         for each in self._subscribers():
             owed = self._told.get((each.stream, each.place.consumer))

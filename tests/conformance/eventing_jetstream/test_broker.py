@@ -15,6 +15,7 @@ from kube.errors import NotFound
 from kube.models.eventing import Broker, Trigger
 from kube.models.meta import ObjectMeta
 from tests.conformance.eventing_broker.world import EVENT, World, running_world
+from tests.conformance.eventing_channels.test_backlog_metrics import BACKLOG, DEAD_LETTERS, RETRIES, has, told_at
 from tests.support.dispatcher import DEADLINE_S, Reply, Sink
 from tests.support.jetstream_dispatcher import DEBUG, config_nats, debug, letters_of
 from tests.support.nats import PASSWORD, USER, RunningNats, running_nats
@@ -266,3 +267,23 @@ async def test_a_broker_goes_with_its_stream(direct: Direct) -> None:
     names = [info.config.name for info in await direct.nats.jetstream().streams_info()]
     assert "KNB_NS__GOES" not in names
     assert "KNB_NS__FULL" in names
+
+
+async def test_the_filter_tells_retries_dead_letters_and_the_backlog_of_each_trigger(direct: Direct) -> None:
+    broker = await direct.broker("counted")
+    failing, hanging = await direct.sink(503), await direct.sink()
+    hanging.gate.clear()
+    delivery = {"retry": 2, "backoffPolicy": "linear", "backoffDelay": "PT0.05S"}
+    await direct.trigger("counted", failing, name="failing", spec={"delivery": delivery})
+    await direct.trigger("counted", hanging, name="hanging")
+    assert (await direct.world.produce(broker)).status == 202
+    metrics = f"{direct.world.filter.host}:9092"
+    failed, owed = (
+        {"messaging_destination_name": f"subscription:{name}.ns", "kn_channel_name": "counted"}
+        for name in ("failing", "hanging")
+    )
+    await told_at(metrics, has(DEAD_LETTERS, 1, {**failed, "result": "kept"}))
+    await told_at(metrics, has(RETRIES, 2, {**failed, "reason": "5xx"}))
+    await told_at(metrics, has(BACKLOG, 1, owed))
+    hanging.gate.set()
+    await told_at(metrics, has(BACKLOG, 0, owed))
