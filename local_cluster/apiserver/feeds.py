@@ -2,9 +2,10 @@
 
 Theory of operation. Watches that select the same objects in the same form share a feed. A commit is offered to those
 feeds only that it may concern: the ones pinned to a label, field or namespace that it has, and the ones that are not
-pinned; each renders it once. Lines are not sent at once: the pump flushes all feeds together, then rests for one and a
-half times as long as that took, so that under load many events share one write and sending takes no more than two
-fifths of the server's time. An idle server sends in the same turn.
+pinned; each renders it once. Lines are not sent at once: the pump flushes all feeds together, then rests. The more
+events a flush had of one feed, the longer, in durations of that flush: while they come one by one, they are soon sent;
+when they come in crowds, many share one write and sending takes no more than two fifths of the server's time. An idle
+server sends in the same turn.
 
 A watcher whose client keeps up holds nothing: the shared bytes go straight to its transport. One that does not has a
 queue with a bound, which its coroutine works off; beyond the bound it is closed and its client lists again.
@@ -23,8 +24,9 @@ __all__ = ["Feed", "Feeds", "Pump", "Watcher", "framed"]
 
 WATCHER_QUEUE_MAX = 10_000
 """Events that one watcher may lag behind; then it is closed."""
-REST_RATIO = 1.5
-"""How long the pump rests after a flush, in durations of that flush."""
+REST_RATIO = 0.1
+"""How long the pump rests after a flush for each event of the feed that had most, in durations of that flush."""
+REST_RATIO_MAX = 1.5
 
 Render: TypeAlias = Callable[[Seen], bytes]
 WriteNow: TypeAlias = Callable[[bytes], bool]
@@ -114,13 +116,14 @@ class Feed:
         self._lines.append(self._render(seen))
         return len(self._lines) == 1
 
-    def flush(self) -> None:
-        """Send what is kept to all watchers."""
+    def flush(self) -> int:
+        """Send what is kept to all watchers, and return how many events that was."""
         lines, self._lines = self._lines, []
         if lines:
             chunk = framed(b"".join(lines))
             for watcher in self.watchers:
                 watcher.offer(lines, chunk)
+        return len(lines)
 
 
 class Pump:
@@ -145,10 +148,9 @@ class Pump:
             self._timer = None
         began_s = time.monotonic()
         pending, self._pending = self._pending, []
-        for feed in pending:
-            feed.flush()
+        most = max((feed.flush() for feed in pending), default=0)
         ended_s = time.monotonic()
-        self._rests_until_s = ended_s + REST_RATIO * (ended_s - began_s)
+        self._rests_until_s = ended_s + min(REST_RATIO * most, REST_RATIO_MAX) * (ended_s - began_s)
 
 
 _NONE: AbstractSet[Feed] = frozenset()
