@@ -75,7 +75,7 @@ class _Rendered:
 class Caller:
     """Makes calls on one loop. Close it after its pools."""
 
-    __slots__ = ("_limits", "_now_s", "kept_bytes", "kept_max", "timers", "under_way")
+    __slots__ = ("_limits", "_now_s", "call_soon", "kept_bytes", "kept_max", "timers", "under_way")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, kept_max: int = _KEPT_MAX) -> None:
         """`kept_max`: bytes of responses that are not whole yet, of all calls; beyond it only small ones are kept."""
@@ -83,6 +83,7 @@ class Caller:
         self.kept_max = kept_max
         self.kept_bytes = 0
         """Of responses that are not whole yet."""
+        self.call_soon = loop.call_soon
         self._now_s = loop.time
         self._limits: dict[float, TimeoutLimits] = {}
         self.under_way = 0
@@ -238,6 +239,8 @@ class Call(Timer):
         """The response begins."""
         self.status = head.status
         self.fields = head.fields
+        if head.content_length > self._room:
+            self._room = min(self._room, _SMALL_BYTES)  # whole it cannot be had
         if data or not is_done:
             self.respond_data(data, is_done)
 
@@ -254,8 +257,15 @@ class Call(Timer):
             caller.kept_bytes += len(data)
             if caller.kept_bytes > caller.kept_max and self._kept > _SMALL_BYTES and not is_done:
                 self.is_cut = True
-        if self.is_cut and not is_done and self._exchange is not None:
-            self._exchange.stop()
+        exchange = self._exchange
+        if is_done or exchange is None:
+            return
+        if self.is_cut:
+            exchange.stop()
+        elif len(data) > _SMALL_BYTES:
+            # The loop would read on as long as there is more, and everybody else wait.
+            exchange.downstream_is_full()
+            self._caller.call_soon(self._read_on)
 
     def respond_tunnel(self, head: ResponseHead, data: bytes) -> None:
         """We never ask for an upgrade."""
@@ -301,6 +311,10 @@ class Call(Timer):
         if done is not None:
             self._done = None
             done(self)
+
+    def _read_on(self) -> None:
+        if self._exchange is not None:
+            self._exchange.downstream_has_room()
 
     def _ask(self, exchange: Exchange, reason: str) -> bool:
         return self._unreached(self, reason)

@@ -136,6 +136,31 @@ async def test_a_large_response_is_cut_and_its_connection_dropped() -> None:
         await eventually(lambda: not bench.pool.connections)
 
 
+async def test_of_a_response_that_says_that_it_is_too_large_little_is_read() -> None:
+    async def much(call: Asked) -> None:
+        await call.body()
+        await call.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + bytes(900_000))
+
+    async with running(much) as bench:
+        call = await bench.post(room=800_000)
+        assert (call.status, len(call.body), call.is_cut) == (200, 64 << 10, True)
+
+
+async def test_a_large_response_that_fits_is_whole_and_lets_others_have_their_turn() -> None:
+    data = bytes(range(256)) * 16_384
+
+    async def much(call: Asked) -> None:
+        await call.body()
+        await call.start_chunked(200)
+        for at in range(0, len(data), 1 << 20):
+            await call.chunk(data[at : at + (1 << 20)])
+        await call.chunk(b"")
+
+    async with running(much) as bench:
+        call = await bench.post(room=len(data))
+        assert (call.body == data, call.is_cut, call.reason) == (True, False, "")
+
+
 async def test_a_response_that_fits_exactly_is_not_cut() -> None:
     async with running() as bench:
         call = await bench.post(room=5)

@@ -134,7 +134,7 @@ async def jetstream(scratch: Path, cores: Cores, scale: Scale) -> list[Figure]:
 
 async def neighbours(scratch: Path, cores: Cores, scale: Scale) -> list[Figure]:
     """Events of one Trigger beside another one whose subscriber misbehaves, with a journal."""
-    return await with_neighbours.measure(scratch, scale.rounds, scale.seconds * 0.4)
+    return await with_neighbours.measure(scratch, scale.rounds, scale.seconds)
 
 
 async def _in_turn(
