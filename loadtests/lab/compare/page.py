@@ -228,7 +228,7 @@ def _distributions(comparison: Comparison) -> str:
         if name.startswith(PHASE) or not (picture := charts.cumulative(name, "milliseconds", sides)):
             continue
         marks = "; ".join(
-            f"{side}: p50 {quantile(values, 0.5):,.1f} ms, p95 {quantile(values, 0.95):,.1f} ms of {len(values):,}"
+            f"{side}: p50 {quantile(values, 0.5):.3g} ms, p95 {quantile(values, 0.95):.3g} ms of {len(values):,}"
             for side, values in zip("AB", sides, strict=True)
             if values
         )
