@@ -11,7 +11,7 @@ from proxies.http2.endpoint import Owner
 from proxies.http2.errors import PROTOCOL_ERROR, ConnectionFault, ListTooLarge, Malformed, name_of
 from proxies.http2.frames import HEADERS, PREFACE, STREAM_ID_MAX
 from proxies.http2.settings import CLIENT_SETTINGS
-from proxies.http2.stream import NO_HEAD, REMOTE_DONE, Stream
+from proxies.http2.stream import NO_HEAD, REMOTE_DONE, UPDATES_PER_STREAM, Stream
 from proxies.messages import ResponseHead
 
 __all__ = ["ClientConnection"]
@@ -38,6 +38,7 @@ class ClientConnection(Connection):
         stream.id = self._next_id
         self._next_id += 2
         self.streams[stream.id] = stream
+        self.frames_due += UPDATES_PER_STREAM
         stream.send_head(block, is_done)
 
     # What the connection calls.

@@ -23,7 +23,7 @@ from proxies.http2.errors import (
 from proxies.http2.frames import HEADERS, PING, PREFACE, STREAM_ID_MAX, frame, go_away_frame, head_frames, reset_frame
 from proxies.http2.rendering import response_block
 from proxies.http2.settings import SERVER_SETTINGS, STREAMS_MAX
-from proxies.http2.stream import FIRST_WINDOW_BYTES, REMOTE_DONE, Stream
+from proxies.http2.stream import FIRST_WINDOW_BYTES, REMOTE_DONE, UPDATES_PER_STREAM, Stream
 from proxies.messages import RequestHead
 
 __all__ = ["ServerConnection"]
@@ -120,6 +120,7 @@ class ServerConnection(Connection):
     def _begin(self, stream_id: int, head: RequestHead, is_done: bool) -> None:
         stream = self._make_stream(self, stream_id)
         self.streams[stream_id] = stream
+        self.frames_due += UPDATES_PER_STREAM
         stream.length = head.content_length
         if is_done:
             stream.state = REMOTE_DONE

@@ -34,6 +34,10 @@ LOCAL_DONE: Final = 2
 CLOSED: Final = 3
 
 WINDOW_MAX: Final = 0x7FFFFFFF
+UPDATES_PER_STREAM: Final = 2
+UPDATES_PER_DATA: Final = 4
+"""Updates of windows that an orderly peer may send for a stream that begins, and for each frame of DATA: gRPC opens the
+stream's window for the five bytes before a message, then for the message, and the connection's after either."""
 FIRST_WINDOW_BYTES: Final = 65535
 """What every window starts with (RFC 9113 6.9.2). A request that is held has sent no more than this."""
 WINDOW_BYTES: Final = 128 * 1024
@@ -151,7 +155,7 @@ class Stream:
         if size:
             self.send_window -= size
             connection.send_window -= size
-            connection.frames_due += 2
+            connection.frames_due += UPDATES_PER_DATA
             connection.write(HEAD.pack(size << 8 | DATA, END_STREAM if is_done else 0, self.id) + data)
         elif is_done:
             connection.write(HEAD.pack(DATA, END_STREAM, self.id))
@@ -257,7 +261,7 @@ class Stream:
                 data = data[begin:] if begin else data
             self.send_window -= len(data)
             connection.send_window -= len(data)
-            connection.frames_due += 2
+            connection.frames_due += UPDATES_PER_DATA
             is_done = self._waits_for_end and not waiting
             connection.write(HEAD.pack(len(data) << 8 | DATA, END_STREAM if is_done else 0, self.id) + data)
             frames += 1

@@ -120,6 +120,22 @@ def test_a_window_may_be_opened_as_often_as_we_send() -> None:
     assert not server.core.is_over
 
 
+def test_windows_of_a_thousand_streams_may_be_opened_bit_by_bit() -> None:
+    """As grpcio does where each of many streams gets a small message: five bytes first, then what is said there."""
+    client = client_under_test()
+    client.core.streams_max = 2 * MANY
+    streams = [RecordingStream(client.core) for _ in range(MANY)]
+    for stream in streams:
+        client.core.open(stream, request_block(), False)  # type: ignore[union-attr]
+        client.get(window_update_frame(stream.id, 25) + window_update_frame(stream.id, 5))
+    for _ in range(3):
+        for stream in streams:
+            stream.send_data(b"x" * 25, False)
+            for increment in (5, 20):
+                client.get(window_update_frame(stream.id, increment) + window_update_frame(0, increment))
+    assert not client.core.is_over
+
+
 def test_a_client_that_resets_each_stream_behind_its_response_is_no_attacker() -> None:
     server = server_under_test()
     for stream_id in range(3, 3 + 6 * MANY, 2):
