@@ -53,7 +53,7 @@ class AddOn(abc.ABC):
         self.log = log or Logger(name, fields=fields)
         self.now_s = clock
         self.events = EventRecorder(self.client, component=name, clock=clock, host=config.pod_name, log=self.log)
-        self.loop: Loop[Key] = Loop(name, self._while_leading, workers=_WORKERS, log=self.log)
+        self.loop: Loop[Key] = Loop(name, self._while_leading, workers=_WORKERS, forgets=True, log=self.log)
         self._name = name
         self._maps = Collection(self.client, ConfigMap, namespace=config.system_namespace)
         self._live = LiveSettings(
@@ -133,8 +133,8 @@ class AddOn(abc.ABC):
         return await self.reconcile(key) if self._leading.is_acting() else None
 
     async def _start_acting(self) -> None:
-        self.consider_all()
         self.loop.start()
+        self.consider_all()
 
     async def _stop_acting(self) -> None:
         await self.loop.stop()

@@ -126,6 +126,8 @@ class App:
 
     async def _start_loops(self) -> None:
         """Look at everything, whatever was noticed before."""
+        for loop in self._loops():
+            loop.start()
         cluster = self._cluster
         for collection, loops in (
             (cluster.services, (self._services,)),
@@ -139,8 +141,6 @@ class App:
             for obj in collection.informer.list():
                 for loop in loops:
                     loop.add(obj.key)
-        for loop in self._loops():
-            loop.start()
 
     async def _stop_loops(self) -> None:
         await asyncio.gather(*(loop.stop() for loop in self._loops()))
@@ -183,7 +183,7 @@ class App:
             # The clock is asked, not only the Lease's events: a process that was suspended must not act on.
             return await reconcile(key) if self._leading.is_acting() else None
 
-        return Loop(name, while_leading, workers=workers, log=self._log)
+        return Loop(name, while_leading, workers=workers, forgets=True, log=self._log)
 
     def _failed(self, obj: Resource, error: Exception) -> None:
         self._cluster.events.report(obj, WARNING, "InternalError", str(error))

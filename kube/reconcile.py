@@ -128,7 +128,9 @@ class Loop(Generic[K]):
     """Runs `reconcile(key)` for keys that were added, `workers` at a time.
 
     `reconcile` returns None, or seconds after which the key is wanted again. A `Conflict` or an unreachable API is
-    retried quietly; any other exception is logged with the key and retried.
+    retried quietly; any other exception is logged with the key and retried. Keys that come while it does not work wait,
+    or, with `forgets`, are dropped: whoever starts it again adds all that there are, and those that are gone would pile
+    up.
     """
 
     def __init__(
@@ -137,10 +139,12 @@ class Loop(Generic[K]):
         reconcile: Callable[[K], Awaitable[float | None]],
         *,
         workers: int = 4,
+        forgets: bool = False,
         log: Logger | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
+        self._forgets = forgets
         self._reconcile = reconcile
         self._workers = workers
         self._log = log or Logger(name)
@@ -162,7 +166,7 @@ class Loop(Generic[K]):
         self._queue.on_due = observer.due
 
     def start(self) -> None:
-        """Begin to work; keys added before are waiting."""
+        """Begin to work, with the keys that wait."""
         self._started = True
         self._pump()
 
@@ -179,13 +183,15 @@ class Loop(Generic[K]):
 
     def add(self, key: K) -> None:
         """Reconcile `key` as soon as a worker is free."""
-        self._queue.add(key)
-        self._pump()
+        if self._started or not self._forgets:
+            self._queue.add(key)
+            self._pump()
 
     def add_after(self, key: K, delay_s: float) -> None:
         """Reconcile `key` in `delay_s` seconds, unless it is wanted earlier anyway."""
-        self._queue.add_at(key, self._clock() + delay_s)
-        self._pump()
+        if self._started or not self._forgets:
+            self._queue.add_at(key, self._clock() + delay_s)
+            self._pump()
 
     def _pump(self) -> None:
         if not self._started:

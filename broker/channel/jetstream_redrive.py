@@ -82,7 +82,7 @@ class Redrives:
         if count and uid not in self._running:
             task = asyncio.get_running_loop().create_task(self._drive(uid, subscriber, last), name="redrive")
             self._running[uid] = task
-            task.add_done_callback(lambda _task: self._running.pop(uid))
+            task.add_done_callback(lambda task: self._ended(uid, subscriber, task))
         return {"redriven": count}
 
     def _of(self, query: Mapping[str, str]) -> tuple[str, Subscriber]:
@@ -95,6 +95,12 @@ class Redrives:
         return uid, subscriber
 
     # One run.
+
+    def _ended(self, uid: str, subscriber: Subscriber, task: asyncio.Task[None]) -> None:
+        del self._running[uid]
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._log.exception("redrive_failed", error, subscription=subscriber.told)
 
     async def _drive(self, uid: str, subscriber: Subscriber, last: int) -> None:
         # As many at once as the subscription may have, so that one that is ordered stays so.

@@ -173,9 +173,9 @@ class App:
 
     async def _start_loops(self) -> None:
         """Look at everything, whatever was noticed before."""
-        self._wake_all()
         for loop in self._loops.values():
             loop.start()
+        self._wake_all()
 
     async def _stop_loops(self) -> None:
         await asyncio.gather(*(loop.stop() for loop in self._loops.values()))
@@ -195,7 +195,7 @@ class App:
             return await reconciler(key)
 
         name = kind.collection.kind.RESOURCE.kind.lower()
-        return Loop(name, while_leading, workers=kind.workers, log=self._log)
+        return Loop(name, while_leading, workers=kind.workers, forgets=True, log=self._log)
 
     # Who is woken by what.
 

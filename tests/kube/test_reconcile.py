@@ -143,3 +143,19 @@ async def test_a_loop_that_was_stopped_before_a_key_had_begun_works_on_it_when_i
     loop.start()
     await asyncio.wait_for(done.wait(), 5)
     await loop.stop()
+
+
+async def test_a_loop_that_forgets_keeps_no_keys_while_it_does_not_work() -> None:
+    """A standby hears of objects that come and go for as long as it stands by."""
+    worked: asyncio.Queue[str] = asyncio.Queue()
+    loop = Loop("test", worked.put, forgets=True)
+    for number in range(1000):
+        loop.add(f"gone-{number}")
+        loop.add_after(f"gone-{number}", 0.0)
+    assert loop.depth == 0
+    loop.start()
+    loop.add("there")
+    assert await worked.get() == "there"
+    await loop.stop()
+    loop.add("gone")
+    assert (worked.qsize(), loop.depth) == (0, 0)
