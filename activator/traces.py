@@ -25,7 +25,7 @@ from proxies.logs import Logger
 from proxies.otlp import Endpoint
 from proxies.spans import SpanQueue
 from proxies.stdout import StdoutLines
-from proxies.traced import SpanTree, Traced, TraceEdits, attribute_text, sampler_of
+from proxies.traced import SpanTree, Traced, TraceEdits, attribute_text
 
 __all__ = ["Traces"]
 
@@ -45,13 +45,7 @@ class Traces:
         resource: dict[str, str],
     ) -> None:
         """`destination`: of the spans."""
-        self._sampler = sampler_of(
-            settings.sampling_rate,
-            name=settings.sampler,
-            argument=settings.sampler_argument,
-            is_always_on=settings.protocol == "stdout",
-            logger=log,
-        )
+        self._sampler = settings.sampling(log)
         self._queue = SpanQueue(loop, log, resource, destination, scope=_SCOPE)
 
     async def stop(self) -> None:

@@ -27,7 +27,6 @@ from proxies.logs import Logger
 from proxies.otlp import Endpoint
 from proxies.spans import Place, Span, SpanKind, SpanQueue, new_span_id, parse_traceparent
 from proxies.stdout import StdoutLines
-from proxies.traced import sampler_of
 
 __all__ = ["Passing", "TracedSends", "Traces"]
 
@@ -74,14 +73,7 @@ class Traces:
         scope: str,
     ) -> None:
         """`destination`: of the spans; `scope`: the instrumentation's name."""
-        self._now_s = loop.time
-        self._sampler = sampler_of(
-            settings.sampling_rate,
-            name=settings.sampler,
-            argument=settings.sampler_argument,
-            is_always_on=settings.protocol == "stdout",
-            logger=log,
-        )
+        self._sampler = settings.sampling(log)
         self._queue = SpanQueue(loop, log, resource, destination, scope=scope)
 
     async def stop(self) -> None:
@@ -146,7 +138,7 @@ class Traces:
         has_parent = place is not None
         place = place or Place.root()
         is_kept = self._sampler.keeps(place, has_parent=has_parent)
-        passing = Passing(place, self._now_s(), is_kept=is_kept, state=state.decode("latin-1") if has_parent else "")
+        passing = Passing(place, time.monotonic(), is_kept=is_kept, state=state.decode("latin-1") if has_parent else "")
         if begun_s:
             passing.begun_s = begun_s
         return passing
@@ -169,9 +161,9 @@ class Traces:
         attributes: Mapping[str, str | int],
         status: int,
     ) -> Span:
-        # On the clock of the moment, so that its steps do no harm.
+        # On the clock of the moment, so that its steps do no harm. Not the loop's time: that is the turn's beginning.
         now_ns = time.time_ns()
-        begun_ns = now_ns - int((self._now_s() - begun_s) * 1e9)
+        begun_ns = now_ns - int((time.monotonic() - begun_s) * 1e9)
         is_error = not 200 <= status < 300
         return Span(parent, span_id, name, kind, begun_ns, now_ns, attributes, is_error, passing.state)
 

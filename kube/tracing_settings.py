@@ -10,7 +10,9 @@ from proxies import gotext
 from proxies.environment import Environment
 
 if TYPE_CHECKING:
+    from proxies.logs import Logger
     from proxies.otlp import Endpoint
+    from proxies.spans import Sampler
 
 __all__ = ["TracingSettings"]
 
@@ -62,6 +64,19 @@ class TracingSettings(NamedTuple):
     def is_on(self) -> bool:
         """Whether spans are made."""
         return self.protocol in ("http/protobuf", "stdout")
+
+    def sampling(self, log: "Logger") -> "Sampler":
+        """Return what says which traces are kept."""
+        # Only where spans are made.
+        from proxies.traced import sampler_of
+
+        return sampler_of(
+            self.sampling_rate,
+            name=self.sampler,
+            argument=self.sampler_argument,
+            is_always_on=self.protocol == "stdout",
+            logger=log,
+        )
 
 
 def _problems(protocol: str, endpoint: str) -> list[str]:

@@ -67,8 +67,12 @@ SELECTED: Final = (
         original="114 us",
     ),
     Selected(
-        what="queue-proxy, gRPC unary calls, CPU per call",
+        what="queue-proxy, gRPC unary calls from h2load, CPU per call",
         lab="queue-proxy-h2", scenario="unary", figure="CPU per request", word="make bench-queue-proxy-h2",
+    ),
+    Selected(
+        what="queue-proxy, gRPC unary calls through grpcio, which wakes a proxy for each message",
+        lab="queue-proxy-h2", scenario="grpc-unary", figure="CPU per request", word="make bench-queue-proxy-h2",
     ),
     Selected(
         what="queue-proxy, TLS 1.3, CPU as a multiple of plaintext",

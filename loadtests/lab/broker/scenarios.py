@@ -37,10 +37,13 @@ class Scale:
     seconds: float = 2.0
     triggers: int = 1000
     latency_s: float = 10.0
+    windows: int = 3
+    window_s: float = 2.0
+    """Of neighbours: a p99 wants a thousand events, however short the other rounds are."""
 
 
 FULL: Final = Scale()
-QUICK: Final = Scale(rounds=1, seconds=0.3, triggers=10, latency_s=0.5)
+QUICK: Final = Scale(rounds=1, seconds=0.3, triggers=10, latency_s=0.5, windows=1, window_s=0.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ async def jetstream(scratch: Path, cores: Cores, scale: Scale) -> list[Figure]:
 
 async def neighbours(scratch: Path, cores: Cores, scale: Scale) -> list[Figure]:
     """Events of one Trigger beside another one whose subscriber misbehaves, with a journal."""
-    return await with_neighbours.measure(scratch, scale.rounds, scale.seconds)
+    return await with_neighbours.measure(scratch, scale.windows, scale.window_s)
 
 
 async def _in_turn(
