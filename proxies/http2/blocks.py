@@ -4,6 +4,7 @@ Until the peer has emptied its dynamic table each block is decoded with what the
 somebody wants it or not. From then on a block stands for itself, and `memos` remembers what it says.
 """
 
+from contextlib import suppress
 from typing import Final
 
 from proxies.fields import Field
@@ -91,7 +92,8 @@ class BlockReader:
     def skip(self, block: bytes) -> None:
         """Pass over a block that nobody wants."""
         if not self._is_context_free:
-            self._decode(block)
+            with suppress(ListTooLarge):
+                self._decode(block)
 
     def limit_acknowledged(self) -> None:
         """The peer knows that its dynamic table may have no room."""
@@ -104,9 +106,6 @@ class BlockReader:
 
     def _decode(self, block: bytes) -> list[tuple[bytes, bytes]]:
         try:
-            pairs = self._decoder.decode(block)
-        except ListTooLarge as error:
-            # The table is not what the peer believes it to be.
-            raise ConnectionFault(ENHANCE_YOUR_CALM, str(error)) from None
-        self._is_context_free = self._decoder.is_context_free
-        return pairs
+            return self._decoder.decode(block)
+        finally:
+            self._is_context_free = self._decoder.is_context_free

@@ -66,7 +66,7 @@ class CompressionFault(ConnectionFault):
 
 
 class ListTooLarge(Exception):
-    """A header list beyond its bound. Decoding stopped there, so the dynamic table is only right if it has no room."""
+    """A header list beyond its bounds. The blocks behind it can be read."""
 
 
 class Malformed(Exception):

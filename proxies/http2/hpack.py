@@ -17,7 +17,7 @@ from collections import deque
 from typing import Final, TypeAlias
 
 from proxies.http2 import huffman
-from proxies.http2.errors import CompressionFault, ListTooLarge
+from proxies.http2.errors import ENHANCE_YOUR_CALM, CompressionFault, ConnectionFault, ListTooLarge
 from proxies.http2.static_table import NAME_INDEX, PAIR_INDEX, PAIRS
 
 __all__ = ["EMPTY_TABLE", "Decoder", "Pair", "encode", "field_of", "split"]
@@ -37,6 +37,8 @@ _UPDATES_MAX: Final = 2
 """Size updates in one block: the smallest size since the block before, and the last (RFC 7541 4.2)."""
 _INTEGER_OCTETS_MAX: Final = 4
 """Octets behind an integer's prefix: enough for 2^28, far beyond every bound of ours."""
+_EXCESS_MAX: Final = 10_000
+"""Fields that are read only for the dynamic table's sake, since the list is beyond its bounds anyway: some 5 ms."""
 
 
 class Decoder:
@@ -65,8 +67,12 @@ class Decoder:
         self._must_shrink = self._capacity > limit
 
     def decode(self, block: bytes) -> list[Pair]:
-        """Return what `block` says. Raises `CompressionFault`; `ListTooLarge` when the list is beyond its bounds."""
+        """Return what `block` says. Raises `CompressionFault`; `ListTooLarge` when the list is beyond its bounds.
+
+        The block was read to its end nonetheless, so the next one can be; `ConnectionFault` where it goes on and on.
+        """
         pairs: list[Pair] = []
+        excess = 0
         room = self._list_bytes_max
         position, length = self._resized(block), len(block)
         while position < length:
@@ -88,12 +94,20 @@ class Decoder:
                 if is_added:
                     self._add(pair)
             room -= len(pair[0]) + len(pair[1]) + ENTRY_BYTES
-            if room < 0 or len(pairs) == self._fields_max:
-                raise ListTooLarge(
-                    f"expected a header list of at most {self._fields_max} fields, {self._list_bytes_max} bytes"
-                )
-            pairs.append(pair)
+            if room >= 0 and len(pairs) < self._fields_max:
+                pairs.append(pair)
+                continue
+            room = -1
+            excess += 1
+            if excess > _EXCESS_MAX:
+                raise ConnectionFault(ENHANCE_YOUR_CALM, self._bounds)
+        if room < 0:
+            raise ListTooLarge(self._bounds)
         return pairs
+
+    @property
+    def _bounds(self) -> str:
+        return f"expected a header list of at most {self._fields_max} fields, {self._list_bytes_max} bytes"
 
     def _resized(self, block: bytes) -> int:
         """Take the size updates at the beginning of `block`; return where they end."""

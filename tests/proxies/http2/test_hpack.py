@@ -6,7 +6,7 @@ from hpack.table import HeaderTable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxies.http2.errors import COMPRESSION_ERROR, CompressionFault, ListTooLarge
+from proxies.http2.errors import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, CompressionFault, ConnectionFault, ListTooLarge
 from proxies.http2.hpack import Decoder, Pair, encode, field_of, split
 from proxies.http2.static_table import PAIRS
 
@@ -296,8 +296,18 @@ def test_a_bomb_of_one_large_entry_is_refused_before_it_is_unpacked() -> None:
     it = decoder(list_bytes_max=1 << 20)
     bomb = encode(b"a", b"b" * 4000)
     bomb = b"\x40" + bomb[1:] + b"\xbe" * 100_000
-    with pytest.raises(ListTooLarge):
+    with pytest.raises(ConnectionFault) as caught:
         it.decode(bomb)
+    assert caught.value.code == ENHANCE_YOUR_CALM
+
+
+@pytest.mark.parametrize("more", [encode(b"c", b"d") * 10, encode(b"c", b"d" * 100)])
+def test_behind_a_list_beyond_its_bounds_the_dynamic_table_is_right(more: bytes) -> None:
+    it = decoder(list_bytes_max=120, fields_max=3)
+    added = b"\x40" + encode(b"a", b"b")[1:]
+    with pytest.raises(ListTooLarge):
+        it.decode(more + added)
+    assert it.decode(b"\xbe") == [(b"a", b"b")]
 
 
 def test_the_list_is_bounded_in_bytes_and_in_fields() -> None:

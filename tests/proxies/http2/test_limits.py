@@ -172,6 +172,7 @@ def test_a_header_block_is_bounded_in_frames() -> None:
     assert sent.go_aways == [(1, ENHANCE_YOUR_CALM)]
 
 
+@pytest.mark.parametrize("settled", [False, True])
 @pytest.mark.parametrize("done", [False, True])
 @pytest.mark.parametrize(
     "more",
@@ -181,8 +182,10 @@ def test_a_header_block_is_bounded_in_frames() -> None:
         pytest.param(encode(b"a", b"x" * 1030) * 995, id="large fields"),
     ],
 )
-def test_a_head_that_is_too_large_is_answered_with_431_and_the_connection_goes_on(more: bytes, done: bool) -> None:
-    server = server_under_test()
+def test_a_head_that_is_too_large_is_answered_with_431_and_the_connection_goes_on(
+    more: bytes, done: bool, settled: bool
+) -> None:
+    server = server_under_test(settled=settled)
     block = request_block() + more
     parts = [block[begin : begin + 16384] for begin in range(0, len(block), 16384)]
     sent = server.get(
