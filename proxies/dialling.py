@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ["DIAL_ATTEMPTS", "Dialler", "Security", "Unreachable", "reason_of"]
+__all__ = ["DIAL_ATTEMPTS", "Dialler", "Security", "Unanswered", "Unreachable", "reason_of"]
 
 DIAL_ATTEMPTS: Final = 16
 _DIAL_TIMEOUT_S: Final = 0.05
@@ -26,6 +26,10 @@ _HANDSHAKE_S: Final = 10.0
 
 class Unreachable(Exception):
     """A peer could not be connected to; the text says how."""
+
+
+class Unanswered(Unreachable):
+    """Nor did it refuse: nothing came in all the time there was."""
 
 
 class Security(Protocol):
@@ -42,7 +46,7 @@ class Security(Protocol):
         """Return what is wrong with a certificate that is trusted (`SSLSocket.getpeercert`); empty: nothing."""
 
 
-P = TypeVar("P", bound=asyncio.BaseProtocol)
+P = TypeVar("P", bound=asyncio.Protocol)
 
 
 class Dialler:
@@ -80,7 +84,7 @@ class Dialler:
             except TimeoutError:
                 if attempts == self._attempts:
                     text = f"timed out dialing {self.address} after {loop.time() - started_s:.2f}s"
-                    raise Unreachable(text) from None
+                    raise Unanswered(text) from None
                 import random  # only here: most processes never need it, and it takes a millisecond to load
 
                 await asyncio.sleep(random.uniform(*_DIAL_PAUSE_S))
@@ -128,9 +132,13 @@ class Dialler:
 
     async def _secure(self, make: Callable[[], P], sock: socket.socket, security: Security) -> P:
         """Shake hands. Not within the short time for an attempt to connect: the peer is there, and it is work."""
+        # Only now: most processes speak no TLS.
+        from proxies.tls_reads import SecureReads
+
+        protocol = make()
         try:
-            transport, protocol = await self._loop.create_connection(
-                make,
+            transport, _ = await self._loop.create_connection(
+                lambda: SecureReads(protocol),
                 sock=sock,
                 ssl=security.context,
                 server_hostname=security.server_name,

@@ -1,14 +1,15 @@
 """HTTP/2 connections to apps: each stream is the upstream half of one exchange.
 
 An endpoint has one `Multiplexer`, which puts as many requests on one connection as its peer takes, and dials another
-one when that is full. Requests that come while a connection is being dialled wait for it together.
+one when that is full. Requests that come while a connection is being dialled wait for it together; when it is refused,
+those that came meanwhile have another one dialled, for the app may be back since.
 """
 
 import asyncio
 import time
 from collections import deque
 
-from proxies.dialling import Unreachable
+from proxies.dialling import Unanswered, Unreachable
 from proxies.exchange import Exchange
 from proxies.fields import Field
 from proxies.http2.client import ClientConnection
@@ -29,12 +30,15 @@ __all__ = ["Http2Upstream", "Multiplexer"]
 class Multiplexer:
     """The HTTP/2 connections of one endpoint."""
 
-    __slots__ = ("_connections", "_endpoint", "_is_closed", "_is_dialling", "_waiting", "streams_max")
+    __slots__ = ("_asking", "_connections", "_endpoint", "_is_closed", "_is_dialling", "_waiting", "streams_max")
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._connections: list[Http2Upstream] = []
+        self._asking: deque[Exchange] = deque()
+        """They wait since before the dial that is under way began: what it learns is meant for them."""
         self._waiting: deque[Exchange] = deque()
+        """They came later."""
         self._is_dialling = False
         self._is_closed = False
         self.streams_max = 0
@@ -74,7 +78,13 @@ class Multiplexer:
     def _dial(self) -> None:
         if not self._is_dialling:
             self._is_dialling = True
+            self._join()
             self._endpoint.pool.spawn(self._dialled())
+
+    def _join(self) -> None:
+        """What the dial learns is meant for all, from now on."""
+        self._asking += self._waiting
+        self._waiting.clear()
 
     async def _dialled(self) -> None:
         try:
@@ -83,6 +93,8 @@ class Multiplexer:
             )
         except Unreachable as error:
             self._is_dialling = False
+            if isinstance(error, Unanswered):
+                self._join()  # waiting as long once more would be of no use
             self._give_up(str(error))
             return
         self._is_dialling = False
@@ -96,27 +108,31 @@ class Multiplexer:
             self._connections.append(connection)
         # Its settings are still to come, and may be less than what is taken for granted: the rest would be refused.
         connection.core.streams_max = min(connection.core.streams_max, self.streams_max or connection.core.streams_max)
-        waiting = self._waiting
-        while waiting and connection.core.can_open:
-            exchange = waiting.popleft()
+        self._join()
+        asking = self._asking
+        while asking and connection.core.can_open:
+            exchange = asking.popleft()
             if not exchange.is_over:
                 connection.start(exchange)
         if self._is_closed:
             connection.retire()
-        if waiting:
+        if asking:
             self._dial()
 
     def _is_wanted(self) -> bool:
         """Whether somebody waits; those who left are forgotten."""
-        waiting = self._waiting
-        while waiting and waiting[0].is_over:
-            waiting.popleft()
-        return bool(waiting)
+        for queue in (self._asking, self._waiting):
+            while queue and queue[0].is_over:
+                queue.popleft()
+        return bool(self._asking or self._waiting)
 
     def _give_up(self, reason: str) -> None:
+        """Those who asked before the dial learn `reason`; those who came later, an app that is back may take."""
+        asking, self._asking = self._asking, deque()
+        if self._waiting:
+            self._dial()
         # Whoever is sent here again meanwhile waits for another dial.
-        waiting, self._waiting = self._waiting, deque()
-        for exchange in waiting:
+        for exchange in asking:
             exchange.unreachable(reason)
 
 

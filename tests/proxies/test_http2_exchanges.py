@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from proxies import downstream_http2
+from proxies.dialling import Unanswered, Unreachable
 from proxies.exchange import Exchange, Outcome
 from proxies.http2 import frames
 from proxies.http2.errors import CANCEL, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM
@@ -546,6 +548,45 @@ async def test_an_app_that_cannot_be_reached_is_502_for_all_that_wait() -> None:
             status, text = await client.response(stream_id)
             assert status == 502
             assert b"connection refused" in text
+
+
+class RefusedOnce:
+    """Dials, but is refused the first time, when it is told so."""
+
+    def __init__(self, dialler: Any, error: Unreachable) -> None:
+        self.dialler, self.error = dialler, error
+        self.address = dialler.address
+        self.began, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def connect(self, make: Any, is_wanted: Any) -> Any:
+        if self.began.is_set():
+            return await self.dialler.connect(make, is_wanted)
+        self.began.set()
+        await self.may_end.wait()
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "later"), [(Unreachable("refused"), 200), (Unanswered("timed out"), 502)], ids=["refused", "unanswered"]
+)
+async def test_a_request_that_came_during_a_dial_that_is_refused_has_another_one(
+    error: Unreachable, later: int
+) -> None:
+    async with running_bench() as bench:
+        endpoint = bench.policy.endpoint
+        dialler = RefusedOnce(endpoint.dialler, error)
+        endpoint.dialler = dialler  # type: ignore[assignment]
+        client = await bench.client()
+        client.request(1)
+        await dialler.began.wait()
+        client.request(3)
+        await eventually(lambda: bench.server.active == 2)
+        dialler.may_end.set()
+        assert (await client.response(1))[0] == 502
+        if later == 200:
+            app = await bench.app.accepted()
+            app.head((await app.fields())[2], OK, done=True)
+        assert (await client.response(3))[0] == later
 
 
 async def test_an_app_of_http1_gets_chunks_and_its_own_are_taken_off_for_a_client_of_http2() -> None:
