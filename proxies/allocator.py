@@ -12,11 +12,10 @@ __all__ = ["keep_heap_compact"]
 
 _TRIM_THRESHOLD_PARAMETER: Final = -1
 _TRIM_THRESHOLD_BYTES: Final = 1024 * 1024
-"""Free bytes at the end of the heap that may stay there: less, and each read of TLS would move the end twice."""
+"""Free bytes at the end of the heap that may stay there: less, and each large read would move the end twice."""
 _MMAP_THRESHOLD_PARAMETER: Final = -3
-_MMAP_THRESHOLD_BYTES: Final = 320 * 1024
-"""Above what the loop asks for at a time, 256 KiB and an object's head in TLS: a mapping for each read halves the speed
-of large bodies and doubles the cost of small requests in TLS."""
+_MMAP_THRESHOLD_BYTES: Final = 256 * 1024
+"""Above what the loop reads at a time, 256,000 bytes: a mapping for each read halves the speed of large bodies."""
 
 
 def keep_heap_compact() -> None:

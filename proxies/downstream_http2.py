@@ -25,6 +25,7 @@ from proxies.http2.transport import CoreProtocol
 from proxies.messages import Answer, RequestHead, ResponseHead
 from proxies.roles import Ending, Policy
 from proxies.timers import Timer
+from proxies.tls_reads import hand_over
 
 if TYPE_CHECKING:
     from proxies.server import Server
@@ -65,7 +66,7 @@ class Http2Downstream(CoreProtocol, Timer):
 
     def take_over(self, transport: asyncio.Transport, data: bytes) -> None:
         """Go on with a connection whose first bytes, the preface among them, are `data`."""
-        transport.set_protocol(self)
+        hand_over(transport, self)
         self.connection_made(transport)
         self.data_received(data)
 
@@ -76,7 +77,7 @@ class Http2Downstream(CoreProtocol, Timer):
 
         `settings`: the payload of the client's; `data`: what came behind the request.
         """
-        transport.set_protocol(self)
+        hand_over(transport, self)
         self.connection_made(transport)
         self._upgrade_body = body
         self.core.upgrade(settings, head)

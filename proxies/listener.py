@@ -44,7 +44,7 @@ class Listeners:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        accept: Callable[[], asyncio.BaseProtocol],
+        accept: Callable[[], asyncio.Protocol],
         *,
         limit: int | None,
         logger: Logger | None,

@@ -10,6 +10,8 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from proxies.tls_reads import SecureReads
+
 if TYPE_CHECKING:
     from ssl import SSLContext
 
@@ -31,7 +33,7 @@ class TlsListener:
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
         context: "SSLContext",
-        accept: Callable[[], asyncio.BaseProtocol],
+        accept: Callable[[], asyncio.Protocol],
         changed: Callable[[], None],
     ) -> None:
         """`sock` listens, and is closed by `stop`. `accept` makes the protocol of a connection.
@@ -96,7 +98,7 @@ class TlsListener:
     async def _shake_hands(self, sock: socket.socket) -> None:
         try:
             await self._loop.connect_accepted_socket(
-                self._accept, sock, ssl=self._context, ssl_handshake_timeout=_HANDSHAKE_S
+                lambda: SecureReads(self._accept()), sock, ssl=self._context, ssl_handshake_timeout=_HANDSHAKE_S
             )
         except OSError:
             # A stranger, a scanner, a client of another time: nothing that anybody here could act upon.
