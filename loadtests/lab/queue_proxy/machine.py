@@ -84,10 +84,13 @@ class Process:
         """How often their threads went to sleep and were woken."""
         return sum(_field(text, "voluntary_ctxt_switches") for text in self._texts("task/*/status"))
 
-    def sockets(self) -> int:
-        """How many sockets they have open."""
-        paths = (path for pid in self._pids(self.pid) for path in Path(f"/proc/{pid}/fd").iterdir())
-        return sum(_link(path).startswith("socket:") for path in paths)
+    def sockets(self) -> dict[str, str]:
+        """The sockets that they have open, by number: of TCP's the own address, the peer and the kernel's state."""
+        links = {_link(path) for pid in self._pids(self.pid) for path in Path(f"/proc/{pid}/fd").iterdir()}
+        lines = [line.split() for table in ("net/tcp", "net/tcp6") for line in _text(self.pid, table).splitlines()[1:]]
+        told = {fields[9]: f"{_address(fields[1])} to {_address(fields[2])} in state {fields[3]}" for fields in lines}
+        numbers = [link[len("socket:[") : -1] for link in links if link.startswith("socket:[")]
+        return {number: told.get(number, "not of TCP, or closed by its peer") for number in numbers}
 
     def rss_bytes(self) -> int:
         """Resident memory of the largest of them."""
@@ -118,6 +121,16 @@ def _texts(pid: int, pattern: str) -> Iterator[str]:
     for path in Path(f"/proc/{pid}").glob(pattern):
         with suppress(FileNotFoundError, ProcessLookupError):
             yield path.read_text()
+
+
+def _text(pid: int, name: str) -> str:
+    return next(_texts(pid, name), "")
+
+
+def _address(text: str) -> str:
+    """IPv4 addresses as usual, of IPv6 the last word."""
+    address, _, port = text.rpartition(":")
+    return f"{'.'.join(str(byte) for byte in reversed(bytes.fromhex(address[-8:])))}:{int(port, 16)}"
 
 
 def _link(path: Path) -> str:

@@ -3,7 +3,9 @@
 import asyncio
 import gc
 import random
+import sys
 import urllib.request
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from pathlib import Path
 from time import perf_counter
@@ -59,19 +61,25 @@ async def _soak(duration_s: float, seed: int, cores: Cores, scratch: Path) -> di
     return _verdict(duration_s, tally, samples, left, len(app.away))
 
 
-async def _left(app: RestartedApp, proxy: Process, sockets: int) -> dict[str, int]:
-    """Wait until nothing is left of all calls, and return what is left if that does not come to pass."""
+async def _left(app: RestartedApp, proxy: Process, sockets: Collection[str]) -> dict[str, int]:
+    """Wait until nothing is left of all calls, and return what is left if that does not come to pass.
+
+    `sockets`: the numbers of those that the proxy had before the first call.
+    """
     end_s = perf_counter() + _EMPTY_S
     async with connected("127.0.0.1", app.port) as direct:
         while True:
+            more = {number: told for number, told in proxy.sockets().items() if number not in sockets}
             left = {
                 "calls in the app": int(await direct.busy(b"")),
                 "requests in the proxy's stat": round(await asyncio.to_thread(_concurrency)),
-                "connections of the proxy": proxy.sockets() - sockets,
+                "connections of the proxy": len(more),
             }
             # Calls and channels refer to each other, and keep a connection until they are collected.
             gc.collect()
             if not any(left.values()) or perf_counter() > end_s:
+                for told in more.values():
+                    print(f"  left  {told}", file=sys.stderr)
                 return left
             await asyncio.sleep(0.5)
 
