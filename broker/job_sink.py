@@ -7,13 +7,15 @@
                _make     the Job, then its event           202, also when both are there already; 500
       GET      _look     what became of the Job            200, 202, 400, 500
 
-The Job comes first and the Secret with the event belongs to it, so that neither is left behind when the other cannot be
-made. A sender that got no 202, because we were ended in between, sends again; what lacks is made then.
+The Job comes first, names its Secret, and the Secret with the event belongs to it, so that neither is left behind when
+the other cannot be made. A sender that got no 202, because we were ended in between, sends again; what lacks is made
+then.
 
 Source: spec eventing-sources.md 9; conformance statements 52 to 55.
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -21,12 +23,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from broker.answers import Answers
-from broker.jobs import COMPLETE, FAILED, end_of, event_text, is_ours, job_name, job_of, owner_of, secret_of
+from broker.jobs import COMPLETE, FAILED, end_of, event_text, is_ours, job_name, job_of, new_secret_name, secret_of
 from broker.paths import EventPath, broker_of, event_of
 from broker.role import Context
 from eventing.event import EventError, problems_of
 from eventing.message import Message, read_request
-from kube.errors import AlreadyExists, ApiError, ApiUnreachable, NotFound
+from kube.errors import AlreadyExists, ApiError, ApiUnreachable
 from kube.informer import Informer
 from kube.models.batch import Job
 from kube.models.core import Secret
@@ -49,7 +51,6 @@ _HELD_MAX: Final = 256
 _EVENT_PATH: Final = "/namespaces/<namespace>/name/<jobsink>/sources/<source>/ids/<id>"
 _REASON_MAX: Final = 400
 _FAILING_MAX: Final = 1000
-_TRIES: Final = 3
 _HEALTHY: Final = Answer(200)
 
 
@@ -245,30 +246,16 @@ class JobSinkRole:
     async def _provide(self, sink: JobSink, name: str, event: bytes) -> None:
         """Make the Job and its event. Raises `ValueError` where no Job can be made, and what the API raises."""
         client, namespace = self._context.client, sink.namespace
-        body = json.dumps(job_of(sink, name)).encode()
+        body = json.dumps(job_of(sink, name, new_secret_name(name))).encode()
         try:
             job = msgspec.json.decode(await client.raw("POST", Job.RESOURCE.path(namespace), body=body), type=Job)
-            is_new = True
         except AlreadyExists:
             job = await client.get(Job, name, namespace)
-            is_new = False
             if not is_ours(job, sink):
                 raise ValueError(f"Job {namespace}/{name} exists and is not of JobSink {sink.name}") from None
-        wanted = secret_of(sink, job, event)
-        for _ in range(_TRIES):
-            try:
-                await client.raw("POST", Secret.RESOURCE.path(namespace), body=json.dumps(wanted).encode())
-            except AlreadyExists:
-                if not is_new:
-                    return
-                # That of a Job before this one, which the garbage collector is about to take away.
-                mine = {"metadata": {"ownerReferences": [owner_of(job)]}, "data": wanted["data"]}
-                try:
-                    await client.patch(Secret, name, namespace, mine)
-                except NotFound:
-                    continue
-            return
-        raise ValueError(f"Secret {namespace}/{name} comes and goes")
+        secret = json.dumps(secret_of(sink, job, event)).encode()
+        with contextlib.suppress(AlreadyExists):  # the event came before
+            await client.raw("POST", Secret.RESOURCE.path(namespace), body=secret)
 
     async def _look(self, path: EventPath) -> Answer:
         name = job_name(path.name, path.source, path.id)

@@ -1,7 +1,9 @@
 """What a JobSink makes of an event: a Job, and a Secret from which the Job's containers read the event.
 
 Plain functions of plain objects. The Job's name follows from the event's source and id, so that the same event makes
-one Job, however often it comes and however many of us take it in.
+one Job, however often it comes and however many of us take it in. The Secret's name is the Job's with something random
+behind it, and the Job itself says which: so it is never one that a former Job left behind, and to create Secrets is all
+that we ever have to be allowed.
 
 Source: knative/eventing `cmd/jobsink`; spec eventing-sources.md 9; conformance statements 52 to 55.
 """
@@ -9,6 +11,7 @@ Source: knative/eventing `cmd/jobsink`; spec eventing-sources.md 9; conformance 
 import base64
 import copy
 import hashlib
+import secrets
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -18,7 +21,18 @@ from kube.models.core import Secret
 from kube.models.sinks import ID_LABEL, NAME_LABEL, JobSink
 from kube.names import child_name
 
-__all__ = ["COMPLETE", "FAILED", "end_of", "event_text", "is_ours", "job_name", "job_of", "owner_of", "secret_of"]
+__all__ = [
+    "COMPLETE",
+    "FAILED",
+    "end_of",
+    "event_text",
+    "is_ours",
+    "job_name",
+    "job_of",
+    "new_secret_name",
+    "secret_name_of",
+    "secret_of",
+]
 
 JsonObject = dict[str, Any]
 
@@ -34,9 +48,27 @@ _TRACE: Final = ("traceparent", "tracestate")
 
 
 def job_name(sink: str, source: str, event_id: str) -> str:
-    """Return the name of the Job, and of the Secret, of an event."""
+    """Return the name of the Job of an event."""
     digest = hashlib.md5(f"{source}{event_id}".encode(), usedforsecurity=False).hexdigest()
     return child_name(f"{sink}-", digest)
+
+
+def new_secret_name(job: str) -> str:
+    """Return the name of the Secret of a Job that is about to be made."""
+    return f"{job}-{secrets.token_hex(4)}"
+
+
+def secret_name_of(job: Job) -> str:
+    """Return the name of the Secret of a Job that was made. Raises `ValueError` when it is none that we would give.
+
+    Whoever may make Jobs must not have us make Secrets of any name for them.
+    """
+    for volume in (job.spec.template.get("spec") or {}).get("volumes") or []:
+        if volume.get("name") == _VOLUME:
+            name = str((volume.get("secret") or {}).get("secretName") or "")
+            if name == job.name or name.startswith(f"{job.name}-"):
+                return name
+    raise ValueError(f"Job {job.namespace}/{job.name} has no volume {_VOLUME} of a Secret named after the Job")
 
 
 def event_text(event: Event, passed: Iterable[bytes]) -> bytes:
@@ -50,8 +82,11 @@ def event_text(event: Event, passed: Iterable[bytes]) -> bytes:
     return Event(attributes, event.data).structured()
 
 
-def job_of(sink: JobSink, name: str) -> JsonObject:
-    """Return the Job as it is created. Raises `ValueError` for a JobSink that says nothing a Job could be made of."""
+def job_of(sink: JobSink, name: str, secret: str) -> JsonObject:
+    """Return the Job as it is created, and reads the event from that Secret.
+
+    Raises `ValueError` for a JobSink that says nothing a Job could be made of.
+    """
     found = sink.spec.job
     spec: JsonObject = copy.deepcopy(found.get("spec") or {})
     try:
@@ -62,7 +97,7 @@ def job_of(sink: JobSink, name: str) -> JsonObject:
             _set_mode(container)
             _set_path(container, _mounted(container))
         volumes = [volume for volume in pod.get("volumes") or [] if volume.get("name") != _VOLUME]
-        pod["volumes"] = [*volumes, {"name": _VOLUME, "secret": {"secretName": name}}]
+        pod["volumes"] = [*volumes, {"name": _VOLUME, "secret": {"secretName": secret}}]
         metadata = found.get("metadata") or {}
         labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
         return {
@@ -82,23 +117,21 @@ def job_of(sink: JobSink, name: str) -> JsonObject:
 
 
 def secret_of(sink: JobSink, job: Job, event: bytes) -> JsonObject:
-    """Return the Secret that holds the event in the JSON format; it goes when its Job does."""
+    """Return the Secret that holds the event in the JSON format; it goes when its Job does.
+
+    Raises `ValueError` as `secret_name_of`.
+    """
     return {
         "apiVersion": Secret.RESOURCE.api_version,
         "kind": Secret.RESOURCE.kind,
         "metadata": {
-            "name": job.name,
+            "name": secret_name_of(job),
             "namespace": job.namespace,
             "labels": _labels(sink.name, job.name),
-            "ownerReferences": [owner_of(job)],
+            "ownerReferences": [_owner(Job.RESOURCE.api_version, Job.RESOURCE.kind, job.name, job.metadata.uid)],
         },
         "data": {_FILE: base64.b64encode(event).decode()},
     }
-
-
-def owner_of(job: Job) -> JsonObject:
-    """Return the reference by which a Secret belongs to its Job."""
-    return _owner(Job.RESOURCE.api_version, Job.RESOURCE.kind, job.name, job.metadata.uid)
 
 
 def is_ours(job: Job, sink: JobSink) -> bool:

@@ -58,19 +58,19 @@ def test_names_fit_and_are_the_same_for_the_same_event(name: str, source: str, e
 )
 def test_what_is_no_job_is_told(job: Any) -> None:
     with pytest.raises(ValueError, match=r"JobSink ns/s: spec\.job is no Job"):
-        job_of(sink(job), "n")
+        job_of(sink(job), "n", "n-1")
 
 
 def test_the_sinks_own_job_stays_as_it_is_and_its_volume_gives_way() -> None:
     pod = {"containers": [{"name": "c"}], "volumes": [{"name": "jobsink-event", "emptyDir": {}}]}
     mine = sink({"metadata": {"name": "other", "namespace": "away"}, "spec": {"template": {"spec": pod}}})
     before = repr(mine)
-    made = job_of(mine, "n")
+    made = job_of(mine, "n", "n-1")
     assert repr(mine) == before
     assert made["metadata"]["name"] == "n"
     assert made["metadata"]["namespace"] == "ns"
     volumes = made["spec"]["template"]["spec"]["volumes"]
-    assert volumes == [{"name": "jobsink-event", "secret": {"secretName": "n"}}]
+    assert volumes == [{"name": "jobsink-event", "secret": {"secretName": "n-1"}}]
 
 
 class Asking:

@@ -18,6 +18,7 @@ from kube.models.apps import Deployment
 from kube.models.core import ConfigMap
 from tests.deploy.manifests import KUBECTL, MANIFESTS, OVERLAYS, rendered_objects
 from tests.deploy.originals import original
+from tests.deploy.rights import rights_of
 from tests.support.api import RunningApiServer, running_api_server
 
 JsonObject = dict[str, Any]
@@ -54,6 +55,18 @@ def test_every_image_is_named_in_one_place(overlay: str) -> None:
     assert all(image.startswith("registry.example/") for image in images), images
     ours = {component.name for component in COMPONENTS}
     assert {image.split("/")[-1].split(":")[0] for image in images} <= ours | {"envoy"}
+
+
+def test_secrets_of_the_whole_cluster_are_changed_by_the_controller_of_eventing_alone() -> None:
+    """Which renews the tokens that SinkBindings hand out."""
+    changing = {"update", "patch", "delete", "deletecollection", "*"}
+    found = {
+        right.account
+        for right in rights_of(whole())
+        if (right.group, right.resource, right.namespace, right.name) == ("", "secrets", "", "")
+        and right.verb in changing
+    }
+    assert found == {"eventing-controller"}
 
 
 def test_pods_run_without_privileges_on_a_read_only_file_system() -> None:

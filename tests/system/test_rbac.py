@@ -188,8 +188,6 @@ SELDOM = {
     ("eventing-controller", "coordination.k8s.io", "leases", "patch"),
     # sink-event-error-reporting.enable.
     *(("pingsource-mt-adapter", "", "events", verb) for verb in ("create", "patch")),
-    # A Job that is made anew before the Secret of the one before is gone.
-    ("job-sink", "", "secrets", "patch"),
     # Sources that this life has none of, and the subjects of their bindings.
     *(("eventing-controller", *right) for right in RIGHTS_FOR_SOURCES),
     # Certificates of webhooks are renewed after six days.

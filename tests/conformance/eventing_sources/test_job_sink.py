@@ -98,6 +98,12 @@ async def sinks(api: Api) -> AsyncIterator[Sinks]:
         await process.stop()
 
 
+async def event_of(sinks: Sinks, job: Job) -> Secret:
+    """The Secret from which the containers of a Job read the event."""
+    (volume,) = [each for each in job.spec.template["spec"]["volumes"] if each["name"] == "jobsink-event"]
+    return await sinks.api.client.get(Secret, volume["secret"]["secretName"], "ns")
+
+
 def env_of(container: dict[str, Any]) -> dict[str, str]:
     return {each["name"]: each["value"] for each in container.get("env") or []}
 
@@ -139,7 +145,7 @@ async def test_53_containers_find_the_event(sinks: Sinks) -> None:
     headers = [*EVENT, "Content-Type: application/json", "ce-more: m", f"traceparent: {trace}", "tracestate: a=b"]
     assert (await sinks.post("reads", headers, b'{"n": 1.0}')).status == 202
     (job,) = await sinks.jobs("reads")
-    secret = await sinks.api.client.get(Secret, job.name, "ns")
+    secret = await event_of(sinks, job)
     event = base64.b64decode(secret.data["event"])
     assert b'"data":{"n": 1.0}' in event
     assert json.loads(event) == {
@@ -163,8 +169,7 @@ async def test_53_containers_find_the_event(sinks: Sinks) -> None:
     (mount,) = container["volumeMounts"]
     assert mount == {"name": "jobsink-event", "mountPath": "/etc/jobsink-event", "readOnly": True}
     assert env_of(own) == {"K_EXECUTION_MODE": "mine", "K_EVENT_PATH": "/own"}
-    (volume,) = [each for each in pod["volumes"] if each["name"] == "jobsink-event"]
-    assert volume["secret"]["secretName"] == job.name
+    assert secret.name.startswith(f"{job.name}-")
 
 
 async def test_53_what_was_left_out_is_made_when_the_event_comes_again(sinks: Sinks) -> None:
@@ -172,24 +177,45 @@ async def test_53_what_was_left_out_is_made_when_the_event_comes_again(sinks: Si
     await sinks.create("again")
     assert (await sinks.post("again", EVENT, b"one")).status == 202
     (job,) = await sinks.jobs("again")
-    await sinks.api.client.delete(Secret, job.name, "ns")
+    await sinks.api.client.delete(Secret, (await event_of(sinks, job)).name, "ns")
     assert (await sinks.post("again", EVENT, b"one")).status == 202
-    secret = await sinks.api.client.get(Secret, job.name, "ns")
+    secret = await event_of(sinks, job)
     assert secret.is_controlled_by(job)
-    # A Job that is made anew takes over what its predecessor left.
+    # A Job that is made anew has nothing to do with what its predecessor left.
     await sinks.api.client.delete(Job, job.name, "ns", propagation="Orphan")
 
     async def is_orphaned() -> bool:
-        found = await sinks.api.client.get(Secret, job.name, "ns")
+        found = await sinks.api.client.get(Secret, secret.name, "ns")
         return not found.metadata.owner_references and not await sinks.jobs("again")
 
     await eventually(is_orphaned)
     assert (await sinks.post("again", EVENT, b"two")).status == 202
     (anew,) = await sinks.jobs("again")
-    secret = await sinks.api.client.get(Secret, job.name, "ns")
-    assert anew.metadata.uid != job.metadata.uid
-    assert secret.is_controlled_by(anew)
-    assert json.loads(base64.b64decode(secret.data["event"]))["data_base64"] == base64.b64encode(b"two").decode()
+    other = await event_of(sinks, anew)
+    assert (anew.metadata.uid != job.metadata.uid, other.name != secret.name) == (True, True)
+    assert other.is_controlled_by(anew)
+    assert json.loads(base64.b64decode(other.data["event"]))["data_base64"] == base64.b64encode(b"two").decode()
+    left = await sinks.api.client.get(Secret, secret.name, "ns")
+    assert left.data == secret.data
+
+
+async def test_somebody_elses_job_does_not_have_secrets_made_of_any_name(sinks: Sinks) -> None:
+    await sinks.create("lent")
+    assert (await sinks.post("lent", EVENT)).status == 202
+    (job,) = await sinks.jobs("lent")
+    body = json.loads(await sinks.api.client.raw("GET", Job.RESOURCE.path("ns", job.name)))
+    await sinks.api.client.delete(Job, job.name, "ns", propagation="Background")
+    body["spec"]["template"]["spec"]["volumes"] = [{"name": "jobsink-event", "secret": {"secretName": "wanted"}}]
+    metadata = {name: body["metadata"][name] for name in ("name", "labels", "ownerReferences")}
+
+    async def is_gone() -> bool:
+        return not await sinks.jobs("lent")
+
+    await eventually(is_gone)
+    await sinks.api.create(Job.RESOURCE.path("ns"), {**body, "metadata": metadata, "status": {}})
+    answer = await sinks.post("lent", EVENT)
+    assert (answer.status, "named after the Job" in answer.value("reason")) == (500, True)
+    assert not [each for each in (await sinks.api.client.list(Secret, "ns")).items if each.name == "wanted"]
 
 
 @pytest.mark.parametrize(
@@ -270,7 +296,8 @@ async def test_a_job_that_cannot_be_made(sinks: Sinks) -> None:
 
     await eventually(is_made)
     await sinks.process.logged("jobs_made_again")
-    assert [line["message"] for line in sinks.process.log].count("jobs_not_made") == 1
+    told = [line for line in sinks.process.log if line.get("job_sink") == "ns/refused"]
+    assert [line["message"] for line in told] == ["jobs_not_made", "jobs_made_again"]
 
 
 async def test_somebody_elses_job_of_that_name(sinks: Sinks) -> None:
