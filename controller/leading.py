@@ -1,7 +1,8 @@
 """Of several replicas one acts, the holder of one Lease; the others read along.
 
 Who takes over begins when what it ended before is over. Who lost the Lease cancels what is under way; a write that is
-on its way already names the version it is based on, so it is refused if the successor was faster.
+on its way already names the version it is based on, so it is refused if the successor was faster. To begin and to end
+are turns, one after the other; one that fails is told in the log, and those after it come all the same.
 """
 
 import asyncio
@@ -81,9 +82,9 @@ class Leading:
         """Stop acting. What was under way is found half done by whoever is next, and taken from there."""
         if self._elector is not None:
             await self._elector.stop()
+        self._then(self._end)
         if self._turn is not None:
             await self._turn
-        await self._end()
 
     async def stop(self) -> None:
         """Stop acting, and following the Lease."""
@@ -96,7 +97,10 @@ class Leading:
 
         async def turn() -> None:
             if before is not None:
-                await before
-            await step()
+                await asyncio.wait([before])
+            try:
+                await step()
+            except Exception as error:  # noqa: BLE001 - who cannot begin must still end, and the other way round
+                self._log.exception("election_turn_failed", error, election=self._name)
 
         self._turn = asyncio.get_running_loop().create_task(turn(), name=f"election {self._name}")
