@@ -17,7 +17,7 @@ from broker.metrics import BOUNDS_S
 from eventing.dispatching import Delivery
 from proxies.metrics.instruments import SERIES_MAX, Attributes, Distribution, Number, Registry
 
-__all__ = ["DispatchDuration", "OwedMetrics"]
+__all__ = ["DispatchDuration", "OwedMetrics", "add_journal_metrics"]
 
 _SCOPE: Final = "knative.dev/eventing/pkg/channel/fanout"
 _OWN_SCOPE: Final = "knuv.dev/eventing"
@@ -119,6 +119,14 @@ class OwedMetrics:
             self._series.clear()
         self._series[whose, word] = series
         return series
+
+
+def add_journal_metrics(registry: Registry, damages: Callable[[], int]) -> None:
+    """Tell of a journal how many places of its files were damaged."""
+    counter = registry.scope(_OWN_SCOPE).counter(
+        "knuv.eventing.journal.damages", unit="{place}", description="Damaged places in the files of the journal."
+    )
+    counter.observe(lambda: [({}, damages())])
 
 
 def _attributes(whose: Whose) -> dict[str, str | int | float | bool]:

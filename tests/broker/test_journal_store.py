@@ -1,11 +1,13 @@
 """Journals: what was confirmed is there after any end of the process, and nothing grows for ever."""
 
 import asyncio
+import json
 import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +21,8 @@ from broker.channel.journal.store import JournalFull, JournalLimits, JournalStor
 from proxies.logs import Logger
 from tests.support.processes import eventually
 
+MARKER = b"\x01\x00\x02\x09"
+"""Of bytes that lengths and kinds have, too."""
 _DEAD = Dead("http://a/", 503, b"full", 5.0, was_sunk=False)
 
 
@@ -38,28 +42,56 @@ def _records() -> list[Accepted | Settled | Retried | Died | Redriven]:
 
 
 def test_records_are_read_as_they_were_written() -> None:
-    data = b"".join(encoded(record) for record in _records())
-    found = list(records_of(data))
+    parts = [encoded(record, MARKER) for record in _records()]
+    data = b"".join(parts)
+    found = list(records_of(data, MARKER))
     assert [record for _, _, record in found] == _records()
-    assert [data[offset : offset + length] for offset, length, _ in found] == [encoded(each) for each in _records()]
+    assert [data[offset : offset + length] for offset, length, _ in found] == parts
 
 
 @given(st.data())
-def test_what_is_cut_or_damaged_ends_the_reading_and_nothing_before_it_is_lost(data: st.DataObject) -> None:
-    parts = [encoded(record) for record in _records()]
-    whole = b"".join(parts)
-    at = data.draw(st.integers(0, len(whole) - 1))
+def test_damage_anywhere_costs_the_records_whose_bytes_it_touched_and_no_other(data: st.DataObject) -> None:
+    records = [*_records(), *(_event(seq, "a", body=MARKER * seq) for seq in range(3, 7))]
+    owners = bytearray()
+    whole = bytearray()
+    for index, record in enumerate(records):
+        part = encoded(record, MARKER)
+        owners += bytes([index]) * len(part)
+        whole += part
+    touched: set[int] = set()
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(whole) - 1))
+        length = data.draw(st.integers(1, 60))
+        touched.update(owners[at : at + length])
+        if data.draw(st.booleans()):
+            del whole[at : at + length], owners[at : at + length]
+        else:
+            mask = data.draw(st.binary(min_size=length, max_size=length))
+            damaged = bytes(byte ^ (other or 1) for byte, other in zip(whole[at : at + length], mask, strict=False))
+            whole[at : at + length] = damaged
+        if not whole:
+            break
+    found = [record for _, _, record in records_of(bytes(whole), MARKER)]
+    # What was damaged twice may be whole again.
+    assert [record for record in found if records.index(record) not in touched] == [
+        record for index, record in enumerate(records) if index not in touched
+    ]
+
+
+@given(st.data())
+def test_without_a_marker_the_first_damage_ends_the_reading_and_nothing_before_it_is_lost(data: st.DataObject) -> None:
+    parts = [encoded(record, b"") for record in _records()]
+    damaged = bytearray(b"".join(parts))
+    at = data.draw(st.integers(0, len(damaged) - 1))
     before = next(index for index in range(len(parts)) if len(b"".join(parts[: index + 1])) > at)
-    assert [record for _, _, record in records_of(whole[:at])] == _records()[:before]
-    damaged = bytearray(whole)
+    assert [record for _, _, record in records_of(bytes(damaged[:at]), b"")] == _records()[:before]
     damaged[at] ^= data.draw(st.integers(1, 255))
-    assert [record for _, _, record in records_of(bytes(damaged))][:before] == _records()[:before]
-    assert len(list(records_of(bytes(damaged)))) == before
+    assert [record for _, _, record in records_of(bytes(damaged), b"")] == _records()[:before]
 
 
-@given(st.binary(max_size=200))
-def test_any_bytes_can_be_read(data: bytes) -> None:
-    assert list(records_of(data)) == []
+@given(st.binary(max_size=200), st.sampled_from([MARKER, b""]))
+def test_any_bytes_can_be_read(data: bytes, marker: bytes) -> None:
+    assert list(records_of(marker + data, marker)) == []
 
 
 def test_the_state_tells_what_is_owed_to_whom() -> None:
@@ -256,20 +288,101 @@ async def test_nothing_is_written_or_told_after_the_end(tmp_path: Path) -> None:
         assert len(store.state.entries) == ended
 
 
+def _last(directory: Path) -> Path:
+    return max(directory.glob("*.journal"))
+
+
+def _damage(directory: Path, offset: int, data: bytes) -> None:
+    descriptor = os.open(_last(directory), os.O_WRONLY)
+    os.pwrite(descriptor, data, offset)
+    os.close(descriptor)
+
+
+def _logged(lines: list[bytes], event: str) -> list[dict[str, Any]]:
+    return [told for line in lines if (told := json.loads(line))["message"] == event]
+
+
+async def test_a_damaged_record_is_skipped_and_told_with_its_place_and_all_others_are_kept(tmp_path: Path) -> None:
+    async with _store(tmp_path) as store:
+        for seq in (1, 2, 3):
+            await _accept(store, _event(seq, "a", "b", body=b"event %d" % seq))
+        store.append(Settled(3, "a"))
+        place = store.state.entries[2].place
+    # Its length is what is damaged, so that nobody knows where the next one begins.
+    _damage(tmp_path, place.offset + 8, b"\xff\xff\xff\xff")
+    lines: list[bytes] = []
+    store = JournalStore(tmp_path, JournalLimits(segment_bytes=4096), Logger("test", write=lines.append))
+    await store.open()
+    try:
+        assert {seq: list(entry.owed) for seq, entry in store.state.entries.items()} == {1: ["a", "b"], 3: ["b"]}
+        assert [record.body for seq in (1, 3) if (record := store.read(seq)) is not None] == [b"event 1", b"event 3"]
+        assert (store.damages, store.damaged_bytes) == (1, place.length)
+    finally:
+        await store.close()
+    [told] = _logged(lines, "journal_damaged")
+    assert (told["segment"], told["offset"], told["lost_bytes"]) == (place.segment, place.offset, place.length)
+
+
+async def test_a_journal_full_of_damage_does_not_fill_the_log(tmp_path: Path) -> None:
+    async with _store(tmp_path, JournalLimits()) as store:
+        for seq in range(1, 401):
+            store.append(Settled(seq, "a"))
+        await _accept(store, _event(401, "a"))
+    path = _last(tmp_path)
+    data = bytearray(path.read_bytes())
+    places = [offset for offset, _, _ in records_of(bytes(data), bytes.fromhex(path.stem[-8:]))]
+    for offset in places[:-1:2]:
+        data[offset + 4] ^= 1
+    path.write_bytes(data)
+    lines: list[bytes] = []
+    store = JournalStore(tmp_path, JournalLimits(), Logger("test", write=lines.append))
+    await store.open()
+    await store.close()
+    assert list(store.state.entries) == [401]
+    assert store.damages == 200
+    assert len(_logged(lines, "journal_damaged")) == 100
+    assert [told["damages"] for told in _logged(lines, "journal_damaged_more")] == [200]
+
+
+async def test_what_looks_like_a_record_in_a_damaged_event_is_none(tmp_path: Path) -> None:
+    forged = b"".join(encoded(_event(7, "a", body=b"forged"), marker) for marker in (b"", MARKER))
+    async with _store(tmp_path) as store:
+        await _accept(store, _event(1, "a", body=forged))
+        place = store.state.entries[1].place
+    _damage(tmp_path, place.offset + 4, b"\0\0\0\0")
+    async with _store(tmp_path) as store:
+        assert not store.state.entries
+
+
+async def test_segments_without_markers_are_read_and_those_of_the_same_number_beside_them(tmp_path: Path) -> None:
+    (tmp_path / "0000000001.journal").write_bytes(encoded(_event(1, "a"), b"") + encoded(_event(2, "a"), b""))
+    (tmp_path / f"0000000001-{MARKER.hex()}.journal").write_bytes(encoded(_event(3, "a"), MARKER))
+    for _ in range(2):
+        async with _store(tmp_path) as store:
+            assert sorted(store.state.entries) == [1, 2, 3]
+            assert all(store.read(seq) == _event(seq, "a") for seq in (1, 2, 3))
+    async with _store(tmp_path) as store:
+        for seq in (1, 2, 3):
+            store.append(Settled(seq, "a"))
+    async with _store(tmp_path) as store:
+        assert not store.state.entries
+    assert _segments(tmp_path) == 1
+
+
 def _append_to_last(directory: Path, data: bytes) -> None:
-    segment = max(directory.glob("*.journal"))
+    segment = _last(directory)
     segment.write_bytes(segment.read_bytes() + data)
 
 
 def _replace_in_last(directory: Path, old: bytes, new: bytes) -> None:
-    path = max(directory.glob("*.journal"))
+    path = _last(directory)
     path.write_bytes(path.read_bytes().replace(old, new))
 
 
 async def test_half_a_record_at_the_end_is_cut_off(tmp_path: Path) -> None:
     async with _store(tmp_path) as store:
         await _accept(store, _event(1, "a"))
-    _append_to_last(tmp_path, encoded(_event(2, "a"))[:-3])
+    _append_to_last(tmp_path, encoded(_event(2, "a"), bytes.fromhex(_last(tmp_path).stem[-8:]))[:-3])
     async with _store(tmp_path) as store:
         assert sorted(store.state.entries) == [1]
         assert await _accept(store, _event(3, "a")) is None

@@ -51,7 +51,7 @@ def _registries() -> Iterator[tuple[str, Registry]]:
     """Each program's own, with what stands for the program itself left out: nothing is read of it."""
     from activator.metrics import ActivatorMetrics
     from autoscaler.metrics import RevisionMetrics
-    from broker.channel.metrics import DispatchDuration, OwedMetrics
+    from broker.channel.metrics import DispatchDuration, OwedMetrics, add_journal_metrics
     from broker.metrics import FILTER_SCOPE, INGRESS_SCOPE, DispatchMetrics, HttpMetrics, JobSinkMetrics
     from gateway.metrics import add_gateway_metrics
     from kube.queue_metrics import add_queue_metrics
@@ -101,6 +101,7 @@ def _registries() -> Iterator[tuple[str, Registry]]:
     DispatchDuration(registry)
     HttpMetrics(registry, "http")
     OwedMetrics(registry)
+    add_journal_metrics(registry, lambda: 0)
     yield "broker dispatcher", registry
 
     registry = Registry()

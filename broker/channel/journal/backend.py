@@ -56,6 +56,11 @@ class JournalBackend:
         deliveries.courier.attempted = self._attempted
         self._channels = InMemoryChannels.of(context, environ, self._make)
         deliveries.watch(self._owed)
+        if context.registry is not None:
+            # Only now: they are off by default.
+            from broker.channel.metrics import add_journal_metrics
+
+            add_journal_metrics(context.registry, lambda: self._store.damages)
         self._loop = context.loop
         self._log = context.log
         self._is_open = False

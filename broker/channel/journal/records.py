@@ -1,10 +1,13 @@
-"""What stands in the files of a journal: a sequence of records, each with its length and a checksum.
+"""What stands in the files of a journal: a sequence of records, each with a marker, its length and a checksum.
 
-    crc32 of the rest | length of the content | kind | content (msgpack)
-         4 bytes              4 bytes           1 byte
+    marker  | crc32 of the rest | length of the content | kind | content (msgpack)
+    4 bytes       4 bytes              4 bytes           1 byte
 
-A process may end in the middle of a record. Whoever reads finds that by the checksum and takes what is before it; what
-is behind was never confirmed to anybody.
+A process may end in the middle of a record, and a disk may damage any. Whoever reads finds that by the checksum, and
+goes on at the next marker that a whole record follows. The marker is a random word of the process that wrote: an event
+that carries the bytes of a record does not carry one that counts here.
+
+Files without a marker, as they once were, are read up to their first damage.
 """
 
 import struct
@@ -16,12 +19,11 @@ import msgspec
 
 from broker.channel.dead import Dead
 
-__all__ = ["Accepted", "Owed", "Record", "Redriven", "Retried", "Settled", "encoded", "records_of"]
+__all__ = ["MARKER_BYTES", "Accepted", "Owed", "Record", "Redriven", "Retried", "Settled", "encoded", "records_of"]
 
+MARKER_BYTES: Final = 4
 _HEADER: Final = struct.Struct(">IIB")
 _CHECKED: Final = struct.Struct(">IB")
-RECORD_BYTES_MAX: Final = 1 << 30
-"""A length beyond it is no length: no event is so large."""
 
 
 class Owed(msgspec.Struct, array_like=True):
@@ -93,29 +95,42 @@ _DECODERS: Final[dict[int, msgspec.msgpack.Decoder[Record]]] = {
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
-def encoded(record: Record) -> bytes:
-    """Return the bytes of a record."""
+def encoded(record: Record, marker: bytes) -> bytes:
+    """Return the bytes of a record; `marker` is that of the file."""
     content = _encode(record)
     checked = zlib.crc32(content, zlib.crc32(_CHECKED.pack(len(content), record.KIND)))
-    return _HEADER.pack(checked, len(content), record.KIND) + content
+    return marker + _HEADER.pack(checked, len(content), record.KIND) + content
 
 
-def records_of(data: bytes) -> Iterator[tuple[int, int, Record]]:
-    """Yield (offset, length, record) up to the end or to the first bytes that are no whole record."""
+def records_of(data: bytes, marker: bytes) -> Iterator[tuple[int, int, Record]]:
+    """Yield (offset, length, record) of every whole record; what is between two of them, or at the end, is damaged."""
     offset = 0
-    while offset + _HEADER.size <= len(data):
-        checked, length, kind = _HEADER.unpack_from(data, offset)
-        begin = offset + _HEADER.size
-        content = data[begin : begin + length] if length <= RECORD_BYTES_MAX else b""
-        decoder = _DECODERS.get(kind)
-        if decoder is None or len(content) != length:
+    while 0 <= offset < len(data):
+        found = _record_at(data, offset, marker)
+        if found is not None:
+            end, record = found
+            yield offset, end - offset, record
+            offset = end
+        elif marker:
+            offset = data.find(marker, offset + 1)
+        else:
             return
-        if zlib.crc32(content, zlib.crc32(_CHECKED.pack(length, kind))) != checked:
-            return
-        try:
-            record = decoder.decode(content)
-        except msgspec.DecodeError:
-            return
-        end = begin + length
-        yield offset, end - offset, record
-        offset = end
+
+
+def _record_at(data: bytes, offset: int, marker: bytes) -> tuple[int, Record] | None:
+    """Return the record that begins at `offset` and where it ends, or None if none does."""
+    begin = offset + len(marker) + _HEADER.size
+    if begin > len(data) or not data.startswith(marker, offset):
+        return None
+    checked, length, kind = _HEADER.unpack_from(data, offset + len(marker))
+    end = begin + length
+    decoder = _DECODERS.get(kind)
+    if decoder is None or end > len(data):
+        return None
+    content = memoryview(data)[begin:end]
+    if zlib.crc32(content, zlib.crc32(_CHECKED.pack(length, kind))) != checked:
+        return None
+    try:
+        return end, decoder.decode(content)
+    except msgspec.DecodeError:
+        return None

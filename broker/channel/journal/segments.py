@@ -1,5 +1,7 @@
 """The files of a journal: numbered segments in a directory, appended to at the last one. Everything here may block.
 
+A segment's name tells its number and the marker of its records: `0000000007-5be2c019.journal`.
+
 One process at a time: the directory is locked. A write that fails leaves the files as they were, as far as anybody can
 tell: what was written of it is cut off again, or a new segment is begun.
 """
@@ -7,13 +9,16 @@ tell: what was written of it is cut off again, or a new segment is begun.
 import fcntl
 import os
 import re
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from broker.channel.journal.records import MARKER_BYTES
+
 __all__ = ["JournalInUse", "Segments"]
 
-_NAME: Final = re.compile(r"([0-9]{10})\.journal")
+_NAME: Final = re.compile(r"([0-9]{10})(?:-([0-9a-f]{8}))?\.journal")
 
 
 class JournalInUse(OSError):
@@ -29,9 +34,13 @@ class Segments:
         self._segment_bytes = segment_bytes
         self._lock = -1
         self._descriptors: dict[int, int] = {}
+        self._paths: dict[int, Path] = {}
+        self._markers: dict[int, bytes] = {}
         self._last = 0
         self._end = 0
         self._is_broken = False
+        self.marker = secrets.token_bytes(MARKER_BYTES)
+        """Of the records in all segments that are begun here."""
         self.sizes: dict[int, int] = {}
         """Bytes of each segment, in order."""
 
@@ -44,22 +53,24 @@ class Segments:
         except BlockingIOError as error:
             raise JournalInUse(f"{self._directory}: another process has this journal") from error
 
-    def read_all(self) -> Iterator[tuple[int, bytes]]:
-        """Yield (segment, its bytes) in order, and begin a new segment behind them."""
-        found = (_NAME.fullmatch(path.name) for path in self._directory.iterdir())
-        for number in sorted(int(match[1]) for match in found if match is not None):
-            self._last = number
-            descriptor = os.open(self._path(number), os.O_RDWR | os.O_CLOEXEC)
+    def read_all(self) -> Iterator[tuple[int, bytes, bytes]]:
+        """Yield (segment, its bytes, their marker) in order, and begin a new segment behind them."""
+        found = ((path, _NAME.fullmatch(path.name)) for path in self._directory.iterdir())
+        for path, match in sorted((path, match) for path, match in found if match is not None):
+            # A name could be there with one marker and another: neither is to hide the other.
+            number = self._last = max(int(match[1]), self._last + 1)
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             size = os.fstat(descriptor).st_size
             if not size:
                 # Of a process that wrote nothing: each start would leave one more open, for as long as one event stays.
                 os.close(descriptor)
-                os.unlink(self._path(number))
+                os.unlink(path)
                 continue
-            self._descriptors[number] = descriptor
+            marker = bytes.fromhex(match[2] or "")
+            self._keep(number, path, marker, descriptor)
             data = _read(descriptor, size, 0)
             self.sizes[number] = len(data)
-            yield number, data
+            yield number, data, marker
         self._begin()
 
     def append(self, data: bytes, is_synced: bool) -> tuple[int, int]:
@@ -90,6 +101,10 @@ class Segments:
         """Return bytes of a segment. Raises `OSError`."""
         return _read(self._descriptors[segment], length, offset)
 
+    def marker_of(self, segment: int) -> bytes:
+        """Return the marker of a segment's records; empty if it is a segment of before there were any."""
+        return self._markers[segment]
+
     @property
     def last(self) -> int:
         """The segment that is appended to."""
@@ -103,8 +118,9 @@ class Segments:
     def remove(self, segment: int) -> None:
         """Delete a segment; never the last one."""
         assert segment != self._last
-        os.unlink(self._path(segment))
+        os.unlink(self._paths[segment])
         os.close(self._descriptors.pop(segment))
+        del self._paths[segment], self._markers[segment]
         del self.sizes[segment]
 
     def close(self) -> None:
@@ -119,20 +135,23 @@ class Segments:
     def _begin(self) -> None:
         number = self._last + 1
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(self._path(number), flags, 0o600)
+        path = self._directory / f"{number:010}-{self.marker.hex()}.journal"
+        descriptor = os.open(path, flags, 0o600)
         try:
             # The name, too, has to be on the disk before what is in the file counts.
             _sync_directory(self._directory)
         except OSError:
             os.close(descriptor)
-            os.unlink(self._path(number))
+            os.unlink(path)
             raise
-        self._descriptors[number] = descriptor
+        self._keep(number, path, self.marker, descriptor)
         self.sizes[number] = 0
         self._last, self._end, self._is_broken = number, 0, False
 
-    def _path(self, number: int) -> Path:
-        return self._directory / f"{number:010}.journal"
+    def _keep(self, number: int, path: Path, marker: bytes, descriptor: int) -> None:
+        self._descriptors[number] = descriptor
+        self._paths[number] = path
+        self._markers[number] = marker
 
 
 def _sync_directory(path: Path) -> None:

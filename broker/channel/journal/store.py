@@ -33,6 +33,8 @@ _CARRIED_BYTES: Final = 1 << 20
 _RETRY_S: Final = 1.0
 _SAID_MAX: Final = 1000
 """Unreadable events that are remembered, so that each is logged once."""
+_DAMAGES_SAID_MAX: Final = 100
+"""Places that are logged one by one."""
 _LAST_WRITES: Final = 3
 """At the end: what is being written, what came meanwhile, and once more."""
 
@@ -74,6 +76,9 @@ class JournalStore:
     def __init__(self, directory: Path, limits: JournalLimits, log: Logger) -> None:
         self.limits = limits
         self.state = JournalState()
+        self.damages = 0
+        """Places between whole records that held none when the journal was read."""
+        self.damaged_bytes = 0
         self._log = log
         # So many that old ones can go away: the last one never does.
         self._segments = Segments(directory, segment_bytes=min(limits.segment_bytes, limits.bytes_max // _SEGMENTS_MIN))
@@ -121,7 +126,7 @@ class JournalStore:
 
     def accept(self, record: Accepted, done: Callable[[OSError | None], None]) -> None:
         """Append an event; `done` is told when it is on the disk, or why it is not. Raises `JournalFull` at once."""
-        data = encoded(record)
+        data = encoded(record, self._segments.marker)
         events = len(self.state.entries) + self._pending_events
         if self.size + len(data) > self.limits.bytes_max or events >= self.limits.events_max:
             raise JournalFull(
@@ -135,7 +140,7 @@ class JournalStore:
         """Append what became of an event. It holds at once, and is written soon."""
         place = Place(self._segments.last, 0, 0)
         self.state.apply(record, place)
-        self._add(_Pending(encoded(record), record, None, is_carried=False), is_urgent=False)
+        self._add(_Pending(encoded(record, self._segments.marker), record, None, is_carried=False), is_urgent=False)
         self._trim()
 
     def read(self, seq: int) -> Accepted | None:
@@ -153,7 +158,7 @@ class JournalStore:
         except OSError as error:
             problem, is_damaged = str(error), False
         else:
-            for _, _, record in records_of(data):
+            for _, _, record in records_of(data, self._segments.marker_of(place.segment)):
                 if isinstance(record, Accepted):
                     self._unreadable.pop(seq, None)
                     return record
@@ -170,14 +175,25 @@ class JournalStore:
 
     def _read(self) -> None:
         self._segments.open()
-        for number, data in self._segments.read_all():
+        for number, data, marker in self._segments.read_all():
             end = 0
-            for offset, length, record in records_of(data):
+            for offset, length, record in records_of(data, marker):
+                if offset > end:
+                    self._count_damage(number, end, offset - end)
                 self.state.apply(record, Place(number, offset, length))
                 end = offset + length
             if end < len(data):
                 # Normal for the last segment of a process that was killed: nobody was told of what is behind.
                 self._log.warning("journal_cut", segment=number, offset=end, dropped_bytes=len(data) - end)
+        if self.damages > _DAMAGES_SAID_MAX:
+            self._log.error("journal_damaged_more", damages=self.damages, lost_bytes=self.damaged_bytes)
+
+    def _count_damage(self, segment: int, offset: int, lost_bytes: int) -> None:
+        """What stood there is lost: events, or only what became of some, which are delivered once more then."""
+        self.damages += 1
+        self.damaged_bytes += lost_bytes
+        if self.damages <= _DAMAGES_SAID_MAX:
+            self._log.error("journal_damaged", segment=segment, offset=offset, lost_bytes=lost_bytes)
 
     def _add(self, pending: _Pending, *, is_urgent: bool) -> None:
         self._pending.append(pending)
@@ -300,7 +316,7 @@ class JournalStore:
             again = Accepted(
                 seq, record.namespace, record.channel, record.at_s, record.lines, record.passed, record.body, owed
             )
-            data = encoded(again)
+            data = encoded(again, segments.marker)
             self._is_carrying = True
             self._add(_Pending(data, again, None, is_carried=True), is_urgent=True)
             carried_bytes += len(data)

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 RETRIES = "knuv_eventing_delivery_retries_total"
 DEAD_LETTERS = "knuv_eventing_dead_letters_total"
 BACKLOG = "knuv_eventing_backlog"
+DAMAGES = "knuv_eventing_journal_damages_total"
 AGE = "knuv_eventing_backlog_age_seconds"
 
 
@@ -86,6 +87,13 @@ async def test_the_backlog_has_what_is_owed_to_each_subscription_and_how_long(wo
     hanging.gate.set()
     reading = await told(world, has(BACKLOG, 0, labels(channel, "hanging")))
     assert reading.value(AGE, **labels(channel, "hanging")) == 0
+
+
+async def test_damage_of_a_journal_counts_and_only_there(world: World) -> None:
+    reading = await scraped(f"{world.address}:9090")
+    assert [value for _, value in reading.samples.get(DAMAGES, [])] == (
+        [0] if world.environ["KNUV_CHANNELS"] == "journal" else []
+    )
 
 
 async def test_each_attempt_beyond_the_first_counts_by_what_came_of_the_one_before(world: World) -> None:
