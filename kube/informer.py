@@ -19,12 +19,12 @@ import msgspec
 
 from kube.client import Client
 from kube.errors import ApiError, ApiUnreachable, Gone
-from kube.models.meta import Resource
+from kube.models.meta import Listed
 from proxies.logs import Logger
 
 __all__ = ["Informer"]
 
-R = TypeVar("R", bound=Resource)
+R = TypeVar("R", bound=Listed)
 Key = tuple[str, str]
 
 _BACKOFF_FIRST_S = 0.05
@@ -68,6 +68,8 @@ class Informer(Generic[R]):
         self._synced = asyncio.Event()
         self._version = ""
         self._seen = 0
+        self._trouble = ""
+        """What keeps us from watching, as the log has it."""
         self.is_current = False
 
     # Set-up, before start.
@@ -173,12 +175,14 @@ class Informer(Generic[R]):
                     await self._list()
                     backoff_s = min(backoff_s, _BACKOFF_LISTED_S)
                 await self._watch()
+                self._is_well()
             except Gone:
                 self._version = ""
             except (ApiError, ApiUnreachable, msgspec.DecodeError) as error:
                 # An object that does not fit its model is like a server that is away: said, and asked for again.
-                if self.is_current or not self._synced.is_set():
-                    self._log.warning("watch_lost", kind=self.kind.RESOURCE.kind, error=str(error), retry_s=backoff_s)
+                if loop.time() - begun_s > _LASTING_S:
+                    self._is_well()
+                self._tell(error)
                 self.is_current = False
                 # After a lost server the version may belong to another history: list, and compare.
                 self._version = ""
@@ -187,6 +191,20 @@ class Informer(Generic[R]):
                 backoff_s = _BACKOFF_FIRST_S
             await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
             backoff_s = min(backoff_s * 2, _BACKOFF_MAX_S)
+
+    def _tell(self, error: Exception) -> None:
+        """Say what is wrong, once: a right that is missing may be missing for ever."""
+        # A server that is away says so in many ways.
+        trouble = type(error).__name__ if isinstance(error, ApiUnreachable) else str(error)
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._log.warning("watch_lost", kind=self.kind.RESOURCE.kind, error=str(error))
+
+    def _is_well(self) -> None:
+        """The watch tells of changes."""
+        if self._trouble:
+            self._trouble = ""
+            self._log.info("watch_regained", kind=self.kind.RESOURCE.kind)
 
     async def _list(self) -> None:
         page = await self._client.list(
@@ -223,6 +241,7 @@ class Informer(Generic[R]):
                 if held is None or held.metadata.uid != obj.metadata.uid or _version(held) < _version(obj):
                     self._put(obj)
             self._saw(obj.metadata.resource_version)
+            self._is_well()
 
     def _saw(self, version: str) -> None:
         self._version = version
@@ -273,7 +292,7 @@ class Informer(Generic[R]):
                 self._log.exception("informer_callback_failed", error, kind=self.kind.RESOURCE.kind)
 
 
-def _version(obj: Resource) -> int:
+def _version(obj: Listed) -> int:
     # Opaque in principle; client-go compares versions as growing integers as well (spec api-clients.md 5).
     text = obj.metadata.resource_version
     return int(text) if text.isdigit() else 0

@@ -4,13 +4,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 from kube.client import Client
-from kube.errors import AlreadyExists, ApiUnreachable, Conflict, Gone, NotFound
+from kube.errors import AlreadyExists, ApiUnreachable, Conflict, Forbidden, Gone, NotFound
 from kube.informer import Informer
 from kube.models.core import ConfigMap, Service
 from kube.models.meta import ObjectMeta
@@ -129,6 +129,75 @@ async def test_an_index_that_cannot_tell_an_objects_keys_is_said_and_everything_
         await eventually(lambda: informer.get("default", "with") is None)
         assert informer.by_index("k", "one") == []
     finally:
+        await informer.stop()
+
+
+class Refusing:
+    """As much of a client as an informer asks; the answers of a test."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.lists: Exception | None = None
+        self.watches: Exception | None = None
+        self.asked = 0
+
+    async def list(self, *arguments: Any, **options: Any) -> Any:
+        self.asked += 1
+        if self.lists is not None:
+            raise self.lists
+        return await self._client.list(*arguments, **options)
+
+    async def watch(self, *arguments: Any, **options: Any) -> Any:
+        if self.watches is not None:
+            raise self.watches
+        async for event in self._client.watch(*arguments, **options):
+            yield event
+
+
+def no_right(verb: str) -> Forbidden:
+    return Forbidden(403, "Forbidden", f"a may not {verb} configmaps")
+
+
+async def test_what_is_refused_again_and_again_is_said_once_and_again_when_it_is_over_or_another(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kube.informer._BACKOFF_MAX_S", 0.01)
+    told: list[tuple[str, str]] = []
+
+    def note(line: bytes) -> None:
+        fields = json.loads(line)
+        told.append((fields["message"], fields.get("error", "")))
+
+    refusing = Refusing(client)
+    refusing.lists = no_right("list")
+    informer = Informer(cast(Client, refusing), ConfigMap, namespace="default", log=Logger("t", write=note))
+    starting = asyncio.get_running_loop().create_task(informer.start())
+    lost, regained = "watch_lost", ("watch_regained", "")
+    first, second = (lost, str(no_right("list"))), (lost, str(no_right("watch")))
+    try:
+        await eventually(lambda: refusing.asked > 5)
+        assert told == [first]
+        refusing.watches = no_right("watch")
+        refusing.lists = None
+        await starting
+        asked = refusing.asked
+        await eventually(lambda: refusing.asked > asked + 5)
+        assert told == [first, second]
+        # A server that is away is one trouble, whatever it says.
+        refusing.lists = ApiUnreachable("refused")
+        asked = refusing.asked
+        await eventually(lambda: refusing.asked > asked + 5)
+        refusing.lists = ApiUnreachable("timed out")
+        asked = refusing.asked
+        await eventually(lambda: refusing.asked > asked + 5)
+        assert told == [first, second, (lost, "refused")]
+        refusing.lists = refusing.watches = None
+        await eventually(lambda: informer.is_current)
+        await client.create(config_map("a", k="1"))
+        await eventually(lambda: regained in told)
+        assert told == [first, second, (lost, "refused"), regained]
+    finally:
+        starting.cancel()
         await informer.stop()
 
 
