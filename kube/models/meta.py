@@ -5,7 +5,7 @@ is never PUT back, changes go out as patches (`kube.client`). Where users' text 
 field is a plain dict.
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import msgspec
 
@@ -13,6 +13,7 @@ __all__ = [
     "Condition",
     "LabelSelector",
     "ListMeta",
+    "Listed",
     "Model",
     "ObjectMeta",
     "OwnerReference",
@@ -165,6 +166,31 @@ class Resource(Model):
         """Whether `owner`, by uid, controls this object."""
         controller = self.metadata.controller()
         return controller is not None and controller.uid == owner.metadata.uid
+
+
+class _Identity(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def uid(self) -> str: ...
+    @property
+    def resource_version(self) -> str: ...
+
+
+class Listed(Protocol):
+    """What can be listed and watched: a `Resource`, or a view that decodes only what its reader needs of one."""
+
+    RESOURCE: ClassVar[ResourceInfo]
+
+    @property
+    def metadata(self) -> _Identity:
+        """Which object, and which version of it."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(namespace, name)."""
 
 
 JsonObject = dict[str, Any]
