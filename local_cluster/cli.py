@@ -14,7 +14,7 @@ from rich.console import Console
 
 from kube.client import Client
 from kube.config import ApiConfig
-from kube.errors import ApiError, ApiUnreachable
+from kube.errors import ApiError, ApiUnreachable, NotFound
 from kube.models.core import Pod, ServiceAccount
 from local_cluster.cli_lab import ANY_ARGUMENTS, lab
 from local_cluster.components import read_components
@@ -36,8 +36,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("simulate")(simulate_command)
-app.command("lab", context_settings=ANY_ARGUMENTS)(lab)
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -160,7 +158,7 @@ def kubeconfig_(
 
 @app.command("apply")
 def apply_(
-    file: Annotated[list[Path], typer.Option("--file", "-f", help="YAML or JSON manifests.")],
+    file: Annotated[list[Path], typer.Option("--file", "-f", help="YAML or JSON manifests; - is stdin.")],
     *,
     namespace: Namespace = "default",
     state_dir: StateDir = None,
@@ -173,10 +171,9 @@ def apply_(
             for manifest in load(path):
                 try:
                     done = await apply(client, kinds, manifest, namespace)
-                except ApiError as error:
-                    raise Failure(
-                        f"{path}: {manifest['kind']} {manifest['metadata']['name']}: {error.message}"
-                    ) from error
+                except (ApiError, ManifestError) as error:
+                    text = error.message if isinstance(error, ApiError) else str(error)
+                    raise Failure(f"{path}: {manifest['kind']} {manifest['metadata']['name']}: {text}") from error
                 out.print(f"{done.kind.lower()}/{done.name} {done.outcome}")
 
     with_client(state_dir, work)
@@ -256,10 +253,17 @@ def delete(
             targets = [(i, meta.get("namespace", namespace), meta["name"]) for i, meta in named]
         else:
             targets = [(kinds.named(kind or ""), namespace, name or "")]
+        missing = []
         for info, where, target in targets:
             options = json.dumps({"propagationPolicy": "Background"}).encode()
-            await client.raw("DELETE", info.path(where, target), body=options)
-            out.print(f"{info.kind.lower()}/{target} deleted")
+            try:
+                await client.raw("DELETE", info.path(where, target), body=options)
+            except NotFound as error:  # the others go nevertheless
+                missing.append(error.message)
+            else:
+                out.print(f"{info.kind.lower()}/{target} deleted")
+        if missing:
+            raise Failure("; ".join(missing))
 
     with_client(state_dir, work)
 
@@ -291,6 +295,10 @@ def logs(
                 out.print(prefix + line, markup=False)
 
     with_client(state_dir, work)
+
+
+app.command("simulate")(simulate_command)
+app.command("lab", context_settings=ANY_ARGUMENTS)(lab)
 
 
 def with_client(state_dir: Path | None, work: Callable[[Client], Awaitable[None]]) -> None:

@@ -48,7 +48,9 @@ def journey_lines(notes: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """What became of an event, step by step, from the notes of all processes."""
     named = ("at", "id", "source", "type", "component", "step")
     for note in sorted(notes, key=lambda each: float(each.get("at", 0))):
-        facts = "  ".join(f"{name}={value}" for name, value in note.items() if name not in named and value is not None)
+        facts = "  ".join(
+            f"{name}={value}" for name, value in note.items() if name not in named and value not in (None, "")
+        )
         step = f"{note.get('component', ''):<11} {note.get('step', ''):<12}"
         yield printable(f"{_clock(float(note.get('at', 0)))}  {step}  {facts}").replace("\n", " ").rstrip()
 

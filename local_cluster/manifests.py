@@ -5,8 +5,10 @@ there decide the patch: fields that were applied before and are gone from the ma
 """
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ import yaml
 from kube.client import Client
 from kube.errors import NotFound
 
-__all__ = ["Applied", "Kinds", "ManifestError", "apply", "load", "three_way_merge"]
+__all__ = ["LAST_APPLIED", "Applied", "KindInfo", "Kinds", "ManifestError", "apply", "load", "three_way_merge"]
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+STDIN = Path("-")
 JsonObject = dict[str, Any]
 
 
@@ -81,7 +84,12 @@ class Kinds:
         for info in self._kinds:
             if (info.api_version, info.kind) == (api_version, kind):
                 return info
-        raise ManifestError(f'no matches for kind "{kind}" in version "{api_version}"')
+        like = {f"{info.kind} of {info.api_version}" for info in self._kinds if info.kind == kind}
+        like |= {f"{word} of {api_version}" for word in _close(kind, self._kinds_of(api_version))}
+        raise ManifestError(f'no matches for kind "{kind}" in version "{api_version}"{_meant(like)}')
+
+    def _kinds_of(self, api_version: str) -> list[str]:
+        return [info.kind for info in self._kinds if info.api_version == api_version]
 
     def named(self, word: str) -> KindInfo:
         """The kind that a person means by `pods`, `po`, `ksvc` or `revisions.serving.knative.dev`.
@@ -100,9 +108,20 @@ class Kinds:
             )
         ]
         if not found:
+            like = _close(name, [each for info in self._kinds for each in info.names])
             known = ", ".join(sorted({info.plural for info in self._kinds}))
-            raise ManifestError(f'the server has no resource type "{word}"; it has {known}')
+            raise ManifestError(f'the server has no resource type "{word}"' + (_meant(like) or f"; it has {known}"))
         return next((info for info in found if info.api_version.endswith("knative.dev/v1")), found[0])
+
+
+def _close(word: str, known: Iterable[str]) -> list[str]:
+    """Those of `known` that `word` may be a slip for, the likeliest first."""
+    by_lower = {each.lower(): each for each in known}
+    return [by_lower[each] for each in get_close_matches(word.lower(), by_lower, n=2, cutoff=0.75)]
+
+
+def _meant(like: Iterable[str]) -> str:
+    return f"; did you mean {' or '.join(like)}?" if like else ""
 
 
 async def _resources(client: Client, path: str, api_version: str) -> list[KindInfo]:
@@ -125,14 +144,22 @@ async def _resources(client: Client, path: str, api_version: str) -> list[KindIn
 
 
 def load(path: Path) -> list[JsonObject]:
-    """The objects of a YAML or JSON file, `List`s unpacked. `ManifestError` names file, document and fault."""
+    """The objects of a YAML or JSON file, or of stdin (`-`), `List`s unpacked; one at least.
+
+    `ManifestError` names file, document and fault.
+    """
     try:
-        documents = list(yaml.safe_load_all(path.read_text()))
+        documents = list(yaml.safe_load_all(sys.stdin.read() if path == STDIN else path.read_text()))
+    except IsADirectoryError as error:
+        raise ManifestError(f"{path}: is a directory; name the files in it, each with -f") from error
     except OSError as error:
         raise ManifestError(f"{path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}: not YAML: {error}") from error
-    return list(_objects(path, documents))
+    found = list(_objects(path, documents))
+    if not found:
+        raise ManifestError(f"{path}: no object in it")
+    return found
 
 
 def _objects(path: Path, documents: list[Any]) -> Iterator[JsonObject]:
@@ -147,9 +174,9 @@ def _objects(path: Path, documents: list[Any]) -> Iterator[JsonObject]:
             raise ManifestError(f"{where}: expected an object, got {type(document).__name__}")
         for field in ("apiVersion", "kind"):
             if not isinstance(document.get(field), str):
-                raise ManifestError(f"{where}: {field}: missing field(s)")
+                raise ManifestError(f"{where}: {field} is missing")
         if not isinstance(document.get("metadata"), dict) or not isinstance(document["metadata"].get("name"), str):
-            raise ManifestError(f"{where}: metadata.name: missing field(s)")
+            raise ManifestError(f"{where}: metadata.name is missing")
         yield document
 
 

@@ -11,6 +11,7 @@ from kube.models.autoscaling import PodAutoscaler
 from kube.models.core import Pod
 from kube.models.networking import ServerlessService
 from kube.models.serving import Service
+from local_cluster.manifests import LAST_APPLIED
 
 __all__ = ["describe_lines", "service_rows", "table_rows"]
 
@@ -71,16 +72,19 @@ def table_rows(table: dict[str, Any], *, with_namespace: bool) -> tuple[list[str
 
 
 async def describe_lines(client: Client, path: str, namespace: str, name: str) -> list[str]:
-    """The object as YAML, then its conditions and its events, newest last."""
+    """The object as YAML, then its conditions and its events, newest last; without what is kept for `apply` alone."""
     obj: dict[str, Any] = json.loads(await client.raw("GET", path))
-    obj["metadata"].pop("managedFields", None)
-    conditions = (obj.get("status") or {}).get("conditions") or []
+    metadata, status = obj["metadata"], obj.get("status") or {}
+    metadata.pop("managedFields", None)
+    if (metadata.get("annotations") or {}).pop(LAST_APPLIED, None) and not metadata["annotations"]:
+        del metadata["annotations"]
+    conditions = status.pop("conditions", None) or []
     lines = yaml.safe_dump(obj, sort_keys=False).splitlines()
     if conditions:
         lines += ["", "Conditions:"]
         for condition in conditions:
             detail = ": ".join(part for part in (condition.get("reason"), condition.get("message")) if part)
-            lines.append(f"  {condition['status']:8} {condition['type']:32} {detail}")
+            lines.append(f"  {condition['status']:8} {condition['type']:32} {detail}".rstrip())
     try:
         params = {"fieldSelector": f"involvedObject.name={name}"}
         events = json.loads(await client.raw("GET", f"/api/v1/namespaces/{namespace}/events", params=params))["items"]
