@@ -13,8 +13,10 @@ def main() -> None:
     try:
         from local_cluster.cli import app
         from local_cluster.cli_events import events
+        from local_cluster.cli_why import why
     except ModuleNotFoundError as error:
         _missing(error)
+    app.command()(why)
     app.add_typer(events)
     try:
         app()

@@ -15,6 +15,7 @@ import typer.main
 from loadtests.lab.__main__ import names as experiments
 from local_cluster.cli import app
 from local_cluster.cli_events import events
+from local_cluster.cli_why import why
 from tests.docs.reference import ROOT
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -157,4 +158,6 @@ def _commands() -> dict[str, Any]:
     """What `knuv` can do, by the first word."""
     root = typer.main.get_command(app)
     assert isinstance(root, typer.core.TyperGroup)
-    return {**root.commands, "events": typer.main.get_command(events)}
+    alone = typer.Typer()
+    alone.command()(why)
+    return {**root.commands, "events": typer.main.get_command(events), "why": typer.main.get_command(alone)}
