@@ -169,9 +169,13 @@ class Reconciler(Generic[R]):
         resource = self.collection.kind.RESOURCE
         return f"{resource.plural}.{resource.group}"
 
+    def holds(self, obj: R) -> bool:
+        """Whether the object carries our finalizer."""
+        return self.finalize is not None and self._finalizer in obj.metadata.finalizers
+
     async def let_go(self, obj: R) -> None:
         """Finalize an object that is being deleted, or is no longer ours, and take our finalizer off."""
-        if self.finalize is None or self._finalizer not in obj.metadata.finalizers:
+        if self.finalize is None or not self.holds(obj):
             return
         await self.finalize(obj)
         with contextlib.suppress(NotFound):

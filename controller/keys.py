@@ -62,6 +62,8 @@ INGRESS = f"{NETWORKING_INTERNAL}/ingress"
 CERTIFICATE_UID = f"{NETWORKING_INTERNAL}/certificate-uid"
 SERVERLESS_SERVICE = f"{NETWORKING_INTERNAL}/serverlessservice"
 SERVICE_TYPE = f"{NETWORKING_INTERNAL}/serviceType"
+INHERITED = "networking.knuv.dev/inherited"
+"""Of an HTTPRoute: the names of the labels and annotations that it has from its Ingress, in JSON."""
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"

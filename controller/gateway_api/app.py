@@ -11,8 +11,8 @@ from controller import keys
 from controller.add_on import AddOn, Key
 from controller.collection import NOT_OWNED_RETRY_S, Collection, Reconciler, is_ready
 from controller.config import Config
-from controller.covering import covers
 from controller.gateway_api import listeners, routes
+from controller.gateway_api.certificates import Certificates
 from controller.gateway_api.proofs import Proofs
 from controller.gateway_api.settings import CONFIG_MAP, GatewayApiSettings, GatewayChoice
 from kube.addresses import Address
@@ -40,7 +40,7 @@ NAME = "gateway-api"
 CLASS = "gateway-api.ingress.networking.knative.dev"
 CONDITIONS = ConditionSet(("NetworkConfigured", "LoadBalancerReady"))
 _BY_INGRESS = "ingress"
-_BY_NAME = "name"
+_BY_OWN_NAME = "own-name"
 _BY_SERVICE = "service"
 _WAITING = "Waiting for load balancer to be ready"
 _PORT_NAMES = ("http", "http2", "http-80")
@@ -69,17 +69,20 @@ class GatewayApi(AddOn):
         self._gateways = Collection(self.client, Gateway)
         self._grants = Collection(self.client, ReferenceGrant)
         self._endpoints = Collection(self.client, Endpoints)
-        self._prober = Prober()
-        self._proofs = Proofs(self._prober, self.loop.add)
+        self._proofs = Proofs(Prober(), self.loop.add)
+        self._certificates = Certificates(self._gateways, self._grants)
+        self._left: set[Key] = set()
+        """Ingresses that have gone to another class with our finalizer."""
         self._reconcile = Reconciler(
             self._ingresses, CONDITIONS, self._work, self.now_s, finalize=self._finalize, on_failure=self._failed
         )
         self._routes.informer.add_index(_BY_INGRESS, lambda route: [f"{route.namespace}/{_ingress_of(route)}"])
-        self._grants.informer.add_index(_BY_NAME, lambda grant: [grant.name])
+        self._ingresses.informer.add_index(_BY_OWN_NAME, lambda ingress: [listeners.name_of(ingress)])
         self._ingresses.informer.add_index(_BY_SERVICE, _services_of)
         self._ingresses.informer.on_change(self._ingress_changed)
         self._routes.informer.on_change(self._route_changed)
         self._gateways.informer.on_change(self._gateway_changed)
+        self._grants.informer.on_change(self._grant_changed)
         self._endpoints.informer.on_change(self._endpoints_changed)
 
     def collections(self) -> list[Collection[Any]]:
@@ -101,18 +104,13 @@ class GatewayApi(AddOn):
             return None
         if _is_ours(found):
             return await self._reconcile(key)
-        if self._routes_of(found):
+        if self._concerns(found):
             await self._leave(found)
         return None
 
     async def end_acting(self) -> None:
         """Somebody else proves from now on."""
         await self._proofs.stop()
-
-    async def stop(self) -> None:
-        """End everything, in any state."""
-        await super().stop()
-        await self._prober.close()
 
     # One pass.
 
@@ -140,7 +138,8 @@ class GatewayApi(AddOn):
         hash_ = version_hash(spec, *ingress.key)
         rules = _by_name(ingress, spec)
         await self._drop_others(ingress, rules.keys())
-        await self._put_certificates(ingress, spec)
+        if not await self._certificates.put(ingress, spec, self._settings.external):
+            raise _missing(self._settings.external)
         was_ready = is_ready(ingress)
         problems = []
         is_served = True
@@ -200,12 +199,11 @@ class GatewayApi(AddOn):
         if held is None:
             self._proofs.forget((metadata["namespace"], metadata["name"]))
             return await self._routes.create({**body, "spec": spec}), True
-        parts = {part: metadata[part] for part in ("labels", "annotations")}
+        parts = routes.change_of_parts(held.metadata, metadata)
         if not routes.is_as_wanted(held.spec, spec):
             self._proofs.forget(held.key)
             return await self._routes.patch(held, {"metadata": parts, "spec": spec}), True
-        held_parts = {"labels": held.metadata.labels, "annotations": held.metadata.annotations}
-        if not covers(held_parts, parts):
+        if parts:
             held = await self._routes.patch(held, {"metadata": parts})
         return held, False
 
@@ -225,32 +223,9 @@ class GatewayApi(AddOn):
         await self._reconcile.let_go(ingress)
         await self._drop_others(ingress, ())
 
-    async def _put_certificates(self, ingress: Ingress, spec: IngressSpec) -> None:
-        """Listeners and grants as wanted."""
-        choice = self._settings.external
-        wanted = listeners.listeners(ingress, spec)
-        bodies = {body["metadata"]["namespace"]: body for body in listeners.grants(ingress, wanted, choice)}
-        for grant in self._grants.informer.by_index(_BY_NAME, listeners.name_of(ingress)):
-            body = bodies.pop(grant.namespace, None)
-            if body is None:
-                await self._grants.delete(grant)
-            elif not covers(grant.spec, body["spec"]):
-                await self._grants.patch(grant, {"spec": body["spec"]})
-        for body in bodies.values():
-            await self._grants.create(body)
-        gateway = self._gateways.get(*choice.gateway)
-        if gateway is None:
-            if wanted:
-                raise _missing(choice)
-            return
-        own = [each for each in gateway.spec.get("listeners") or () if listeners.is_of(each, ingress)]
-        if not covers(own, wanted):
-            all_ = listeners.with_listeners(gateway, ingress, wanted)
-            await self._gateways.patch(gateway, {"spec": {"listeners": all_}})
-
     async def _finalize(self, ingress: Ingress) -> None:
         """Take away what does not go with the Ingress by itself."""
-        await self._put_certificates(ingress, IngressSpec())
+        await self._certificates.remove(ingress, self._settings.external)
         for route in self._routes_of(ingress):
             self._proofs.forget(route.key)
 
@@ -297,9 +272,17 @@ class GatewayApi(AddOn):
             self.loop.add(key)
 
     def _concerns(self, ingress: Ingress) -> bool:
-        return _is_ours(ingress) or bool(self._routes_of(ingress))
+        """Whether it is ours, or was and shows it."""
+        if _is_ours(ingress) or ingress.key in self._left or self._routes_of(ingress):
+            return True
+        return self._reconcile.holds(ingress) and self._certificates.has_some(ingress)
 
     def _ingress_changed(self, old: Ingress | None, new: Ingress | None) -> None:
+        if new is None or _is_ours(new) or not self._reconcile.holds(new):
+            self._left.discard((new or old or Ingress()).key)
+        elif old is not None and _is_ours(old) and old.metadata.uid == new.metadata.uid:
+            # The finalizer does not say whose it is: those of all classes have the same name.
+            self._left.add(new.key)
         if new is not None:
             self._consider(new.key)
 
@@ -315,6 +298,10 @@ class GatewayApi(AddOn):
         # A Gateway counts its routes in its status: what does not concern us wakes nobody.
         if key in (self._settings.external.gateway, self._settings.local.gateway) and _essence(old) != _essence(new):
             self.consider_all()
+
+    def _grant_changed(self, old: ReferenceGrant | None, new: ReferenceGrant | None) -> None:
+        for ingress in self._ingresses.informer.by_index(_BY_OWN_NAME, (new or old or ReferenceGrant()).name):
+            self._consider(ingress.key)
 
     def _endpoints_changed(self, old: Endpoints | None, new: Endpoints | None) -> None:
         key = (new or old or Endpoints()).key

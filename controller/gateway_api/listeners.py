@@ -14,20 +14,29 @@ from kube.ingress.spec import tls_entries
 from kube.models.gateway_api import Gateway, ReferenceGrant
 from kube.models.networking import Ingress, IngressSpec
 
-__all__ = ["grants", "is_of", "listeners", "name_of", "with_listeners"]
+__all__ = ["grants", "is_of", "listeners", "name_of", "owners_of", "with_listeners"]
+
+_PREFIX = "kni-"
+_UID_LENGTH = 36
 
 JsonObject = dict[str, Any]
 
 
 def name_of(ingress: Ingress) -> str:
     """Of its first listener, and of its grants; other listeners have a number behind it."""
-    return f"kni-{ingress.metadata.uid}"
+    return f"{_PREFIX}{ingress.metadata.uid}"
 
 
 def is_of(listener: JsonObject, ingress: Ingress) -> bool:
     """Whether the listener is the Ingress's."""
     name, own = str(listener.get("name", "")), name_of(ingress)
     return name == own or name.startswith(f"{own}-")
+
+
+def owners_of(gateway: Gateway) -> set[str]:
+    """The names, as by `name_of`, of the Ingresses that have listeners at the Gateway."""
+    names = (str(each.get("name", "")) for each in gateway.spec.get("listeners") or ())
+    return {name[: len(_PREFIX) + _UID_LENGTH] for name in names if name.startswith(_PREFIX)}
 
 
 def listeners(ingress: Ingress, spec: IngressSpec) -> list[JsonObject]:

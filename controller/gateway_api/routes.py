@@ -22,9 +22,10 @@ from controller.covering import covers
 from controller.gateway_api.settings import REQUEST_TIMEOUT, GatewayChoice
 from kube.ingress.spec import with_probes
 from kube.models.gateway_api import HTTPRoute
+from kube.models.meta import ObjectMeta
 from kube.models.networking import Ingress, IngressPath, IngressRule, IngressSpec
 
-__all__ = ["InvalidRule", "Stage", "Step", "after", "is_as_wanted", "name_of", "plan", "want"]
+__all__ = ["InvalidRule", "Stage", "Step", "after", "change_of_parts", "is_as_wanted", "name_of", "plan", "want"]
 
 JsonObject = dict[str, Any]
 Rules = list[JsonObject]
@@ -80,6 +81,9 @@ def want(ingress: Ingress, rule: IngressRule, choice: GatewayChoice) -> JsonObje
     tag = _tag_of(rule, ingress)
     if tag:
         labels[keys.TAG] = tag
+    annotations = keys.without(ingress.metadata.annotations, (keys.LAST_APPLIED, keys.INHERITED))
+    inherited = {"labels": sorted(labels), "annotations": sorted(annotations)}
+    annotations[keys.INHERITED] = json.dumps(inherited, separators=(",", ":"))
     namespace, name = choice.gateway
     parent = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": namespace, "name": name}
     return {
@@ -89,11 +93,35 @@ def want(ingress: Ingress, rule: IngressRule, choice: GatewayChoice) -> JsonObje
             "name": name_of(rule, ingress),
             "namespace": ingress.namespace,
             "labels": labels,
-            "annotations": keys.without(ingress.metadata.annotations, (keys.LAST_APPLIED,)),
+            "annotations": annotations,
             "ownerReferences": [msgspec.to_builtins(ingress.owner_reference())],
         },
         "spec": {"parentRefs": [parent], "hostnames": list(rule.hosts)},
     }
+
+
+def change_of_parts(held: ObjectMeta, metadata: JsonObject) -> dict[str, dict[str, str | None]]:
+    """A merge patch of labels and annotations; empty when it would change nothing.
+
+    What the Ingress has no more goes, what others have added stays: the route itself says what it has from the Ingress.
+    """
+    inherited = _inherited(held.annotations.get(keys.INHERITED, ""))
+    changes: dict[str, dict[str, str | None]] = {}
+    for part, has in (("labels", held.labels), ("annotations", held.annotations)):
+        wanted: dict[str, str] = metadata[part]
+        change: dict[str, str | None] = {key: text for key, text in wanted.items() if has.get(key) != text}
+        change |= {key: None for key in inherited.get(part, ()) if key in has and key not in wanted}
+        if change:
+            changes[part] = change
+    return changes
+
+
+def _inherited(text: str) -> dict[str, list[str]]:
+    """By part, the names in the annotation; nothing where it is not as we write it."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, list[str]]) if text else {}
+    except msgspec.DecodeError:
+        return {}
 
 
 def is_as_wanted(held: JsonObject, spec: JsonObject) -> bool:

@@ -97,6 +97,13 @@ def ours(name: str, *rules: Any, **more: Any) -> Ingress:
     return ingress(name, *rules, class_=CLASS, **more)
 
 
+def secured(name: str, host: str) -> Ingress:
+    """The same with a certificate."""
+    found = ours(name, rule(host))
+    found.spec.tls = [IngressTLS(hosts=[host], secret_name="secret", secret_namespace=NAMESPACE)]
+    return found
+
+
 def endpoints(name: str, *addresses: str, port: int) -> Endpoints:
     subset = EndpointSubset(
         addresses=[EndpointAddress(ip=address) for address in addresses],
@@ -286,6 +293,31 @@ async def test_a_label_reaches_the_route_and_is_no_reason_to_doubt_it(world: Wor
     assert condition(await world.client.get(Ingress, "labelled", NAMESPACE)) == ("True", "")
 
 
+@LOOP
+async def test_what_the_ingress_has_no_more_goes_from_the_route_and_what_others_added_stays(world: World) -> None:
+    made = ours("sheds", rule("sheds.com"))
+    made.metadata.labels = {"team": "x", "stays": "y"}
+    made.metadata.annotations["note"] = "n"
+    tags = "networking.internal.knative.dev/tag-to-host"
+    made.metadata.annotations[tags] = '{"v1": ["sheds.com"]}'
+    await world.apply(made)
+    await world.until_ready("sheds")
+    others = {"labels": {"theirs": "z"}, "annotations": {"theirs": "z"}}
+    await world.client.patch(HTTPRoute, "sheds.com", NAMESPACE, {"metadata": others})
+    gone = {"labels": {"team": None}, "annotations": {"note": None, tags: None}}
+    await world.client.patch(Ingress, "sheds", NAMESPACE, {"metadata": gone})
+
+    async def is_shed() -> bool:
+        found = (await world.route("sheds.com")).metadata
+        return not {"team", "networking.knative.dev/tag"} & found.labels.keys() and "note" not in found.annotations
+
+    await soon(is_shed)
+    found = (await world.route("sheds.com")).metadata
+    assert found.labels.items() >= {"stays": "y", "theirs": "z"}.items()
+    assert found.annotations["theirs"] == "z"
+    await world.until_ready("sheds")
+
+
 async def has_label(world: World, name: str, value: str) -> bool:
     return (await world.route(name)).metadata.labels.get("team") == value
 
@@ -369,6 +401,71 @@ async def test_certificates_are_listeners_that_go_with_the_ingress(world: World)
 
 
 @LOOP
+async def test_a_grant_that_somebody_deletes_is_made_anew(world: World) -> None:
+    await world.apply(secured("granted", "granted.com"))
+    made = await world.until_ready("granted")
+    name = f"kni-{made.metadata.uid}"
+    first = await world.client.get(ReferenceGrant, name, NAMESPACE)
+    await world.client.delete(ReferenceGrant, name, NAMESPACE)
+
+    async def is_back() -> bool:
+        found = [each for each in (await world.client.list(ReferenceGrant, NAMESPACE)).items if each.name == name]
+        return bool(found) and found[0].metadata.uid != first.metadata.uid
+
+    await soon(is_back)
+    await world.client.delete(Ingress, "granted", NAMESPACE)
+
+    async def is_gone() -> bool:
+        found = (await world.client.get(Gateway, EXTERNAL, ISTIO)).spec["listeners"]
+        return name not in [each["name"] for each in found]
+
+    await soon(is_gone)
+
+
+@LOOP
+async def test_a_gateway_that_is_exchanged_keeps_no_listener_of_ours(world: World) -> None:
+    await world.apply(secured("exchanged", "exchanged.com"))
+    made = await world.until_ready("exchanged")
+    own = f"kni-{made.metadata.uid}"
+    theirs = {"name": "kni-of-somebody-else", "port": 444, "protocol": "HTTPS"}
+    first = await world.client.get(Gateway, EXTERNAL, ISTIO)
+    listeners = {"listeners": [*first.spec["listeners"], theirs]}
+    await world.client.patch(Gateway, EXTERNAL, ISTIO, {"spec": listeners})
+    meta = ObjectMeta(name="other", namespace=NAMESPACE)
+    await world.client.create(Gateway(metadata=meta, spec={"listeners": [{"name": "http", "port": 80}]}))
+
+    async def names(gateway: str, namespace: str) -> list[str]:
+        found = await world.client.get(Gateway, gateway, namespace)
+        return [each["name"] for each in found.spec["listeners"]]
+
+    entry = {"class": "istio", "gateway": f"{NAMESPACE}/other", "service": f"{ISTIO}/istio-ingressgateway"}
+    config = ConfigMap(metadata=ObjectMeta(name="config-gateway", namespace=SYSTEM))
+    config.data = {"external-gateways": json.dumps([entry])}
+    await world.client.create(config)
+    try:
+
+        async def is_moved() -> bool:
+            return own in await names("other", NAMESPACE) and own not in await names(EXTERNAL, ISTIO)
+
+        await soon(is_moved)
+        assert await names(EXTERNAL, ISTIO) == ["http", theirs["name"]]
+        await world.until_ready("exchanged")
+        # Whoever goes is taken away where it is.
+        await world.client.delete(Ingress, "exchanged", NAMESPACE)
+
+        async def is_clean() -> bool:
+            return await names("other", NAMESPACE) == ["http"]
+
+        await soon(is_clean)
+    finally:
+        await world.client.delete(ConfigMap, "config-gateway", SYSTEM)
+        await world.client.patch(Gateway, EXTERNAL, ISTIO, {"spec": {"listeners": [first.spec["listeners"][0]]}})
+    # All others are back before the next test.
+    await world.apply(ours("back", rule("back.com")))
+    await world.until_ready("back")
+
+
+@LOOP
 async def test_48_another_class_is_left_alone(world: World) -> None:
     await world.client.create(ingress("other", rule("other.com")))
     await world.apply(ours("after-other", rule("after-other.com")))
@@ -396,6 +493,29 @@ async def test_who_goes_to_another_class_is_let_go(world: World) -> None:
     await soon(is_free)
     assert condition(await world.client.get(Ingress, "moved", NAMESPACE)) == ("True", ""), "its status is another's"
     await world.client.delete(Ingress, "moved", NAMESPACE)
+
+
+@LOOP
+async def test_who_goes_to_another_class_before_there_is_a_route_is_let_go(world: World) -> None:
+    made = ours("early", rule("early.com", to=[path(split("web", port="http"))]))
+    await world.apply(made)
+    found = await world.until("early", lambda i: condition(i) == ("Unknown", "ReconcileIngressFailed"))
+    assert found.metadata.finalizers
+    other = {key: "somebody.else" for key, value in made.metadata.annotations.items() if value == CLASS}
+    await world.client.patch(Ingress, "early", NAMESPACE, {"metadata": {"annotations": other}})
+
+    async def is_free() -> bool:
+        return not (await world.client.get(Ingress, "early", NAMESPACE)).metadata.finalizers
+
+    await soon(is_free)
+    # What the other class writes from then on is its own.
+    theirs = {"metadata": {"finalizers": found.metadata.finalizers, "labels": {"by": "another"}}}
+    await world.client.patch(Ingress, "early", NAMESPACE, theirs)
+    await world.apply(ours("after-early", rule("after-early.com")))
+    await world.until_ready("after-early")
+    assert (await world.client.get(Ingress, "early", NAMESPACE)).metadata.finalizers == found.metadata.finalizers
+    await world.client.patch(Ingress, "early", NAMESPACE, {"metadata": {"finalizers": []}})
+    await world.client.delete(Ingress, "early", NAMESPACE)
 
 
 @LOOP
