@@ -67,7 +67,11 @@ async def demo(stack: RunningStack, console: Console, *, fixed_port: bool = Fals
     async with Client(ApiConfig.from_kubeconfig(stack.kubeconfig), user_agent="knuv-demo") as client:
         await client.patch(ConfigMap, "config-autoscaler", SYSTEM_NAMESPACE, {"data": SHORTENED})
         kinds = await Kinds.discover(client)
-        console.rule("1. Apply a Service", align="left")
+        _title(
+            console,
+            "1. Apply a Service",
+            "It runs while requests come. Nobody asks yet, so that its first pod goes again.",
+        )
         started = time.perf_counter()
         for manifest in load(MANIFEST):
             if fixed_port:
@@ -82,16 +86,34 @@ async def demo(stack: RunningStack, console: Console, *, fixed_port: bool = Fals
         state = StackState(client, stack, NAMESPACE, revision)
         await _to_zero(state, console)
 
-        console.rule("2. The first request meets no pods", align="left")
+        _title(
+            console,
+            "2. The first request meets no pods",
+            "The activator holds it and tells the autoscaler, which wants a pod; with the pod there it goes on.",
+        )
         await _cold_start(stack, host, revision, summary, console)
 
-        console.rule(f"3. {USERS} users, {WORK_MS} ms of work a request", align="left")
+        _title(
+            console,
+            f"3. {USERS} users, {WORK_MS} ms of work a request",
+            "A pod is to have 7 requests at a time (70 % of the target, 10). Mode: proxy, through an activator, while\n"
+            "room is scarce; serve, from the gateway to pods, with enough of it. Panic: a burst; no pod is taken away.",
+        )
         await _load(stack, host, state, summary, console)
 
-        console.rule("4. The load ends", align="left")
+        _title(
+            console,
+            "4. The load ends",
+            "Pods go as the load leaves the window that is looked at; the last one after a grace period.",
+        )
         await _to_zero(state, console)
         await until(lambda: _no_pods(client, revision), 60, "the last pod's process to end")
     return summary
+
+
+def _title(console: Console, title: str, meaning: str) -> None:
+    console.rule(title, align="left")
+    console.print(meaning, style="dim")
 
 
 async def _ready(client: Client, name: str) -> Service:
@@ -107,8 +129,8 @@ async def _to_zero(state: StackState, console: Console) -> None:
     began = time.perf_counter()
     shown = ""
     while (seen := await state.read()).wanted_pods != 0 or seen.ready_pods != 0:
-        desired = "?" if seen.desired < 0 else seen.desired
-        line = f"pods ready {seen.ready_pods}, desired {desired}, mode {seen.mode}"
+        desired = "" if seen.desired < 0 else f", desired {seen.desired}"
+        line = f"pods ready {seen.ready_pods}{desired}, mode {seen.mode}"
         if line != shown:
             console.print(f"{time.perf_counter() - began:5.1f} s  {line}")
             shown = line
@@ -189,11 +211,15 @@ def _report(summary: Summary, stack: RunningStack, console: Console) -> None:
     console.print(f"cold start  {summary.cold_start_s * 1000:.0f} ms, request sent to first byte")
     console.print(f"most pods   {summary.most_pods}")
     console.print(f"modes       {' -> '.join(summary.modes)}")
-    console.print("\nBy hand:")
+    console.print("\nBy hand, the first in a terminal of its own:")
     console.print("  .venv/bin/knuv up -f examples/hello.yaml")
-    console.print(f"  curl http://hello.{NAMESPACE}.127.0.0.1.sslip.io:8080")
+    console.print(f"  curl -H 'Host: hello.{NAMESPACE}.127.0.0.1.sslip.io' http://127.0.0.1:8080")
     console.print("  .venv/bin/knuv get services")
     console.print("  .venv/bin/kubectl --kubeconfig ~/.local/state/knuv/kubeconfig get ksvc,revision,pods")
+    console.print(
+        "Windows were shortened to some seconds here; Knative's own, a minute and more, are what `knuv up` has."
+    )
+    console.print("The words: docs/concepts.md; the way of a request: docs/life-of-a-request.md.")
 
 
 async def _main(state_dir: Path, network: str, console: Console) -> int:

@@ -84,7 +84,7 @@ async def describe_lines(client: Client, path: str, namespace: str, name: str) -
         lines += ["", "Conditions:"]
         for condition in conditions:
             detail = ": ".join(part for part in (condition.get("reason"), condition.get("message")) if part)
-            lines.append(f"  {condition['status']:8} {condition['type']:32} {detail}".rstrip())
+            lines.append(f"  {condition['status']:8} {condition['type']:32} {' '.join(detail.split())}".rstrip())
     try:
         params = {"fieldSelector": f"involvedObject.name={name}"}
         events = json.loads(await client.raw("GET", f"/api/v1/namespaces/{namespace}/events", params=params))["items"]
