@@ -4,12 +4,26 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 pytest_plugins = ["tests.support.time_limits"]
 
 # An example's time is that of the machine and of what else runs on it.
 settings.register_profile("knuv", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("knuv")
+
+
+@pytest.hookimpl(trylast=True)  # by then hypothesis knows which profile is asked for
+def pytest_configure() -> None:
+    """Where examples are to be alike in every run, keep out of them what depends on the run.
+
+    That is the constants of our own modules which hypothesis mixes in: of those that happen to be loaded, which differ
+    between a run of all tests, its workers, and one test alone.
+    """
+    if settings().derandomize:
+        nothing = providers._local_constants
+        providers._get_local_constants = lambda: nothing
+
 
 LONGEST = (
     "tests/faults/test_long_waits.py",

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 TESTS = """
 import pathlib, pytest
-from hypothesis import settings
+from hypothesis import given, settings, strategies
 
 @pytest.mark.parametrize("what", ["a b", "x::y[z]"])
 def test_slow_beside_others(what):
@@ -20,13 +20,27 @@ def test_slow_beside_others(what):
 def test_wrong(number):
     raise AssertionError
 
-def test_drawn_alike():
+drawn = []
+
+@given(strategies.text(), strategies.integers())
+def draw(text, number):
+    drawn.append((text, number))
+
+def test_drawn_alike_whatever_is_loaded():
     assert settings().derandomize
+    draw()
+    before = drawn.copy()
+    drawn.clear()
+    import loaded
+    draw()
+    assert len(drawn) > 50
+    assert drawn == before
 """
 
 
 def run(folder: Path, wrong: int) -> subprocess.CompletedProcess[str]:
     (folder / "pytest.ini").touch()
+    (folder / "loaded.py").write_text("NAMES = " + repr([f"name of ours {number}" for number in range(1000)]))
     (folder / "test_it.py").write_text(TESTS % wrong)
     command = [sys.executable, "-m", "tests.suite", "test_it.py"]
     environ = {
