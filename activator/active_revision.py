@@ -15,11 +15,11 @@ from activator.fallback import Fallback
 from activator.load_balancing import LeastInFlight, Target
 from activator.loads import RevisionKey
 from activator.no_wake_paths import NO_WAKE_PATHS, NoWakePaths
+from activator.objects import Revision
 from activator.sse_keepalive import SseKeepalive
 from activator.stat_reporter import Push
 from activator.throttler import Passed, Snapshot, Throttler
 from activator.waiting_page import WAITING_PAGE, wants_page
-from kube.models.serving import Revision
 from proxies import headers
 from proxies.dialling import Security
 from proxies.exchange import Exchange
@@ -48,8 +48,6 @@ QUEUE_FULL: Final = Answer(
 _TIMEOUT_S: Final = 300.0
 """Knative's default of `timeoutSeconds`, for a Revision that defaulting never saw."""
 _TIMEOUT_TEXT: Final = b"activator request timeout"
-SERVICE_LABEL: Final = "serving.knative.dev/service"
-CONFIGURATION_LABEL: Final = "serving.knative.dev/configuration"
 COLD_START_HEADER: Final = "serving.knuv.dev/cold-start-header"
 """Annotation of a Revision: `true` for a response header that says how long a request waited."""
 WAITING_PAGE_ANNOTATION: Final = "serving.knuv.dev/waiting-page"
@@ -162,14 +160,14 @@ class ActiveRevision:
         self._names = {"namespace": namespace, "revision": name}
         self.uid = revision.metadata.uid
         self.limits = TimeoutLimits(
-            max_duration_s=revision.timeout_s or _TIMEOUT_S,
-            response_start_s=revision.response_start_timeout_s,
-            idle_s=revision.idle_timeout_s,
+            max_duration_s=revision.spec.timeout_s or _TIMEOUT_S,
+            response_start_s=revision.spec.response_start_timeout_s,
+            idle_s=revision.spec.idle_timeout_s,
             text=_TIMEOUT_TEXT,
         )
         self.first_push: Push | None = None
         """The message about the first request, the last time that there was one."""
-        snapshot = Snapshot(container_concurrency=revision.container_concurrency)
+        snapshot = Snapshot(container_concurrency=revision.spec.container_concurrency)
         self.throttler: Throttler[Exchange] = Throttler(
             snapshot, waiting_max=held_max, bytes_max=held_bytes_max, policy=LeastInFlight() if spreads else None
         )
@@ -184,19 +182,20 @@ class ActiveRevision:
         self._log = log
         labels = revision.metadata.labels
         self.attributes = {
-            "kn.service.name": labels.get(SERVICE_LABEL, ""),
-            "kn.configuration.name": labels.get(CONFIGURATION_LABEL, ""),
+            "kn.service.name": labels.service,
+            "kn.configuration.name": labels.configuration,
             "kn.revision.name": name,
             "k8s.namespace.name": namespace,
         }
         """What metrics call it."""
-        self._tells_clients = revision.metadata.annotations.get(COLD_START_HEADER) == "true"
-        self._has_page = revision.metadata.annotations.get(WAITING_PAGE_ANNOTATION) == "true"
-        self.no_wake = NoWakePaths.read(revision.metadata.annotations.get(NO_WAKE_PATHS, ""))
-        self._fallback = self._read(Fallback.read, revision.metadata.annotations)
+        annotations = revision.metadata.annotations or {}
+        self._tells_clients = annotations.get(COLD_START_HEADER) == "true"
+        self._has_page = annotations.get(WAITING_PAGE_ANNOTATION) == "true"
+        self.no_wake = NoWakePaths.read(annotations.get(NO_WAKE_PATHS, ""))
+        self._fallback = self._read(Fallback.read, annotations)
         self._fallback_timer: asyncio.TimerHandle | None = None
         """Runs only while requests wait that may be sent elsewhere."""
-        self.keepalive = self._read(SseKeepalive.read, revision.metadata.annotations)
+        self.keepalive = self._read(SseKeepalive.read, annotations)
         """For clients of event streams; None unless asked for."""
         self.cold_started: Callable[[ColdStart], None] | None = None
         """Told of each cold start."""

@@ -5,11 +5,10 @@ Pure. Source: knative/serving `pkg/activator/net/{helpers,throttler}.go`; spec a
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from activator.objects import Endpoints, Revision, Service
 from activator.throttler import Snapshot, index_among
-from kube.models.core import Endpoints, Service
-from kube.models.serving import Revision
 from kube.names import child_name
 
 __all__ = [
@@ -43,7 +42,8 @@ class Addresses(NamedTuple):
 
 def port_name_of(revision: Revision) -> str:
     """Return the name of the port that leads to the revision's pods; ports are found by name, never by number."""
-    return "http2" if revision.protocol == "h2c" else "http"
+    ports = next((container.ports for container in revision.spec.containers if container.ports), None)
+    return "http2" if ports is not None and ports[0].name == "h2c" else "http"
 
 
 def addresses_of(endpoints: Endpoints | None, port_name: str) -> Addresses:
@@ -100,13 +100,14 @@ def trusts_not_ready(revision: Revision) -> bool:
     It is, unless there are checks that queue-proxy does not make: an exec readiness probe of the serving container, or
     a startup probe of any (spec 9.4).
     """
-    containers: list[dict[str, Any]] = revision.spec.get("containers") or []
-    if any(container.get("startupProbe") for container in containers):
+    containers = revision.spec.containers
+    if any(container.startup_probe is not None for container in containers):
         return False
-    serving = next((container for container in containers if container.get("ports")), None)
+    serving = next((container for container in containers if container.ports), None)
     if serving is None and len(containers) == 1:
         serving = containers[0]
-    return serving is None or not (serving.get("readinessProbe") or {}).get("exec")
+    readiness = serving.readiness_probe if serving is not None else None
+    return readiness is None or readiness.exec is None
 
 
 def join_address(host: str, port: int) -> str:

@@ -21,14 +21,12 @@ from activator.endpoints import (
     trusts_not_ready,
 )
 from activator.loads import RevisionKey
+from activator.objects import Endpoints, Revision, Service
 from activator.pod_checks import PodChecks
 from activator.pod_prober import Observation, PodProber
 from activator.pod_states import Backends, ProbeSettings
 from kube.client import Client
 from kube.informer import Informer
-from kube.models.core import Endpoints, Service
-from kube.models.meta import Resource
-from kube.models.serving import Revision
 from proxies.logs import Logger
 from proxies.pool import Pool
 
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Revisions"]
 
-REVISION_LABEL: Final = "serving.knative.dev/revision"
 _SERVICE_TYPE: Final = "networking.internal.knative.dev/serviceType"
 _PRIVATE: Final = f"serving.knative.dev/revisionUID,{_SERVICE_TYPE}=Private"
 _PUBLIC: Final = f"{_SERVICE_TYPE}=Public"
@@ -246,18 +243,19 @@ class Revisions:
         assert changed is not None
         self.refresh(*changed.key)
 
-    def _labelled_changed(self, old: Resource | None, new: Resource | None) -> None:
+    def _labelled_changed(self, old: Endpoints | Service | None, new: Endpoints | Service | None) -> None:
         changed = new or old
         assert changed is not None
-        name = changed.metadata.labels.get(REVISION_LABEL)
-        if name:
-            self.refresh(changed.namespace, name)
+        metadata = changed.metadata
+        if metadata.labels.revision:
+            self.refresh(metadata.namespace, metadata.labels.revision)
 
 
 def _revision_of(endpoints: Endpoints) -> list[str]:
-    name = endpoints.metadata.labels.get(REVISION_LABEL)
-    return [f"{endpoints.namespace}/{name}"] if name else []
+    metadata = endpoints.metadata
+    name = metadata.labels.revision
+    return [f"{metadata.namespace}/{name}"] if name else []
 
 
 def _passthrough_host(revision: Revision) -> bytes:
-    return f"{private_service_name(revision.name)}.{revision.namespace}".encode()
+    return f"{private_service_name(revision.metadata.name)}.{revision.metadata.namespace}".encode()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from activator.endpoints import (
@@ -9,30 +10,34 @@ from activator.endpoints import (
     addresses_of,
     cluster_address_of,
     join_address,
+    port_name_of,
     private_service_name,
     split_address,
     trusts_not_ready,
 )
+from activator.objects import Address, Endpoints, Port, Revision, Service, ServiceSpec, Subset
 from activator.throttler import Snapshot
-from kube.models.core import EndpointAddress, EndpointPort, Endpoints, EndpointSubset, Service, ServicePort, ServiceSpec
-from kube.models.serving import Revision
 
 
-def subset(*ready: str, not_ready: tuple[str, ...] = (), ports: dict[str, int]) -> EndpointSubset:
-    return EndpointSubset(
-        addresses=[EndpointAddress(ip=ip) for ip in ready],
-        not_ready_addresses=[EndpointAddress(ip=ip) for ip in not_ready],
-        ports=[EndpointPort(name=name, port=port) for name, port in ports.items()],
+def subset(*ready: str, not_ready: tuple[str, ...] = (), ports: dict[str, int]) -> Subset:
+    return Subset(
+        addresses=tuple(Address(ip=ip) for ip in ready),
+        not_ready_addresses=tuple(Address(ip=ip) for ip in not_ready),
+        ports=tuple(Port(name=name, port=port) for name, port in ports.items()),
     )
+
+
+def revision(containers: list[dict[str, Any]]) -> Revision:
+    return msgspec.convert({"spec": {"containers": containers}}, Revision)
 
 
 def test_addresses_come_from_the_subsets_that_have_the_port() -> None:
     endpoints = Endpoints(
-        subsets=[
+        subsets=(
             subset("10.0.0.1", "fd00::1", not_ready=("10.0.0.2",), ports={"http-autometric": 9090, "http": 8012}),
             subset("10.0.0.3", ports={"http2": 8013}),
             subset(not_ready=("10.0.0.1",), ports={"http": 8012}),
-        ]
+        )
     )
     found = addresses_of(endpoints, "http")
     assert found.ready == {"10.0.0.1:8012", "[fd00::1]:8012"}
@@ -54,7 +59,7 @@ def test_an_activator_that_is_not_listed_keeps_its_share() -> None:
     [("10.1.0.1", "http", "10.1.0.1:80"), ("None", "http", ""), ("", "http", ""), ("10.1.0.1", "http2", "")],
 )
 def test_the_cluster_address_needs_an_address_and_the_port(cluster_ip: str, port_name: str, expected: str) -> None:
-    service = Service(spec=ServiceSpec(cluster_ip=cluster_ip, ports=[ServicePort(name="http", port=80)]))
+    service = Service(spec=ServiceSpec(cluster_ip=cluster_ip, ports=(Port(name="http", port=80),)))
     assert cluster_address_of(service, port_name) == expected
 
 
@@ -80,7 +85,22 @@ HTTP: dict[str, Any] = {"httpGet": {"path": "/"}}
 def test_checks_that_only_the_kubelet_makes_take_the_trust_away(
     containers: list[dict[str, Any]], expected: bool
 ) -> None:
-    assert trusts_not_ready(Revision(spec={"containers": containers})) is expected
+    assert trusts_not_ready(revision(containers)) is expected
+
+
+@pytest.mark.parametrize(
+    ("containers", "expected"),
+    [
+        ([], "http"),
+        ([{}, {"ports": [{"containerPort": 8080}]}], "http"),
+        ([{"image": "sidecar"}, {"ports": [{"name": "h2c", "containerPort": 8080}]}], "http2"),
+        ([{"ports": [{"name": "http1"}]}, {"ports": [{"name": "h2c"}]}], "http"),
+    ],
+)
+def test_the_port_of_pods_follows_from_the_name_of_the_containers_port(
+    containers: list[dict[str, Any]], expected: str
+) -> None:
+    assert port_name_of(revision(containers)) == expected
 
 
 def test_long_names_are_shortened_as_the_controller_does() -> None:

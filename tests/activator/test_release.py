@@ -5,9 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from activator.active_revision import ActiveRevision
+from activator.objects import Metadata, Revision
 from activator.throttler import Snapshot
-from kube.models.meta import ObjectMeta
-from kube.models.serving import Revision
 from proxies.exchange import Exchange
 from proxies.heads import parse_request
 from proxies.logs import Logger
@@ -48,7 +47,7 @@ def exchange() -> Exchange:
 async def test_thousands_are_not_dialled_in_one_turn_of_the_loop() -> None:
     pods, log = Pods(), list[bytes]()
     revision = ActiveRevision(
-        Revision(metadata=ObjectMeta(name="rev", namespace="ns"), spec={}),
+        Revision(metadata=Metadata(name="rev", namespace="ns")),
         pool=pods,  # type: ignore[arg-type]
         held_max=COUNT,
         held_bytes_max=1 << 30,
