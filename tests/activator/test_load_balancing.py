@@ -1,6 +1,8 @@
 """What the golden set `lb_policy` leaves to chance."""
 
 from collections import Counter
+from collections.abc import Callable
+from itertools import chain, product
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +25,12 @@ def targets(*in_flight: int, capacity: int = UNLIMITED) -> list[Target]:
     return made
 
 
+def evenly(draws: int) -> tuple[int, Callable[[], float]]:
+    """How often a target can be picked, and chance for `draws` numbers each: every combination of a grid once."""
+    grid = [(number + 0.5) / 12 for number in range(12)]
+    return len(grid) ** draws, chain.from_iterable(product(grid, repeat=draws)).__next__
+
+
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=8))
 def test_the_busiest_alone_is_never_chosen_of_two(in_flight: list[int]) -> None:
     picked = RandomChoiceOfTwo().pick(targets(*in_flight))
@@ -32,10 +40,10 @@ def test_the_busiest_alone_is_never_chosen_of_two(in_flight: list[int]) -> None:
 
 
 def test_equal_ones_are_chosen_alike() -> None:
-    policy, equal = RandomChoiceOfTwo(), targets(0, 0, 0, 0)
-    counts = Counter(policy.pick(equal) for _ in range(4000))
-    # Four standard deviations of a binomial distribution around 1000.
-    assert all(890 < counts[target] < 1110 for target in equal), counts
+    turns, chance = evenly(2)
+    policy, equal = RandomChoiceOfTwo(chance), targets(0, 0, 0, 0)
+    counts = Counter(policy.pick(equal) for _ in range(turns))
+    assert counts == dict.fromkeys(equal, turns / 4)
 
 
 def test_the_two_candidates_are_different() -> None:
@@ -65,6 +73,7 @@ def test_the_one_with_the_fewest_requests_and_a_free_slot_is_next(in_flight: lis
 
 
 def test_those_with_as_few_requests_are_chosen_alike() -> None:
-    policy, equal = LeastInFlight(), targets(1, 1, 1, 1)
-    counts = Counter(policy.pick(equal) for _ in range(4000))
-    assert all(890 < counts[target] < 1110 for target in equal), counts
+    turns, chance = evenly(1)
+    policy, equal = LeastInFlight(chance), targets(1, 1, 1, 1)
+    counts = Counter(policy.pick(equal) for _ in range(turns))
+    assert counts == dict.fromkeys(equal, turns / 4)
