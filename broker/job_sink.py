@@ -51,6 +51,8 @@ _HELD_MAX: Final = 256
 _EVENT_PATH: Final = "/namespaces/<namespace>/name/<jobsink>/sources/<source>/ids/<id>"
 _REASON_MAX: Final = 400
 _FAILING_MAX: Final = 1000
+_LOCATION_MAX: Final = 4096
+"""Bytes of a `Location`; a longer one, of a source and an id that are as long, would be more than peers take."""
 _HEALTHY: Final = Answer(200)
 
 
@@ -100,6 +102,7 @@ class JobSinkRole:
 
             self._metrics = JobSinkMetrics(context.registry)
         self._sinks = Informer(context.client, JobSink, log=context.log)
+        self._sinks.on_change(self._changed)
         await self._sinks.start()
 
     async def stop(self) -> None:
@@ -113,6 +116,13 @@ class JobSinkRole:
     def readiness(self) -> Answer:
         """Always well."""
         return _HEALTHY
+
+    # What the informer calls.
+
+    def _changed(self, old: JobSink | None, new: JobSink | None) -> None:
+        if new is None:
+            assert old is not None
+            self._failing.discard(old.key)
 
     # What the shell calls for requests.
 
@@ -234,14 +244,19 @@ class JobSinkRole:
             async with self._turns:
                 await self._provide(sink, name, event)
         except (ApiError, ApiUnreachable, ValueError) as error:
-            if sink.key not in self._failing and len(self._failing) < _FAILING_MAX:
-                self._failing.add(sink.key)
-                self._context.log.error("jobs_not_made", job_sink=f"{sink.namespace}/{sink.name}", problem=str(error))
+            self._note_failure(sink, str(error))
             return self._answers.refusal(500, str(error), (b"Reason", _header_text(str(error))))
         if sink.key in self._failing:
             self._failing.discard(sink.key)
             self._context.log.info("jobs_made_again", job_sink=f"{sink.namespace}/{sink.name}")
         return self._accepted(path)
+
+    def _note_failure(self, sink: JobSink, problem: str) -> None:
+        assert self._sinks is not None
+        is_there = self._sinks.get(*sink.key) is not None  # it may have been deleted meanwhile
+        if is_there and sink.key not in self._failing and len(self._failing) < _FAILING_MAX:
+            self._failing.add(sink.key)
+            self._context.log.error("jobs_not_made", job_sink=f"{sink.namespace}/{sink.name}", problem=problem)
 
     async def _provide(self, sink: JobSink, name: str, event: bytes) -> None:
         """Make the Job and its event. Raises `ValueError` where no Job can be made, and what the API raises."""
@@ -270,7 +285,8 @@ class JobSinkRole:
         return self._answers.empty({COMPLETE: 200, FAILED: 400}[end], (b"Reason", end.encode()))
 
     def _accepted(self, path: EventPath) -> Answer:
-        return self._answers.empty(202, (b"Location", path.target.encode()))
+        location = path.target.encode()
+        return self._answers.empty(202, *([(b"Location", location)] if len(location) <= _LOCATION_MAX else []))
 
     def _refusal(self, reason: str) -> Answer:
         return self._answers.refusal(400, reason)

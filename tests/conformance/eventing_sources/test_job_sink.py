@@ -283,6 +283,41 @@ async def test_55_the_location_tells_how_the_job_ended(sinks: Sinks) -> None:
     assert (await sinks.fetch("/namespaces/ns/name/ends/sources/x/ids/none")).status == 500
 
 
+async def test_a_location_that_peers_would_not_take_is_left_out(sinks: Sinks) -> None:
+    await sinks.create("long")
+    headers = ["Content-Type: application/cloudevents+json"]
+    # In the path each of these has six bytes.
+    for id_, is_told in (("é" * 600, True), ("é" * 700, False), ("é" * 100_000, False)):
+        made = await sinks.post("long", headers, structured(id=id_))
+        assert (made.status, len(made.values("location"))) == (202, is_told)
+    assert len(await sinks.jobs("long")) == 3
+
+
+async def test_nothing_is_remembered_of_a_job_sink_that_is_gone(sinks: Sinks) -> None:
+    wrong = {"spec": {"template": {"spec": {}}}}
+    await sinks.create("gone", wrong)
+    assert (await sinks.post("gone", EVENT)).status == 500
+    await sinks.api.client.delete(JobSink, "gone", "ns")
+
+    async def is_known() -> bool:
+        return b"there is no JobSink" not in (await sinks.post("gone", [])).body
+
+    async def is_forgotten() -> bool:
+        return not await is_known()
+
+    await eventually(is_forgotten)
+    manifest = {"apiVersion": "sinks.knative.dev/v1alpha1", "kind": "JobSink", "metadata": {"name": "gone"}}
+    await sinks.api.create(JobSink.RESOURCE.path("ns"), manifest | {"spec": {"job": wrong}})
+    await eventually(is_known)
+    assert (await sinks.post("gone", EVENT)).status == 500
+
+    def told() -> bool:
+        # Of this one, too: it is not the one of which it was said.
+        return sum(line.get("job_sink") == "ns/gone" for line in sinks.process.log) == 2
+
+    await eventually(told)
+
+
 async def test_a_job_that_cannot_be_made(sinks: Sinks) -> None:
     await sinks.create("refused", {"spec": {"template": {"spec": {}}}})
     answer = await sinks.post("refused", EVENT)
