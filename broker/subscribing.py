@@ -20,6 +20,7 @@ import msgspec
 from broker.role import Context
 from broker.triggers import Recipient, Subscriber
 from broker.ttl import TTL, ttl_of
+from eventing.destinations import shown_url
 from eventing.event import STRUCTURED, EventError
 from eventing.event_journal import EventJournal
 from eventing.filters.dialects import Attributes
@@ -230,7 +231,7 @@ class Subscribing:
                 attempt.attributes,
                 "answered" if call.status else "not answered",
                 trigger=attempt.subscriber.trigger,
-                destination=attempt.recipient.url,
+                destination=shown_url(attempt.recipient.url),
                 status=call.status,
                 reason=outcome.reason or call.reason,
                 reply=str(outcome.reply.attributes.get("type", "")) if outcome.reply is not None else None,

@@ -7,7 +7,7 @@
     dispatcher     client  send <url>                  each attempt on each leg
 
 Events that are refused, or not wanted, have none. One that is not sampled goes on in its trace, too, with a span id
-that is told to nobody.
+that is told to nobody. URLs are told without their query: sinks have secrets there.
 
 Source: spec eventing-broker.md 10.2, 10.3; eventing-channels.md 8; W3C Trace Context.
 """
@@ -20,6 +20,7 @@ from typing import Final
 
 from broker.brokers import Place as Addressed
 from eventing.delivery import Outcome, Recipient
+from eventing.destinations import shown_url
 from eventing.dispatching import Sends, Sent
 from eventing.message import Message
 from kube.tracing_settings import TracingSettings
@@ -113,7 +114,7 @@ class Traces:
             "kn.broker.name": place.broker,
             "kn.broker.namespace": place.namespace,
             "messaging.system": "knative",
-            "messaging.destination.name": place.destination,
+            "messaging.destination.name": shown_url(place.destination),
             "messaging.operation.name": "send",
             "cloudevents.type": kind[:_TEXT_MAX],
             "url.scheme": scheme,
@@ -144,10 +145,11 @@ class Traces:
         return passing
 
     def _client(self, passing: Passing, parent: Place, url: str, status: int) -> Span:
-        attributes: dict[str, str | int] = {"http.request.method": "POST", "url.full": url[:_TEXT_MAX]}
+        shown = shown_url(url)[:_TEXT_MAX]
+        attributes: dict[str, str | int] = {"http.request.method": "POST", "url.full": shown}
         if status:
             attributes["http.response.status_code"] = status
-        name = f"send {url[:_TEXT_MAX]}"
+        name = f"send {shown}"
         return self._span(passing, parent, passing.client_id, name, SpanKind.CLIENT, passing.sent_s, attributes, status)
 
     def _span(

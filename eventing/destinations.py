@@ -17,7 +17,7 @@ from eventing.authorities import Verified
 from proxies.calls import Call
 from proxies.pool import Endpoint, Pool
 
-__all__ = ["Destination", "DestinationError", "Host", "Resolving", "parse_url"]
+__all__ = ["Destination", "DestinationError", "Host", "Resolving", "parse_url", "shown_url"]
 
 _FRESH_S: Final = 30.0
 """How long addresses are used before the name is asked for again."""
@@ -50,9 +50,9 @@ def parse_url(url: str) -> tuple[str, str, int, str, str]:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
-        raise DestinationError(f"{url[:200]!r}: {error}") from error
+        raise DestinationError(f"{shown_url(url)[:200]!r}: {error}") from error
     if not host or not all("!" <= letter < "\x7f" for letter in parts.netloc):
-        raise DestinationError(f"{url[:200]!r}: expected a URL with a host")
+        raise DestinationError(f"{shown_url(url)[:200]!r}: expected a URL with a host")
     if parts.username is not None or parts.password is not None:
         raise DestinationError(f"{parts.scheme}://{host}: expected a URL without user and password")
     scheme = parts.scheme if parts.scheme in _PORTS else "http"
@@ -60,6 +60,17 @@ def parse_url(url: str) -> tuple[str, str, int, str, str]:
     if scheme == parts.scheme:
         path = quote(parts.path or "/", safe=_SAFE) + ("?" + quote(parts.query, safe=_SAFE) if parts.query else "")
     return scheme, host, port or _PORTS[scheme], parts.netloc, path
+
+
+def shown_url(url: str) -> str:
+    """Return what of a URL may be told in spans and logs: neither user nor query, which may hold a secret.
+
+    Of any text: URLs of objects are what somebody has written there.
+    """
+    shown = url.partition("#")[0].partition("?")[0]
+    start = shown.find("://") + 3 if "://" in shown else 0
+    authority, slash, path = shown[start:].partition("/")
+    return f"{shown[:start]}{authority.rpartition('@')[2]}{slash}{path}"
 
 
 class Host:

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
+from eventing.destinations import shown_url
 from eventing.event import Event, EventError
 from eventing.sending import Destination, Sender
 from kube.models.meta import Resource
@@ -193,11 +194,11 @@ class Adapter:
         lost = self._losing.pop(key, 0)
         if outcome.is_delivered:
             if lost:
-                self._log.info("sink_takes_events_again", source=target.path, sink=target.url, lost=lost)
+                self._log.info("sink_takes_events_again", source=target.path, sink=shown_url(target.url), lost=lost)
             return outcome
         self._on_lost(target, outcome)
         if not lost:
-            self._log.error("event_lost", source=target.path, sink=target.url, outcome=str(outcome))
+            self._log.error("event_lost", source=target.path, sink=shown_url(target.url), outcome=str(outcome))
         self._losing[key] = lost + 1
         if len(self._losing) > _LOSING_MAX:
             self._losing.pop(next(iter(self._losing)))

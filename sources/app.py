@@ -16,6 +16,7 @@ from aiohttp import web
 
 from eventing.authorities import Authorities
 from eventing.bundles import BUNDLES, Bundles
+from eventing.destinations import shown_url
 from eventing.sending import Sender
 from kube.client import Client
 from kube.events import WARNING, EventRecorder
@@ -162,7 +163,7 @@ class Shell:
     def _tell_of_loss(self, target: Target, outcome: Outcome) -> None:
         """With `sink-event-error-reporting.enable` in `config-observability`: an event about the source."""
         if self._events is not None and target.about is not None:
-            self._events.report(target.about, WARNING, "SinkSendFailed", f"{target.url}: {outcome}")
+            self._events.report(target.about, WARNING, "SinkSendFailed", f"{shown_url(target.url)}: {outcome}")
 
     async def _health(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok")

@@ -12,6 +12,7 @@ from broker.posting import Posting
 from broker.role import Context
 from eventing.debugging import Debugging
 from eventing.delivery import Leg, Outcome
+from eventing.destinations import shown_url
 from eventing.dispatching import Courier, Delivery, Sends
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Deliveries:
         self._log.warning(
             "delivery_failed",
             subscription=f"{delivery.parcel.namespace}/{flow.subscription.name or flow.subscription.uid}",
-            destination=failure.destination if failure is not None else flow.recipient.url,
+            destination=shown_url(failure.destination if failure is not None else flow.recipient.url),
             status=flow.status,
             reason=failure.body[:200].decode("utf-8", "replace") if failure is not None else "",
             not_logged=self._unlogged,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+from broker.brokers import Place
 from broker.traces import TracedSends, Traces
 from eventing.delivery import Recipient
 from eventing.message import Message, read_message
@@ -84,3 +85,15 @@ async def test_each_post_has_a_span_and_says_where_it_was() -> None:
     for each, span_id in zip(posted, ids, strict=True):
         own = b"Traceparent: 00-%b-%b-01\r\n" % (TRACE, span_id.encode())
         assert each == b"Ce-Id: 1\r\nCe-Traceparent: mine\r\nPrefer: reply\r\n" + own
+
+
+async def test_no_span_tells_what_may_be_secret_of_a_url() -> None:
+    made = traces(lines := Lines(), 1.0)
+    url = "http://user:secret@sink.ns/path?token=secret"
+    made.posted(made.begin(message()), url, 202)
+    made.ended(made.begin(message()), "broker:b.ns", Place("ns", "b", url), "t", "http", url, 202)
+    await made.stop()
+    clients = [span for span in lines.found if str(span["name"]).startswith("send ")]
+    assert [span["name"] for span in clients] == ["send http://sink.ns/path"] * 2
+    assert "secret" not in json.dumps(lines.found)
+    assert "http://sink.ns/path" in json.dumps([span["attributes"] for span in clients])

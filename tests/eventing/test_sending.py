@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eventing.authorities import Authorities
-from eventing.destinations import parse_url
+from eventing.destinations import parse_url, shown_url
 from eventing.sending import DestinationError, Sender
 from proxies.calls import Call
 from tests.support.certificates import Authority
@@ -238,3 +238,28 @@ async def test_what_is_used_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) ->
         for number in range(10):
             sender.destination(f"http://other-{number}/")
             assert sender.destination("http://used/") is used
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://sink.ns/path?token=secret", "http://sink.ns/path"),
+        ("https://user:secret@sink.ns:8443/a@b?c#d", "https://sink.ns:8443/a@b"),
+        ("http://user:secret@sink.ns://x", "http://sink.ns://x"),
+        ("http://sink.ns?token=secret/", "http://sink.ns"),
+        ("http://sink.ns#secret?", "http://sink.ns"),
+        ("user:secret@sink.ns/x", "sink.ns/x"),
+        ("http://[::1]:8080/", "http://[::1]:8080/"),
+        ("jetstream:ns/name", "jetstream:ns/name"),
+        ("", ""),
+    ],
+)
+def test_neither_user_nor_query_of_a_url_is_told(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
+
+
+@pytest.mark.parametrize("url", ["http://user:secret@/?secret", "http://sink:port/?secret", "http://u:secret@h/"])
+def test_what_is_wrong_with_a_url_does_not_tell_its_secrets(url: str) -> None:
+    with pytest.raises(DestinationError) as wrong:
+        parse_url(url)
+    assert "secret" not in str(wrong.value)

@@ -103,7 +103,7 @@ async def test_losses_are_events_of_the_source_when_that_is_asked_for() -> None:
                 await shell.start()
                 about = PingSource(metadata=ObjectMeta(name="orders", namespace="default"))
                 lost = Event({"type": "t", "source": "/s"}, None)
-                await shell.adapter.deliver(target(sink.url, about=about), lost)
+                await shell.adapter.deliver(target(f"{sink.url}?token=secret", about=about), lost)
 
                 async def events() -> list[KubernetesEvent]:
                     return (await client.list(KubernetesEvent, "default")).items

@@ -94,6 +94,11 @@ def attributes_of(span: Any) -> dict[str, Any]:
     return {each.key: each.value.string_value or each.value.int_value for each in span.attributes}
 
 
+def _bare(url: str) -> str:
+    """A URL as spans tell it: what is behind the path may be a secret."""
+    return url.partition("?")[0]
+
+
 async def test_an_event_gives_its_spans_in_the_senders_trace_from_hop_to_hop(world: World) -> None:
     async with running_sink() as sink, traced(world) as (processes, collector):
         broker, trigger = await wired(world, processes, sink.url)
@@ -109,7 +114,7 @@ async def test_an_event_gives_its_spans_in_the_senders_trace_from_hop_to_hop(wor
         ingress, filtering = by_name[f"broker:{broker.name}.ns"], by_name[f"trigger:{trigger.name}.ns"]
         channel = broker.status.annotations["knative.dev/channelAddress"]
         to_filter = f"http://{processes['filter'].host}:8080{world.path(trigger)}"
-        sends = [by_name[f"send {url}"] for url in (channel, to_filter, sink.url)]
+        sends = [by_name[f"send {_bare(url)}"] for url in (channel, to_filter, sink.url)]
         way = [ingress, sends[0], sends[1], filtering, sends[2]]
         assert {span.trace_id.hex() for span in way} == {TRACE}
         # Each is the next one's parent, over the processes, and the subscriber hears of the last.
@@ -124,11 +129,11 @@ async def test_an_event_gives_its_spans_in_the_senders_trace_from_hop_to_hop(wor
             "kn.broker.name": broker.name,
             "kn.broker.namespace": "ns",
             "messaging.system": "knative",
-            "messaging.destination.name": channel,
+            "messaging.destination.name": _bare(channel),
             "messaging.operation.name": "send",
             "cloudevents.type": "a",
             "url.scheme": "http",
             "http.response.status_code": 202,
         }
         assert attributes_of(filtering)["messaging.destination.name"] == f"trigger:{trigger.name}.ns"
-        assert attributes_of(sends[2])["url.full"] == sink.url
+        assert attributes_of(sends[2])["url.full"] == _bare(sink.url)
