@@ -3,7 +3,7 @@
 Source: spec eventing-broker.md 2.1, eventing-channels.md 6.2, eventing-sources.md 9.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,11 +11,11 @@ from kube.config import ApiConfig
 from kube.log_level import CONFIG_MAP as LOGGING_CONFIG_MAP
 from kube.telemetry import CONFIG_MAP as OBSERVABILITY_CONFIG_MAP
 from kube.telemetry import telemetry_variables
-from proxies.environment import Environment
+from proxies.environment import ConfigError, Environment
 from proxies.gotext import parse_int
 from proxies.tls import TlsSettings
 
-__all__ = ["DISPATCHER", "FILTER", "INGRESS", "JOB_SINK", "Config", "Process"]
+__all__ = ["DISPATCHER", "FILTER", "INGRESS", "JOB_SINK", "Config", "Process", "check_all"]
 
 _MIB: Final = 1024 * 1024
 _EVENT_BYTES_MAX: Final = 64 * _MIB
@@ -167,6 +167,18 @@ class Config:
         )
         reading.finish()
         return config
+
+
+def check_all(environ: Mapping[str, str], *readings: Callable[[Mapping[str, str]], object]) -> None:
+    """Read all of it, to say together what is wrong with it. Raises `ConfigError`."""
+    problems: list[str] = []
+    for read in readings:
+        try:
+            read(environ)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
 
 
 def _port(text: str) -> int:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from broker.channel.backend import Backend, Channel
+from broker.config import check_all
+from broker.early_filters import is_enabled
 from broker.receiving import Receiver
 from broker.role import Context
 from eventing.debugging import Debugging
@@ -35,12 +37,8 @@ class DispatcherRole:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         """Raises `ConfigError`."""
-        reading = Environment(environ)
-        self._kind = reading.choice("KNUV_CHANNELS", _KINDS)
-        for name in ("MAX_IDLE_CONNS", "MAX_IDLE_CONNS_PER_HOST"):
-            if reading.integer(name, 1000) <= 0:
-                reading.refuse(f"{name}={environ[name]!r}: expected a number above 0")
-        reading.finish()
+        check_all(environ, _kind_of, _check_backend, lambda environ: Debugging.from_env(environ, self.name))
+        self._kind = _kind_of(environ)
         self._environ = environ
         self._debugging = Debugging.from_env(environ, "dispatcher")
         self._backend: Backend | None = None
@@ -101,3 +99,25 @@ class DispatcherRole:
     def _accepted(self, channel: Channel, message: Message) -> None:
         assert self._debugging.journal is not None
         self._debugging.journal.note(message.attributes, "received", channel=f"{channel.namespace}/{channel.name}")
+
+
+def _kind_of(environ: Mapping[str, str]) -> str:
+    reading = Environment(environ)
+    kind = reading.choice("KNUV_CHANNELS", _KINDS)
+    reading.finish()
+    return kind
+
+
+def _check_backend(environ: Mapping[str, str]) -> None:
+    """Read what the backend reads when it is made: that is when the API has been heard of. Raises `ConfigError`."""
+    kind = environ.get("KNUV_CHANNELS", "")
+    if kind == "jetstream":
+        from broker.channel import jetstream_process
+
+        jetstream_process.settings_of(environ)
+    elif kind == "journal":
+        from broker.channel.journal import backend
+
+        check_all(environ, backend.settings_of, is_enabled)
+    else:
+        is_enabled(environ)

@@ -22,11 +22,19 @@ from eventing.message import Message
 from eventing.values import Value, to_text
 from proxies.environment import Environment
 
-__all__ = ["EarlyFilters", "Selection"]
+__all__ = ["EarlyFilters", "Selection", "is_enabled"]
 
 _ENABLED: Final = "KNUV_EARLY_FILTERS"
 _NOTES_MAX: Final = 20
 """Triggers of one event that did not want it and are noted by name: a thousand would push everything else out."""
+
+
+def is_enabled(environ: Mapping[str, str]) -> bool:
+    """Whether the environment asks for them. Raises `ConfigError`."""
+    reading = Environment(environ)
+    enabled = reading.boolean(_ENABLED, False)
+    reading.finish()
+    return enabled
 
 
 class EarlyFilters:
@@ -46,10 +54,7 @@ class EarlyFilters:
         cls, environ: Mapping[str, str], context: Context, journal: EventJournal | None = None
     ) -> "EarlyFilters | None":
         """Return them if the environment asks for them. Raises `ConfigError`."""
-        reading = Environment(environ)
-        is_enabled = reading.boolean(_ENABLED, False)
-        reading.finish()
-        return cls(context, Triggers(context.client, context.log), journal) if is_enabled else None
+        return cls(context, Triggers(context.client, context.log), journal) if is_enabled(environ) else None
 
     async def start(self) -> None:
         """Return when all Triggers are known."""

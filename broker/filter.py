@@ -18,11 +18,13 @@ from typing import Final
 
 from broker.answers import Answers
 from broker.brokers import Brokers
+from broker.config import check_all
 from broker.direct import DirectTriggers, check_settings
 from broker.paths import Leg, TriggerPath, trigger_of
 from broker.role import Context
 from broker.subscribing import Attempt, Outcome, Subscribing
 from broker.triggers import Recipient, Subscriber, Triggers
+from broker.ttl import ttl_max_of
 from eventing.debugging import Debugging
 from eventing.event import EventError
 from eventing.message import Message, read_request
@@ -72,7 +74,7 @@ class FilterRole:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         """Raises `ConfigError`."""
-        check_settings(environ)
+        check_all(environ, check_settings, ttl_max_of, lambda environ: Debugging.from_env(environ, self.name))
         self._debugging = Debugging.from_env(environ, self.name)
         self._paths: dict[bytes, TriggerPath | Answer] = {}
         self._context: Context

@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, Final
 from broker.answers import Answers
 from broker.brokers import Brokers, Target
 from broker.channel.backend import Accepting
+from broker.config import check_all
 from broker.direct import DirectBrokers, check_settings
 from broker.event_types import EventTypes
 from broker.paths import broker_of
 from broker.role import Context
-from broker.ttl import ARRIVAL_TIME, TTL, ArrivalTimes, next_ttl
+from broker.ttl import ARRIVAL_TIME, TTL, ArrivalTimes, next_ttl, ttl_max_of
 from eventing.debugging import Debugging
 from eventing.event import EventError, problems_of
 from eventing.filters.dialects import Attributes
 from eventing.message import Message, read_request
 from eventing.sending import DestinationError
-from proxies.environment import Environment
 from proxies.exchange import Exchange
 from proxies.intake import Gatherer
 from proxies.messages import Answer
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["IngressRole"]
 
 _ALLOW: Final = b"POST, OPTIONS"
-_TTL_MAX: Final = 255
 _TARGETS_MAX: Final = 4096
 _PREFER: Final = b"Prefer: reply"
 _ACCEPTED: Final = 202
@@ -75,8 +74,8 @@ class IngressRole:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         """Raises `ConfigError`."""
-        check_settings(environ)
-        self._ttl_max = _ttl_max(environ)
+        check_all(environ, check_settings, ttl_max_of, lambda environ: Debugging.from_env(environ, self.name))
+        self._ttl_max = ttl_max_of(environ)
         self._debugging = Debugging.from_env(environ, self.name)
         self._journal = self._debugging.journal
         self._times = ArrivalTimes()
@@ -308,12 +307,3 @@ class IngressRole:
         passage.exchange.answer(self._answers.empty(status))
         if context.features.has_event_type_auto_create and self._event_types is not None:
             self._event_types.saw(target.namespace, target.name, passage.attributes)
-
-
-def _ttl_max(environ: Mapping[str, str]) -> int:
-    reading = Environment(environ)
-    ttl_max = reading.integer("MAX_TTL", _TTL_MAX)
-    if ttl_max <= 0 and not reading.problems:
-        reading.refuse(f"MAX_TTL={ttl_max}: expected 1 or more")
-    reading.finish()
-    return ttl_max

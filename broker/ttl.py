@@ -4,17 +4,30 @@ Source: knative/eventing `pkg/broker/ttl.go`; spec eventing-broker.md 5.3, 5.4; 
 """
 
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from eventing.values import INT_MAX, INT_MIN, Value
+from proxies.environment import Environment
 from proxies.gotext import parse_float
 
-__all__ = ["ARRIVAL_TIME", "TTL", "ArrivalTimes", "next_ttl", "ttl_of"]
+__all__ = ["ARRIVAL_TIME", "TTL", "ArrivalTimes", "next_ttl", "ttl_max_of", "ttl_of"]
 
 TTL: Final = "knativebrokerttl"
 ARRIVAL_TIME: Final = "knativearrivaltime"
 
 _DIGITS_MAX: Final = 9
+_TTL_MAX: Final = 255
+
+
+def ttl_max_of(environ: Mapping[str, str]) -> int:
+    """Read `MAX_TTL`, what is left for an event that says nothing of it: 1 or more. Raises `ConfigError`."""
+    reading = Environment(environ)
+    ttl_max = reading.integer("MAX_TTL", _TTL_MAX)
+    if ttl_max <= 0 and not reading.problems:
+        reading.refuse(f"MAX_TTL={ttl_max}: expected 1 or more")
+    reading.finish()
+    return ttl_max
 
 
 def ttl_of(value: Value | None) -> int | None:

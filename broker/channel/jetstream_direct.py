@@ -17,18 +17,16 @@ from broker.role import Context
 from broker.subscribing import Attempt, Subscribing
 from broker.subscribing import Outcome as FilterOutcome
 from broker.triggers import Triggers
-from broker.ttl import ARRIVAL_TIME, TTL, ArrivalTimes, next_ttl
+from broker.ttl import ARRIVAL_TIME, TTL, ArrivalTimes, next_ttl, ttl_max_of
 from eventing.delivery import Outcome, Recipient, Subscription
 from eventing.dispatching import Sends, Sent
 from eventing.event import EventError, problems_of
 from eventing.message import Message, read_message
-from proxies.environment import Environment
 from proxies.fields import Field
 from proxies.timers import Timer
 
 __all__ = ["DirectSends", "ReplyTo", "SubscriberOf"]
 
-_TTL_MAX: Final = 255
 _NO_FIELDS: Final[Sequence[Field]] = ()
 
 
@@ -72,9 +70,7 @@ class DirectSends:
         environ: Mapping[str, str],
     ) -> None:
         """`MAX_TTL` is the ingress's, for replies without one. Raises `ConfigError`."""
-        reading = Environment(environ)
-        self._ttl_max = reading.integer("MAX_TTL", _TTL_MAX)
-        reading.finish()
+        self._ttl_max = ttl_max_of(environ)
         self._sends = sends
         self._context = context
         self._subscribing = subscribing

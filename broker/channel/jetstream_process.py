@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from broker.channel.jetstream_dead_letters import DeadLetters, Limits
 from broker.channel.jetstream_message import Deduplication, message_id, pack
+from broker.config import check_all
 from broker.role import Context
 from eventing.jetstream.link import Link
 from eventing.jetstream.loading import load_settings
@@ -25,10 +26,15 @@ _STATUS = {Publishing.STORED: 202, Publishing.BUSY: 503, Publishing.TOO_LARGE: 4
 
 def settings_of(environ: Mapping[str, str]) -> tuple[Deduplication, Limits]:
     """Return which events are one, and what is kept of those that failed. Raises `ConfigError`."""
+    check_all(environ, _deduplication_of, Limits.from_env)
+    return _deduplication_of(environ), Limits.from_env(environ)
+
+
+def _deduplication_of(environ: Mapping[str, str]) -> Deduplication:
     reading = Environment(environ)
     how = reading.choice("KNUV_JETSTREAM_DEDUPLICATION", tuple(each.value for each in Deduplication))
     reading.finish()
-    return Deduplication(how), Limits.from_env(environ)
+    return Deduplication(how)
 
 
 class JetStreamProcess:

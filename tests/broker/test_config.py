@@ -3,6 +3,7 @@
 import pytest
 
 from broker.config import DISPATCHER, FILTER, INGRESS, Config, Process
+from broker.dispatcher import DispatcherRole
 from broker.filter import FilterRole
 from broker.ingress import IngressRole
 from proxies.environment import ConfigError
@@ -65,10 +66,46 @@ def test_everything_that_is_wrong_is_said_together() -> None:
     }
 
 
+@pytest.mark.parametrize("role", [FilterRole, IngressRole])
 @pytest.mark.parametrize("text", ["0", "-1", "many"])
-def test_38_passages_have_to_be_some(text: str) -> None:
+def test_38_passages_have_to_be_some(role: type[FilterRole | IngressRole], text: str) -> None:
     with pytest.raises(ConfigError, match="MAX_TTL"):
-        IngressRole({"MAX_TTL": text})
+        role({"MAX_TTL": text})
+
+
+LATER = {"KNUV_JETSTREAM_DEAD_LETTERS_AGE": "7d", "KNUV_JETSTREAM_DEDUPLICATION": "none"}
+DEBUG = {"KNUV_DEBUG_ADDRESS": "10.0.0.1:1"}
+
+
+@pytest.mark.parametrize(
+    ("role", "environ"),
+    [
+        (FilterRole, {"MAX_TTL": "0", **LATER, **DEBUG}),
+        (IngressRole, {"MAX_TTL": "0", **LATER, **DEBUG}),
+        (DispatcherRole, {"KNUV_CHANNELS": "jetstream", **LATER, **DEBUG}),
+        (
+            DispatcherRole,
+            {
+                "KNUV_CHANNELS": "journal",
+                "KNUV_JOURNAL_DIR": "",
+                "KNUV_JOURNAL_BYTES_MAX": "0",
+                "KNUV_EARLY_FILTERS": "maybe",
+                **DEBUG,
+            },
+        ),
+        (DispatcherRole, {"KNUV_CHANNELS": "kafka", "KNUV_EARLY_FILTERS": "maybe"}),
+    ],
+)
+def test_everything_that_is_wrong_with_a_role_is_said_together_and_at_the_start(
+    role: type[FilterRole | IngressRole | DispatcherRole], environ: dict[str, str]
+) -> None:
+    with pytest.raises(ConfigError) as wrong:
+        role(environ)
+    named = {problem.partition("=")[0].removesuffix(" missing value") for problem in wrong.value.problems}
+    assert {each.removeprefix("required key ") for each in named} == {
+        *(name for name in environ if environ[name] not in ("journal", "jetstream")),
+        *(["KNUV_DEBUG_TOKEN"] if "KNUV_DEBUG_ADDRESS" in environ else []),
+    }
 
 
 @pytest.mark.parametrize("role", [FilterRole, IngressRole])

@@ -23,11 +23,25 @@ from kube.models.duck import AppliedPolicy
 from proxies.environment import Environment
 from proxies.gotext import parse_int
 
-__all__ = ["JournalBackend"]
+__all__ = ["JournalBackend", "settings_of"]
 
 _ENDING_S: Final = 5.0
 """How long the answers to what was posted are waited for at the end: what they say need not be said again."""
 _LOOK_S: Final = 0.02
+
+
+def settings_of(environ: Mapping[str, str]) -> tuple[Path, JournalLimits]:
+    """Return where the journal is, and what it may take. Raises `ConfigError`."""
+    reading = Environment(environ)
+    directory = reading.filled("KNUV_JOURNAL_DIR")
+    defaults = JournalLimits()
+    limits = JournalLimits(
+        bytes_max=reading.parsed("KNUV_JOURNAL_BYTES_MAX", _count, defaults.bytes_max, 0),
+        events_max=reading.parsed("KNUV_JOURNAL_EVENTS_MAX", _count, defaults.events_max, 0),
+        dead_max=reading.parsed("KNUV_JOURNAL_DEAD_LETTERS_MAX", _count, defaults.dead_max, 0),
+    )
+    reading.finish()
+    return Path(directory), limits
 
 
 class JournalBackend:
@@ -37,16 +51,8 @@ class JournalBackend:
 
     def __init__(self, context: Context, environ: Mapping[str, str], debugging: Debugging) -> None:
         """Raises `ConfigError`."""
-        reading = Environment(environ)
-        directory = reading.filled("KNUV_JOURNAL_DIR")
-        defaults = JournalLimits()
-        limits = JournalLimits(
-            bytes_max=reading.parsed("KNUV_JOURNAL_BYTES_MAX", _count, defaults.bytes_max, 0),
-            events_max=reading.parsed("KNUV_JOURNAL_EVENTS_MAX", _count, defaults.events_max, 0),
-            dead_max=reading.parsed("KNUV_JOURNAL_DEAD_LETTERS_MAX", _count, defaults.dead_max, 0),
-        )
-        reading.finish()
-        self._store = JournalStore(Path(directory), limits, context.log)
+        directory, limits = settings_of(environ)
+        self._store = JournalStore(directory, limits, context.log)
         deliveries = Deliveries(context, debugging, unsunk="kept")
         self._early = EarlyFilters.from_env(environ, context, debugging.journal)
         self._journal = Journal(
