@@ -81,7 +81,9 @@ def read_load(path: Path, *, duration_s: float = DURATION_S) -> Load:
     """Read a load from a file. `duration_s`: of requests, where the file says nothing. Raises `LoadError`."""
     try:
         text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise LoadError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise LoadError(f"{path}: {error}") from error
     if path.suffix in (".yaml", ".yml"):
         return _described(path, text, duration_s)
@@ -114,7 +116,7 @@ def _recorded(path: Path, text: str, duration_s: float) -> Load:
         where = f"{path}:{rows.line_num}"
         time_s = _value(where, "time", row["time"])
         lasting_s = _value(where, "duration", row["duration"]) if row.get("duration") else duration_s
-        amount = _value(where, rate[0], row[rate[0]])
+        amount = _amount(where, rate[0], row[rate[0]])
         if points and time_s <= points[-1][0]:
             raise LoadError(f"{where}: expected a time after {points[-1][0]:g} s, got {time_s:g} s")
         points.append((time_s, _offered(where, rate[0], amount, lasting_s)))
@@ -158,7 +160,7 @@ def _phase(where: str, each: Any, begin_s: float, duration_s: float) -> Phase:
     values = each[rate[0]] if isinstance(each[rate[0]], list) else [each[rate[0]]]
     if len(values) not in (1, 2):
         raise LoadError(f"{where}: {rate[0]}: expected one value, or two for a ramp")
-    ends = [_offered(where, rate[0], _value(where, rate[0], value), lasting_s) for value in values]
+    ends = [_offered(where, rate[0], _amount(where, rate[0], value), lasting_s) for value in values]
     span_s = _value(where, "for", each["for"])
     if span_s <= 0:
         raise LoadError(f"{where}: for: expected more than 0 s")
@@ -169,6 +171,17 @@ def _offered(where: str, name: str, amount: float, duration_s: float) -> Offered
     if duration_s <= 0:
         raise LoadError(f"{where}: duration: expected more than 0 s")
     return Offered(amount if name == "rps" else amount / duration_s, duration_s)
+
+
+def _amount(where: str, name: str, value: object) -> float:
+    """Requests, or requests a second: a number, no duration."""
+    try:
+        amount = float(str(value))  # not of True, which float() takes for 1
+    except ValueError:
+        amount = math.nan
+    if not (math.isfinite(amount) and amount >= 0):
+        raise LoadError(f"{where}: {name}: expected a number from 0 on, got {value!r}")
+    return amount
 
 
 def _value(where: str, name: str, text: object) -> float:

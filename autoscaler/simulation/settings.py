@@ -94,7 +94,9 @@ def read_config(path: Path) -> dict[str, str]:
 def _mapping(path: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(path.read_text()) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise SettingError(f"{path}: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingError(f"{path}: {error}") from error
     if not isinstance(document, dict):
         raise SettingError(f"{path}: expected keys and values")

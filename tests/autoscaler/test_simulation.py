@@ -77,6 +77,8 @@ def test_described_phases_follow_each_other_and_ramp(write: Write) -> None:
         ("a.yaml", "load: 5", "list of phases"),
         ("a.yaml", "load: [{for: 1s, rps: 1, what: 2}]", "load[0]: unknown key what"),
         ("a.yaml", "load: [{for: 1s}]", "one of rps and concurrency"),
+        ("a.yaml", "load: [{for: 1s, rps: 5s}]", "load[0]: rps: expected a number from 0 on, got '5s'"),
+        ("a.yaml", "load: [{for: 1s, rps: true}]", "load[0]: rps: expected a number from 0 on, got True"),
         ("a.yaml", "load: [{for: 0s, rps: 1}]", "more than 0 s"),
         ("a.yaml", "load: [{for: 1s, rps: [1, 2, 3]}]", "two for a ramp"),
         ("a.yaml", "load: [", "a.yaml"),
