@@ -58,6 +58,8 @@ _RELEASED_PER_TURN: Final = 32
 once, the first would be given up for late before the loop has looked at them."""
 _REDIRECTED_PER_TURN: Final = 100
 """Requests that are sent elsewhere before others have a turn: some milliseconds."""
+_EVEN: Final = LeastInFlight()
+"""Remembers nothing, so that one serves all revisions."""
 _HELD_REQUEST_BYTES: Final = 1024
 _HELD_LINE_BYTES: Final = 64
 """What a held request and each of its header lines take beside their own bytes, roughly."""
@@ -111,8 +113,8 @@ class ActiveRevision:
         "_has_page",
         "_held_more",
         "_is_releasing",
+        "_labels",
         "_log",
-        "_names",
         "_passthrough_host",
         "_pool",
         "_reported_s",
@@ -121,7 +123,6 @@ class ActiveRevision:
         "_suspect",
         "_tells_clients",
         "_unreached",
-        "attributes",
         "cold_started",
         "first_push",
         "keepalive",
@@ -142,7 +143,7 @@ class ActiveRevision:
         held_max: int,
         held_bytes_max: int,
         passthrough_host: bytes,
-        suspect: Callable[[str, str], None],
+        suspect: Callable[[RevisionKey, str, str], None],
         retries: bool,
         spreads: bool,
         security: Security | None,
@@ -150,14 +151,13 @@ class ActiveRevision:
     ) -> None:
         """`passthrough_host`: `Host` of every request, where a mesh passes them on to single pods; else empty.
 
-        `suspect`: told of an address to which a request could not be sent, and why. `retries`: it then goes elsewhere.
-
+        `suspect`: told of an address of this revision to which a request could not be sent, and why. `retries`: it
+        then goes elsewhere.
         `spreads`: the pod with the fewest requests gets the next one; otherwise as the original chooses.
         `security`: of the TLS that pods are spoken to over; None: in plaintext.
         """
         namespace, name = revision.key
         self.key = RevisionKey(namespace.encode(), name.encode())
-        self._names = {"namespace": namespace, "revision": name}
         self.uid = revision.metadata.uid
         self.limits = TimeoutLimits(
             max_duration_s=revision.spec.timeout_s or _TIMEOUT_S,
@@ -169,7 +169,7 @@ class ActiveRevision:
         """The message about the first request, the last time that there was one."""
         snapshot = Snapshot(container_concurrency=revision.spec.container_concurrency)
         self.throttler: Throttler[Exchange] = Throttler(
-            snapshot, waiting_max=held_max, bytes_max=held_bytes_max, policy=LeastInFlight() if spreads else None
+            snapshot, waiting_max=held_max, bytes_max=held_bytes_max, policy=_EVEN if spreads else None
         )
         self._pool = pool
         self._security = security
@@ -180,14 +180,7 @@ class ActiveRevision:
         self._held_more = self._hold_more
         self._unreached = self._send_elsewhere if retries else None
         self._log = log
-        labels = revision.metadata.labels
-        self.attributes = {
-            "kn.service.name": labels.service,
-            "kn.configuration.name": labels.configuration,
-            "kn.revision.name": name,
-            "k8s.namespace.name": namespace,
-        }
-        """What metrics call it."""
+        self._labels = revision.metadata.labels
         annotations = revision.metadata.annotations or {}
         self._tells_clients = annotations.get(COLD_START_HEADER) == "true"
         self._has_page = annotations.get(WAITING_PAGE_ANNOTATION) == "true"
@@ -204,6 +197,16 @@ class ActiveRevision:
         self.traces: Traces | None = None
         """Told of what is forwarded, if requests are traced."""
         self.wakened: Wakened | None = None
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What metrics call it."""
+        return {
+            "kn.service.name": self._labels.service,
+            "kn.configuration.name": self._labels.configuration,
+            "kn.revision.name": self.key.name.decode(),
+            "k8s.namespace.name": self.key.namespace.decode(),
+        }
 
     @property
     def is_stuck(self) -> bool:
@@ -249,7 +252,8 @@ class ActiveRevision:
         try:
             return read(annotations)
         except ValueError as error:
-            self._log.warning("annotation_ignored", **self._names, error=str(error))
+            namespace, name = self.key.namespace.decode(), self.key.name.decode()
+            self._log.warning("annotation_ignored", namespace=namespace, revision=name, error=str(error))
             return None
 
     def _redirect_after(self, due_s: float) -> None:
@@ -277,13 +281,13 @@ class ActiveRevision:
         """An exchange ended with 502: its pod broke off before it responded, or could not be reached."""
         target = self.throttler.target_of(exchange)
         if target is not None:
-            self._suspect(target.address, "broke off before its response")
+            self._suspect(self.key, target.address, "broke off before its response")
 
     def _send_elsewhere(self, exchange: Exchange, reason: str) -> bool:
         """An exchange could not be sent to its target: find it another, or let it wait until there is one."""
         target = self.throttler.target_of(exchange)
         assert target is not None, "what was forwarded has a target"
-        self._suspect(target.address, reason)
+        self._suspect(self.key, target.address, reason)
         other = self.throttler.requeue(exchange)
         if other is not None:
             self.forward(exchange, other)
@@ -327,7 +331,8 @@ class ActiveRevision:
             self.wakened = Wakened(reported_s, first.forwarded_s)
             self._log.info(
                 "cold_start_released",
-                **self._names,
+                namespace=self.key.namespace.decode(),
+                revision=self.key.name.decode(),
                 first_arrived=round(arrived_at, 6),
                 stat_sent=sent_at,
                 capacity_at=changed_at,

@@ -33,11 +33,15 @@ TLS_CLUSTER_PORT: Final = 443
 """Of private Services."""
 
 
+_NOBODY: Final[frozenset[str]] = frozenset()
+"""An empty set takes as much as one of eight, and most revisions have one or two of them."""
+
+
 class Addresses(NamedTuple):
     """Pods of a revision as `ip:port`, by what Kubernetes says of them."""
 
-    ready: frozenset[str] = frozenset()
-    not_ready: frozenset[str] = frozenset()
+    ready: frozenset[str] = _NOBODY
+    not_ready: frozenset[str] = _NOBODY
 
 
 def port_name_of(revision: Revision) -> str:
@@ -56,7 +60,7 @@ def addresses_of(endpoints: Endpoints | None, port_name: str) -> Addresses:
                 ready.update(join_address(address.ip, port.port) for address in subset.addresses)
                 not_ready.update(join_address(address.ip, port.port) for address in subset.not_ready_addresses)
                 break
-    return Addresses(frozenset(ready), frozenset(not_ready - ready))
+    return Addresses(frozenset(ready) or _NOBODY, frozenset(not_ready - ready) or _NOBODY)
 
 
 def activators_changed(snapshot: Snapshot, activators: Sequence[str], own: str) -> Snapshot:

@@ -7,7 +7,6 @@ does not matter. What follows from them goes into one snapshot, which replaces t
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from activator.active_revision import ActiveRevision, ColdStart
@@ -195,7 +194,7 @@ class Revisions:
             held_max=self._held_max,
             held_bytes_max=self._held_bytes_max,
             passthrough_host=_passthrough_host(revision) if self._passthrough else b"",
-            suspect=partial(self._suspected, revision.key),
+            suspect=self._suspected,
             retries=self._retries,
             spreads=self._spreads,
             security=None if self._tls is None else self._tls.security(revision.metadata.namespace),
@@ -229,10 +228,11 @@ class Revisions:
             )
         )
 
-    def _suspected(self, key: tuple[str, str], address: str, reason: str) -> None:
+    def _suspected(self, key: RevisionKey, address: str, reason: str) -> None:
         """A request could not be sent to this address."""
-        if self._prober.suspect(key, address):
-            self._log.warning("pod_suspect", namespace=key[0], revision=key[1], pod=address, reason=reason)
+        namespace, name = key.namespace.decode(), key.name.decode()
+        if self._prober.suspect((namespace, name), address):
+            self._log.warning("pod_suspect", namespace=namespace, revision=name, pod=address, reason=reason)
 
     def _pod_is_over(self, key: tuple[str, str], address: str, reason: str) -> None:
         """A probe of a pod in use said that it is on its way out, gone, or another one."""

@@ -52,7 +52,7 @@ async def test_thousands_are_not_dialled_in_one_turn_of_the_loop() -> None:
         held_max=COUNT,
         held_bytes_max=1 << 30,
         passthrough_host=b"",
-        suspect=lambda address, reason: None,
+        suspect=lambda key, address, reason: None,
         retries=True,
         spreads=True,
         security=None,
