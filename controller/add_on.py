@@ -15,6 +15,7 @@ from controller.collection import Collection
 from controller.config import Config
 from controller.leading import Leading
 from controller.live_settings import LiveSettings
+from controller.process_metrics import ProcessMetrics
 from kube.autoscaling.config import InvalidConfig
 from kube.client import Client
 from kube.errors import ApiUnreachable, NotFound
@@ -35,7 +36,8 @@ class AddOn(abc.ABC):
     """One of them. `start` returns when it follows the cluster, and acts if nobody else does.
 
     Raises `ConfigError` when a ConfigMap cannot be used, or a kind is not installed. `name` is also the Lease's, after
-    `knuv-`; `config_maps` are those that `read_settings` is given.
+    `knuv-`; `config_maps` are those that `read_settings` is given; `metrics` are those of the process, if others run in
+    it.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class AddOn(abc.ABC):
         name: str,
         config_maps: Iterable[str],
         log: Logger | None = None,
+        metrics: ProcessMetrics | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         fields = {"pod": config.pod_name} if config.pod_name else {}
@@ -55,6 +58,7 @@ class AddOn(abc.ABC):
         self.events = EventRecorder(self.client, component=name, clock=clock, host=config.pod_name, log=self.log)
         self.loop: Loop[Key] = Loop(name, self._while_leading, workers=_WORKERS, forgets=True, log=self.log)
         self._name = name
+        self._metrics = metrics or ProcessMetrics()
         self._maps = Collection(self.client, ConfigMap, namespace=config.system_namespace)
         self._live = LiveSettings(
             self._maps,
@@ -79,6 +83,10 @@ class AddOn(abc.ABC):
     @abc.abstractmethod
     def collections(self) -> list[Collection[Any]]:
         """The kinds that are followed."""
+
+    @abc.abstractmethod
+    def looked_after(self) -> Collection[Any]:
+        """The one of them that is followed in the loop."""
 
     @abc.abstractmethod
     def read_settings(self, maps: Mapping[str, Mapping[str, str]]) -> None:
@@ -107,6 +115,9 @@ class AddOn(abc.ABC):
             raise ConfigError([str(error)]) from error
         await asyncio.gather(*(collection.informer.start() for collection in self.collections()))
         await self.events.start()
+        await self._metrics.start(
+            self._name, self.config, self._maps, loops=[self.loop], kinds=[self.looked_after()], log=self.log
+        )
         await self._leading.start(self._maps)
         self.log.info("add_on_started", add_on=self._name)
 
@@ -117,6 +128,7 @@ class AddOn(abc.ABC):
     async def stop(self) -> None:
         """End everything, in any state."""
         await self._leading.stop()
+        await self._metrics.stop()
         await self.events.stop()
         await asyncio.gather(self._live.stop(), *(collection.informer.stop() for collection in self.collections()))
         await self.client.close()

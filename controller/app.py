@@ -9,7 +9,7 @@ Of several replicas one acts (`controller.leading`). Who takes over looks at eve
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from controller import keys
 from controller.cluster import ACTIVATOR_SERVICE, REFERENCE_INDEX, TARGET_INDEX, Cluster, reference_key
@@ -22,6 +22,7 @@ from controller.garbage import GarbageCollector
 from controller.labeler import Labeler
 from controller.leading import Leading
 from controller.namespace_certificates import NamespaceCertificates
+from controller.process_metrics import ProcessMetrics
 from controller.registry import Registry
 from controller.revision import RevisionReconciler
 from controller.route import RouteReconciler
@@ -30,17 +31,12 @@ from controller.service import ServiceReconciler
 from controller.settings import InvalidConfig
 from kube.client import Client
 from kube.events import WARNING
-from kube.exporting import start_exporting
 from kube.models.core import Endpoints, Pod
 from kube.models.meta import Resource
 from kube.models.serving import Configuration, Revision, Route
 from kube.reconcile import Loop
 from proxies.environment import ConfigError
 from proxies.logs import Logger
-
-if TYPE_CHECKING:
-    from kube.telemetry import Exporter
-    from proxies.metrics.instruments import Registry as Instruments
 
 __all__ = ["App"]
 
@@ -55,10 +51,10 @@ _ENDPOINT_WORKERS = 32
 class App:
     """One controller. `start` returns when it follows the cluster, and acts if nobody else does.
 
-    Raises `ConfigError` when a ConfigMap cannot be used.
+    Raises `ConfigError` when a ConfigMap cannot be used. `metrics` are those of the process, if others run in it.
     """
 
-    def __init__(self, config: Config, log: Logger | None = None) -> None:
+    def __init__(self, config: Config, log: Logger | None = None, metrics: ProcessMetrics | None = None) -> None:
         fields = {"pod": config.pod_name} if config.pod_name else {}
         self._log = log or Logger("controller", fields=fields)
         self._client = Client(config.api, user_agent="knuv-controller")
@@ -79,7 +75,7 @@ class App:
             end=self._stop_loops,
             log=self._log,
         )
-        self._exporter: Exporter | None = None
+        self._metrics = metrics or ProcessMetrics()
         cluster = self._cluster
         self._services = self._loop("service", ServiceReconciler(cluster).reconciler())
         self._configurations = self._loop("configuration", ConfigurationReconciler(cluster).reconciler())
@@ -117,8 +113,7 @@ class App:
         await self._leading.stop()
         await self._digests.stop()
         await self._registry.close()
-        if self._exporter is not None:
-            await self._exporter.stop()
+        await self._metrics.stop()
         await self._cluster.stop()
         await self._client.close()
 
@@ -149,27 +144,10 @@ class App:
 
     async def _start_metrics(self) -> None:
         """Tell how it goes, when that is asked for."""
-        config, cluster = self._config, self._cluster
-        found = cluster.config_maps.get(config.system_namespace, config.observability_config_map)
-
-        def add(registry: "Instruments") -> None:
-            from kube.queue_metrics import add_queue_metrics
-            from kube.ready_metrics import add_ready_metrics
-
-            add_queue_metrics(registry, self._loops())
-            kinds = cluster.services, cluster.configurations, cluster.revisions, cluster.routes, cluster.domain_mappings
-            add_ready_metrics(registry, [kind.informer for kind in kinds])
-
-        self._exporter = await start_exporting(
-            "controller",
-            found.data if found is not None else {},
-            config.telemetry,
-            add,
-            config_map=config.observability_config_map,
-            namespace=config.system_namespace,
-            pod_name=config.pod_name,
-            bind_address=config.bind_address,
-            log=self._log,
+        cluster = self._cluster
+        kinds = cluster.services, cluster.configurations, cluster.revisions, cluster.routes, cluster.domain_mappings
+        await self._metrics.start(
+            "controller", self._config, cluster.config_maps, loops=self._loops(), kinds=kinds, log=self._log
         )
 
     def _loop(self, name: str, reconciler: Reconciler[Any], workers: int = _WORKERS) -> Loop[Key]:

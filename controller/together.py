@@ -1,8 +1,9 @@
 """Which controllers one process runs, side by side: serving's, eventing's, and what is switched on beside them.
 
 `KNUV_CONTROLLERS` names them by commas; without it serving's runs. Each has its own Lease; eventing's has a namespace
-of its own. Only the service account `eventing-controller` may write subscribers into channels, so eventing's is a
-process of its own wherever that is checked.
+of its own. Their metrics are told together, as the first of them is told to. Only the service account
+`eventing-controller` may write subscribers into channels, so eventing's is a process of its own wherever that is
+checked.
 """
 
 from collections.abc import Mapping
@@ -21,27 +22,30 @@ def make_controllers(environ: Mapping[str, str]) -> Service:
     wanted = {name.strip() for name in text.split(",") if name.strip()}
     if not wanted or not wanted <= set(_NAMES):
         raise ConfigError([f"KNUV_CONTROLLERS={text!r}: expected some of {', '.join(_NAMES)}"])
+    from controller.process_metrics import ProcessMetrics
+
+    metrics = ProcessMetrics()
     parts: list[Service] = []
     if "serving" in wanted:
         from controller.app import App
         from controller.config import Config
 
-        parts.append(App(Config.from_env(environ)))
+        parts.append(App(Config.from_env(environ), metrics=metrics))
     if "eventing" in wanted:
         from controller.eventing.app import App as EventingApp
         from controller.eventing.config import EventingConfig
 
-        parts.append(EventingApp(EventingConfig.from_env(environ, is_alone=wanted == {"eventing"})))
+        parts.append(EventingApp(EventingConfig.from_env(environ, is_alone=wanted == {"eventing"}), metrics=metrics))
     if "cert-manager" in wanted:
         from controller.cert_manager.app import CertManagerBridge
         from controller.config import Config
 
-        parts.append(CertManagerBridge(Config.from_env(environ)))
+        parts.append(CertManagerBridge(Config.from_env(environ), metrics=metrics))
     if "gateway-api" in wanted:
         from controller.config import Config
         from controller.gateway_api.app import GatewayApi
 
-        parts.append(GatewayApi(Config.from_env(environ)))
+        parts.append(GatewayApi(Config.from_env(environ), metrics=metrics))
     return parts[0] if len(parts) == 1 else _Together(parts)
 
 

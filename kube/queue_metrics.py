@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from kube.reconcile import Loop, Outcome
 from proxies.metrics.instruments import Distribution, Registry
 
-__all__ = ["add_queue_metrics"]
+__all__ = ["QueueMetrics", "add_queue_metrics"]
 
 K = TypeVar("K", bound=Hashable)
 
@@ -23,39 +23,60 @@ def add_queue_metrics(
     registry: Registry, loops: Iterable[Loop[Any]], clock: Callable[[], float] = time.monotonic
 ) -> None:
     """Observe `loops` from now on. `clock`: seconds that only grow."""
-    scope = registry.scope(_SCOPE)
-    depth = scope.gauge("kn.workqueue.depth", unit="{item}", description="Keys that wait for a worker.")
-    adds = scope.counter("kn.workqueue.adds", unit="{item}", description="Keys that became due.")
-    retries = scope.counter("kn.workqueue.retries", unit="{item}", description="Keys that are tried again.")
-    waited = scope.histogram("kn.workqueue.queue.duration", _BOUNDS, unit="s", description="From due to begun.")
-    worked = scope.histogram("kn.workqueue.process.duration", _BOUNDS, unit="s", description="From begun to ended.")
-    unfinished = scope.gauge(
-        "kn.workqueue.unfinished_work", unit="s", description="Age of what is under way, added up."
-    )
-    longest = scope.gauge("kn.workqueue.longest_running_processor", unit="s", description="Age of the oldest of it.")
-    reconciled = scope.histogram(
-        "knuv.reconcile.duration", _BOUNDS, unit="s", description="From begun to ended, by how it ended."
-    )
-    observers: list[tuple[Loop[Any], _Observer[Any]]] = []
-    for loop in loops:
-        name = {"name": loop.name}
-        by_outcome = {outcome: reconciled.series({**name, "result": outcome.value}) for outcome in Outcome}
-        observer: _Observer[Any] = _Observer(
-            clock, adds.series(name).add, retries.series(name).add, waited.series(name), worked.series(name), by_outcome
-        )
-        loop.observe(observer)
-        observers.append((loop, observer))
+    QueueMetrics(registry, clock).add(loops)
 
-    def read() -> None:
-        now_s = clock()
-        for loop, observer in observers:
+
+class QueueMetrics:
+    """The instruments, for loops that come one after the other."""
+
+    def __init__(self, registry: Registry, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: seconds that only grow."""
+        scope = registry.scope(_SCOPE)
+        self._depth = scope.gauge("kn.workqueue.depth", unit="{item}", description="Keys that wait for a worker.")
+        self._adds = scope.counter("kn.workqueue.adds", unit="{item}", description="Keys that became due.")
+        self._retries = scope.counter("kn.workqueue.retries", unit="{item}", description="Keys that are tried again.")
+        self._waited = scope.histogram(
+            "kn.workqueue.queue.duration", _BOUNDS, unit="s", description="From due to begun."
+        )
+        self._worked = scope.histogram(
+            "kn.workqueue.process.duration", _BOUNDS, unit="s", description="From begun to ended."
+        )
+        self._unfinished = scope.gauge(
+            "kn.workqueue.unfinished_work", unit="s", description="Age of what is under way, added up."
+        )
+        self._longest = scope.gauge(
+            "kn.workqueue.longest_running_processor", unit="s", description="Age of the oldest of it."
+        )
+        self._reconciled = scope.histogram(
+            "knuv.reconcile.duration", _BOUNDS, unit="s", description="From begun to ended, by how it ended."
+        )
+        self._clock = clock
+        self._observers: list[tuple[Loop[Any], _Observer[Any]]] = []
+        registry.before_collection(self._read)
+
+    def add(self, loops: Iterable[Loop[Any]]) -> None:
+        """Observe `loops` from now on; they do not work yet."""
+        for loop in loops:
+            name = {"name": loop.name}
+            observer: _Observer[Any] = _Observer(
+                self._clock,
+                self._adds.series(name).add,
+                self._retries.series(name).add,
+                self._waited.series(name),
+                self._worked.series(name),
+                {outcome: self._reconciled.series({**name, "result": outcome.value}) for outcome in Outcome},
+            )
+            loop.observe(observer)
+            self._observers.append((loop, observer))
+
+    def _read(self) -> None:
+        now_s = self._clock()
+        for loop, observer in self._observers:
             name = {"name": loop.name}
             ages = [now_s - begun_s for begun_s in observer.begun_s.values()]
-            depth.series(name).set(loop.depth)
-            unfinished.series(name).set(sum(ages))
-            longest.series(name).set(max(ages, default=0.0))
-
-    registry.before_collection(read)
+            self._depth.series(name).set(loop.depth)
+            self._unfinished.series(name).set(sum(ages))
+            self._longest.series(name).set(max(ages, default=0.0))
 
 
 class _Observer(Generic[K]):

@@ -17,12 +17,27 @@ def add_ready_metrics(
     registry: Registry, informers: Iterable[Informer[Any]], clock: Callable[[], float] = time.monotonic
 ) -> None:
     """Follow `informers` of kinds with Knative's status from now on. What is there already counts from now on, too."""
-    durations = registry.scope("knuv.dev/control-plane").histogram(
-        "knuv.ready.duration", _BOUNDS, unit="s", description="From the appearance of a generation until it is Ready."
-    )
-    for informer in informers:
-        series = durations.series({"kind": informer.kind.RESOURCE.kind})
-        informer.on_change(_Clock(series.record, clock).changed)
+    ReadyMetrics(registry, clock).add(informers)
+
+
+class ReadyMetrics:
+    """The instrument, for informers that come one after the other."""
+
+    def __init__(self, registry: Registry, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: seconds that only grow."""
+        self._clock = clock
+        self._durations = registry.scope("knuv.dev/control-plane").histogram(
+            "knuv.ready.duration",
+            _BOUNDS,
+            unit="s",
+            description="From the appearance of a generation until it is Ready.",
+        )
+
+    def add(self, informers: Iterable[Informer[Any]]) -> None:
+        """Follow them from now on."""
+        for informer in informers:
+            series = self._durations.series({"kind": informer.kind.RESOURCE.kind})
+            informer.on_change(_Clock(series.record, self._clock).changed)
 
 
 class _Clock:

@@ -15,6 +15,7 @@ from controller.cert_manager.requests import NameTooLong, change, is_as_wanted, 
 from controller.cert_manager.settings import CONFIG_MAP, CertManagerSettings
 from controller.collection import NOT_OWNED_RETRY_S, Collection, Reconciler
 from controller.config import Config
+from controller.process_metrics import ProcessMetrics
 from kube.conditions import Conditions, ConditionSet
 from kube.events import NORMAL, WARNING
 from kube.models.cert_manager import CertManagerCertificate, Challenge
@@ -40,8 +41,14 @@ _PATH = "/.well-known/acme-challenge/"
 class CertManagerBridge(AddOn):
     """One bridge."""
 
-    def __init__(self, config: Config, log: Logger | None = None, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(config, name=NAME, config_maps=[CONFIG_MAP], log=log, clock=clock)
+    def __init__(
+        self,
+        config: Config,
+        log: Logger | None = None,
+        metrics: ProcessMetrics | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(config, name=NAME, config_maps=[CONFIG_MAP], log=log, metrics=metrics, clock=clock)
         self._settings = CertManagerSettings.from_data({})
         self._certificates = Collection(self.client, Certificate)
         self._requests = Collection(self.client, CertManagerCertificate)
@@ -59,6 +66,10 @@ class CertManagerBridge(AddOn):
     def collections(self) -> list[Collection[Any]]:
         """The kinds that are followed."""
         return [self._certificates, self._requests, self._challenges, self._solvers]
+
+    def looked_after(self) -> Collection[Any]:
+        """The one of them that is followed in the loop."""
+        return self._certificates
 
     def read_settings(self, maps: Mapping[str, Mapping[str, str]]) -> None:
         """Take over the ConfigMap."""

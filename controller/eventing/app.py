@@ -35,6 +35,7 @@ from controller.eventing.subscribers import SubscriberLists
 from controller.eventing.subscription import SubscriptionReconciler
 from controller.eventing.trigger import TriggerReconciler, dependency_of
 from controller.leading import Leading
+from controller.process_metrics import ProcessMetrics
 from eventing.bundles import Bundles
 from kube.autoscaling.config import InvalidConfig
 from kube.client import Client
@@ -117,10 +118,12 @@ def kinds(cluster: EventingCluster, lists: SubscriberLists, config: EventingConf
 class App:
     """One controller. `start` returns when it follows the cluster, and acts if nobody else does.
 
-    Raises `ConfigError` when a ConfigMap cannot be used.
+    Raises `ConfigError` when a ConfigMap cannot be used. `metrics` are those of the process, if others run in it.
     """
 
-    def __init__(self, config: EventingConfig, log: Logger | None = None) -> None:
+    def __init__(
+        self, config: EventingConfig, log: Logger | None = None, metrics: ProcessMetrics | None = None
+    ) -> None:
         fields = {"pod": config.pod_name} if config.pod_name else {}
         self._log = log or Logger("eventing-controller", fields=fields)
         self._client = Client(config.api, user_agent="knuv-eventing-controller")
@@ -131,6 +134,8 @@ class App:
             host=config.pod_name,
             log=self._log,
         )
+        self._config = config
+        self._metrics = metrics or ProcessMetrics()
         self._lists = SubscriberLists()
         self._leading = Leading(
             self._client,
@@ -156,6 +161,14 @@ class App:
             await self._cluster.start()
         except InvalidConfig as error:
             raise ConfigError([f"ConfigMaps: {error}"]) from error
+        await self._metrics.start(
+            "eventing-controller",
+            self._config,
+            self._cluster.config_maps,
+            loops=self._loops.values(),
+            kinds=[kind.collection for kind in self._kinds],
+            log=self._log,
+        )
         await self._leading.start(self._cluster.config_maps)
         self._log.info("eventing_controller_started", brokers=len(self._cluster.brokers.informer.list()))
 
@@ -166,6 +179,7 @@ class App:
     async def stop(self) -> None:
         """End everything, in any state."""
         await self._leading.stop()
+        await self._metrics.stop()
         await self._cluster.stop()
         await self._client.close()
 

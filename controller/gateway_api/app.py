@@ -15,6 +15,7 @@ from controller.gateway_api import listeners, routes
 from controller.gateway_api.certificates import Certificates
 from controller.gateway_api.proofs import Proofs
 from controller.gateway_api.settings import CONFIG_MAP, GatewayApiSettings, GatewayChoice
+from controller.process_metrics import ProcessMetrics
 from kube.addresses import Address
 from kube.conditions import Conditions, ConditionSet
 from kube.errors import Invalid
@@ -61,8 +62,14 @@ class _Unserved(Exception):
 class GatewayApi(AddOn):
     """One implementation."""
 
-    def __init__(self, config: Config, log: Logger | None = None, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(config, name=NAME, config_maps=[CONFIG_MAP], log=log, clock=clock)
+    def __init__(
+        self,
+        config: Config,
+        log: Logger | None = None,
+        metrics: ProcessMetrics | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(config, name=NAME, config_maps=[CONFIG_MAP], log=log, metrics=metrics, clock=clock)
         self._settings = GatewayApiSettings()
         self._ingresses = Collection(self.client, Ingress)
         self._routes = Collection(self.client, HTTPRoute)
@@ -88,6 +95,10 @@ class GatewayApi(AddOn):
     def collections(self) -> list[Collection[Any]]:
         """The kinds that are followed."""
         return [self._ingresses, self._routes, self._gateways, self._grants, self._endpoints]
+
+    def looked_after(self) -> Collection[Any]:
+        """The one of them that is followed in the loop."""
+        return self._ingresses
 
     def read_settings(self, maps: Mapping[str, Mapping[str, str]]) -> None:
         """Take over the ConfigMap."""
