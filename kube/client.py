@@ -16,10 +16,11 @@ import msgspec
 
 from kube.config import ApiConfig
 from kube.errors import ApiUnreachable, Gone, error_from_status
-from kube.models.meta import ListMeta, Model, Resource
+from kube.models.meta import Listed, ListMeta, Model, Resource
 
 __all__ = ["Client", "ObjectList", "PatchType", "WatchEvent"]
 
+L = TypeVar("L", bound=Listed)
 R = TypeVar("R", bound=Resource)
 PatchType = Literal["merge", "json", "strategic", "apply"]
 
@@ -35,19 +36,19 @@ _WATCH_LINE_BYTES_MAX = 16 << 20
 _TOKEN_AGE_MAX_S = 60.0
 
 
-class ObjectList(NamedTuple, Generic[R]):
+class ObjectList(NamedTuple, Generic[L]):
     """A page of objects and the version to watch from."""
 
-    items: list[R]
+    items: list[L]
     resource_version: str
     continue_token: str
 
 
-class WatchEvent(NamedTuple, Generic[R]):
+class WatchEvent(NamedTuple, Generic[L]):
     """`type` is ADDED, MODIFIED, DELETED or BOOKMARK; `object` of a bookmark has only its version."""
 
     type: str
-    object: R
+    object: L
 
 
 class _RawList(msgspec.Struct):
@@ -73,7 +74,7 @@ class Client:
         self._session: aiohttp.ClientSession | None = None
         self._token = config.token
         self._token_read_at = -_TOKEN_AGE_MAX_S
-        self._decoders: dict[type[Resource], msgspec.json.Decoder[Any]] = {}
+        self._decoders: dict[type[Listed], msgspec.json.Decoder[Any]] = {}
 
     async def __aenter__(self) -> "Client":
         await self.open()
@@ -103,21 +104,21 @@ class Client:
             await self._session.close()
             self._session = None
 
-    async def get(self, kind: type[R], name: str, namespace: str | None = None) -> R:
+    async def get(self, kind: type[L], name: str, namespace: str | None = None) -> L:
         """One object; `NotFound` when there is none."""
         return self._decode(kind, await self.raw("GET", kind.RESOURCE.path(namespace, name)))
 
     async def list(
         self,
-        kind: type[R],
+        kind: type[L],
         namespace: str | None = None,
         *,
         label_selector: str = "",
         field_selector: str = "",
         page_size: int = 0,
-    ) -> ObjectList[R]:
+    ) -> ObjectList[L]:
         """All objects of a kind, of one namespace or of all. Pages of `page_size` are followed to the end."""
-        items: list[R] = []
+        items: list[L] = []
         token = ""
         while True:
             params = _selection(label_selector, field_selector)
@@ -211,14 +212,14 @@ class Client:
 
     async def watch(
         self,
-        kind: type[R],
+        kind: type[L],
         namespace: str | None = None,
         *,
         resource_version: str,
         label_selector: str = "",
         field_selector: str = "",
         timeout_s: int = 300,
-    ) -> AsyncIterator[WatchEvent[R]]:
+    ) -> AsyncIterator[WatchEvent[L]]:
         """Events after `resource_version` until the server ends the stream. `Gone` when the history is too short."""
         events = self.watch_raw(
             kind.RESOURCE.path(namespace),
@@ -309,11 +310,11 @@ class Client:
             self._token_read_at = time.monotonic()
         return {"Authorization": f"Bearer {self._token}"} if self._token else {}
 
-    def _decode(self, kind: type[R], data: bytes | msgspec.Raw) -> R:
+    def _decode(self, kind: type[L], data: bytes | msgspec.Raw) -> L:
         decoder = self._decoders.get(kind)
         if decoder is None:
             decoder = self._decoders[kind] = msgspec.json.Decoder(kind)
-        obj: R = decoder.decode(data)
+        obj: L = decoder.decode(data)
         return obj
 
 
