@@ -435,8 +435,7 @@ class DownstreamConnection(asyncio.Protocol, Timer):
         if self._is_write_paused:
             exchange.downstream_is_full()  # by the responses before; the transport does not say it again
         policy.admit(exchange)
-        if exchange.is_held:
-            exchange.wait()
+        exchange.wait()
         if not is_done:
             exchange.hold_body()
         elif self._buffer and self._exchange is not None:

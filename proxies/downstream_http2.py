@@ -94,9 +94,10 @@ class Http2Downstream(CoreProtocol, Timer):
         if self._linger_end_s:
             self._drop(data)
             return
-        super().data_received(data)
         core = self.core
-        if core.is_between_messages and core.is_settled:
+        if core.receive(data):
+            self._go_on_later()
+        if not core.is_owed:
             self._head_due_s = 0.0
         elif not core.is_over and (not self._head_due_s or core.is_advancing):
             self._head_due_s = time.monotonic() + self.server.head_timeout_s
@@ -131,10 +132,10 @@ class Http2Downstream(CoreProtocol, Timer):
         if due:
             self.wake_at(min(due))  # not later than a stream asked for that began while another one ended
 
-    def flush(self) -> None:
+    def close_if_done(self) -> None:
         if self._linger_end_s:
             return
-        super().flush()
+        super().close_if_done()
         if self.core.is_drained and not self._transport.is_closing():
             self._linger()
 
@@ -203,7 +204,7 @@ class _DownstreamStream(Stream):
     __slots__ = ("_connection", "_exchange", "_linger_due_s")
 
     def __init__(self, core: Endpoint, stream_id: int, connection: Http2Downstream) -> None:
-        super().__init__(core, stream_id)
+        Stream.__init__(self, core, stream_id)
         self._connection = connection
         self._exchange: Exchange | None = None
         self._linger_due_s = 0.0
@@ -228,8 +229,7 @@ class _DownstreamStream(Stream):
         )
         connection.server.active += 1
         policy.admit(exchange)
-        if exchange.is_held:
-            exchange.wait()
+        exchange.wait()
 
     def data_received(self, data: bytes, is_done: bool) -> None:
         if self._exchange is not None:
@@ -358,7 +358,7 @@ class _DownstreamStream(Stream):
         self._exchange = None
         if self._connection.core.is_draining:
             self._connection.output_ready()  # if only to see that this was the last one
-        if not self.is_closed and not self.is_local_done:
+        if not self.is_local_done:
             self._linger_due_s = time.monotonic() + _LINGER_S
             self._connection.wake_at(self._linger_due_s)
         else:

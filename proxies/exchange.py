@@ -95,7 +95,6 @@ class Exchange:
         "_pending",
         "_phase",
         "_policy",
-        "_request_done",
         "_response_bytes",
         "_target",
         "_upstream",
@@ -113,6 +112,7 @@ class Exchange:
         "peer",
         "request",
         "request_body",
+        "request_done",
         "request_trailers",
         "responded_s",
         "response_body",
@@ -141,7 +141,6 @@ class Exchange:
         self._policy = policy
         self._phase = _HELD
         self._pending = data
-        self._request_done = request_done
         self._limits: TimeoutLimits | None = None
         self._wrote_s = 0.0
         self._target: Target | None = None
@@ -182,6 +181,8 @@ class Exchange:
         self.span: object = None
         """What a tracer keeps with the exchange."""
         self.request_body = body
+        self.request_done = request_done
+        """The whole request was received."""
         self.request_trailers: list[Field] | None = None
         """Known before the last bytes of the request are; only in HTTP/2."""
         self.response_body: Body | None = None
@@ -296,14 +297,9 @@ class Exchange:
         """The request's body has nowhere to go for now."""
         return self._is_request_paused
 
-    @property
-    def request_done(self) -> bool:
-        """The whole request was received."""
-        return self._request_done
-
     def request_data(self, data: bytes, is_done: bool) -> None:
         """More of the request's body; `is_done`: the last of it."""
-        self._request_done = is_done
+        self.request_done = is_done
         upstream = self._upstream
         if upstream is not None:
             upstream.send(data, is_done)
@@ -321,8 +317,8 @@ class Exchange:
             self.held_more(self, size)
 
     def wait(self) -> None:
-        """The policy neither answered nor forwarded it: its timers must run without."""
-        if self._limits is not None:
+        """If the policy neither answered nor forwarded it, its timers must run without."""
+        if self._phase is _HELD and self._limits is not None:
             self._downstream.wake_at(self.arrived_s + self._limits.max_duration_s)
 
     def hold_body(self) -> None:
@@ -330,7 +326,7 @@ class Exchange:
 
         Not from the first byte on: a connection that is not read does not tell that its client has left.
         """
-        if self._request_done or self.intake is not None or len(self._pending) < _HELD_BODY_BYTES:
+        if self.request_done or self.intake is not None or len(self._pending) < _HELD_BODY_BYTES:
             return
         if self._upstream is None and not self._is_request_paused:
             self._is_request_paused = True

@@ -49,14 +49,12 @@ class TimeoutLimits:
 
     peer_s: float = field(init=False)
     """How long the peer may be silent at first: the shorter of response start and idle; infinite without either."""
+    has_peer_limits: bool = field(init=False)
+    """A timer other than max duration is on, so that writes matter."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "peer_s", min(self.response_start_s or math.inf, self.idle_s or math.inf))
-
-    @property
-    def has_peer_limits(self) -> bool:
-        """A timer other than max duration is on, so that writes matter."""
-        return self.peer_s != math.inf
+        object.__setattr__(self, "has_peer_limits", self.peer_s != math.inf)
 
     def answer(self, timer: Timer) -> Answer:
         """Return the 504 that names `timer`."""

@@ -187,7 +187,8 @@ class Http2Upstream(CoreProtocol):
         turn = self._turn
         turn.begin()
         try:
-            super().data_received(data)
+            if self.core.receive(data):
+                self._go_on_later()
         finally:
             turn.end()
 
@@ -219,7 +220,7 @@ class _UpstreamStream(Stream):
     __slots__ = ("_begun_at", "_connection", "_exchange", "_is_chunked", "_unchunker")
 
     def __init__(self, core: CoreEndpoint, connection: Http2Upstream) -> None:
-        super().__init__(core)
+        Stream.__init__(self, core)
         self._connection = connection
         self._exchange: Exchange | None = None
         self._begun_at = 0

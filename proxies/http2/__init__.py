@@ -39,5 +39,5 @@ A connection on a transport does this:
 Blocks to send come from `rendering`: `request_block` and `response_block` translate heads that `headers` made as lines,
 `relayed_block` those that are relayed, `trailers_block` trailers; `hpack.encode` makes one header more, to be appended.
 
-Timers are the owner's: `is_settled` and `is_between_messages` say what should come soon.
+Timers are the owner's: `is_owed` says that something should come soon.
 """

@@ -112,14 +112,20 @@ class Connection(Endpoint):
     # What the owner calls.
 
     @property
-    def is_between_messages(self) -> bool:
-        """No part of a frame or of a header block is here whose rest is not: that should come soon."""
-        return not self._blocks.is_within_block and not self._scanner.is_within_frame and not self._expected
+    def is_settled(self) -> bool:
+        """The peer has sent its settings and acknowledged ours."""
+        return self._saw_settings and not self._settings_unacknowledged
 
     @property
-    def is_settled(self) -> bool:
-        """The peer has sent its settings and acknowledged ours: that should come soon."""
-        return self._saw_settings and not self._settings_unacknowledged
+    def is_owed(self) -> bool:
+        """Something should come soon: the rest of a frame or of a header block, settings, their acknowledgement."""
+        return bool(
+            self._scanner.is_within_frame
+            or self._blocks.is_within_block
+            or self._settings_unacknowledged
+            or not self._saw_settings
+            or self._expected
+        )
 
     @property
     def is_advancing(self) -> bool:
@@ -133,11 +139,12 @@ class Connection(Endpoint):
                 data = self._without_preface(data)
             frames = [] if self.is_over else self._scanner.scan(data)
             self._has_advanced = bool(frames)
+            blocks = self._blocks
             if not self._saw_settings and frames and (frames[0][0] != SETTINGS or frames[0][1] & ACK):
                 raise ConnectionFault(PROTOCOL_ERROR, "expected SETTINGS first")
             for received in frames:
                 kind, flags, stream_id, payload = received
-                if self._blocks.is_within_block:
+                if blocks.is_within_block:
                     self._block_goes_on(received)
                 elif kind == HEADERS:
                     if flags & (PADDED | HAS_PRIORITY):
@@ -145,7 +152,7 @@ class Connection(Endpoint):
                     if flags & END_HEADERS:
                         self._block_received(stream_id, payload, flags & END_STREAM != 0)
                     else:
-                        self._blocks.begin(flags, stream_id, payload)
+                        blocks.begin(flags, stream_id, payload)
                 elif kind == DATA:
                     self._data_received(flags, stream_id, payload)
                 elif kind == WINDOW_UPDATE:

@@ -63,6 +63,8 @@ FRAMES_PER_SCAN: Final = 1000
 HEAD: Final = Struct(">IBI")
 NUMBER: Final = Struct(">I")
 _WORD_MAX: Final = FRAME_BYTES_MAX << 8 | 0xFF
+_WINDOW_UPDATE: Final = 4 << 8 | WINDOW_UPDATE
+"""A sound one, the most frequent frame besides DATA: it may stand on any stream."""
 
 ReceivedFrame: TypeAlias = tuple[int, int, int, bytes]
 """Type, flags, stream id, payload."""
@@ -75,42 +77,37 @@ _OF_CONNECTIONS: Final = frozenset([SETTINGS, PING, GOAWAY])
 class FrameScanner:
     """Cuts what a peer sends into frames."""
 
-    __slots__ = ("_data", "_needed", "_position", "_rest")
+    __slots__ = ("_data", "_needed", "_position", "_rest", "has_more", "is_within_frame")
 
     def __init__(self) -> None:
         self._data = b""
         self._position = 0
         self._rest = bytearray()
         self._needed = 0
-
-    @property
-    def has_more(self) -> bool:
+        self.has_more = False
         """`scan` left off before the end of what it was given: call it again, with nothing."""
-        return bool(self._data)
-
-    @property
-    def is_within_frame(self) -> bool:
+        self.is_within_frame = False
         """A part of a frame is here whose rest is not."""
-        return bool(self._rest)
 
     def scan(self, data: bytes) -> list[ReceivedFrame]:
         """Return the next whole frames, in order, at most `FRAMES_PER_SCAN`; the rest is kept.
 
         Raises `ConnectionFault` for a frame that breaks the connection, after the frames before it were returned.
         """
-        if self._data:
+        if self.has_more:
             if data:
                 self._data = data = self._data[self._position :] + data
                 self._position = 0
             else:
                 data = self._data
-        elif self._rest:
+        elif self.is_within_frame:
             # Put together once when all is there, however small the pieces come.
             self._rest += data
             if len(self._rest) < self._needed:
                 return []
             data = bytes(self._rest)
             self._rest = bytearray()
+            self.is_within_frame = False
         frames: list[ReceivedFrame] = []
         append = frames.append
         unpack = HEAD.unpack_from
@@ -130,7 +127,7 @@ class FrameScanner:
             kind = word & 0xFF
             if stream_id > STREAM_ID_MAX:
                 stream_id &= STREAM_ID_MAX
-            if kind > HEADERS or not stream_id:
+            if word != _WINDOW_UPDATE and (kind > HEADERS or not stream_id):
                 fault = _fault(kind, flags, stream_id, word >> 8)
                 if fault is not None:
                     if frames:
@@ -140,18 +137,22 @@ class FrameScanner:
             position = end
             if len(frames) == FRAMES_PER_SCAN:
                 return self._leave_off(frames, data, position)
-        self._data = b""
-        self._position = 0
+        if self.has_more:
+            self.has_more = False
+            self._data = b""
+            self._position = 0
         rest = last + HEAD_BYTES - position
         if rest:
+            self.is_within_frame = True
             self._rest += data[position:]
             self._needed = HEAD_BYTES if rest < HEAD_BYTES else HEAD_BYTES + (word >> 8)
         return frames
 
     def _leave_off(self, frames: list[ReceivedFrame], data: bytes, position: int) -> list[ReceivedFrame]:
         """Keep `data` from `position` on for the next call; return `frames`."""
-        self._data = data if position < len(data) else b""
-        self._position = position if self._data else 0
+        self.has_more = position < len(data)
+        self._data = data if self.has_more else b""
+        self._position = position if self.has_more else 0
         return frames
 
 

@@ -157,12 +157,17 @@ class CoreProtocol(asyncio.Protocol):
 
     def flush(self) -> None:
         """Write what there is; close behind it when the connection is over."""
-        transport = self._transport
-        data = self.core.take_output()
+        core, transport = self.core, self._transport
+        data = core.take_output()
         if transport.is_closing():
             return
         if data:
             transport.write(data)
+        if core.is_draining:
+            self.close_if_done()
+
+    def close_if_done(self) -> None:
+        """No further stream begins: close behind what was written if nothing else follows."""
         if self.core.is_over:
             self.close_transport()
 
