@@ -12,7 +12,6 @@ Every world has loopback addresses of its own.
 import asyncio
 import json
 import os
-import random
 import signal
 import sys
 import time
@@ -35,6 +34,7 @@ from kube.reconcile import Loop
 from kube.timestamps import format_time
 from proxies.wire.stat import Stat, encode_stat
 from tests.support.api import RunningApiServer, running_api_server
+from tests.support.loopback import loopback_subnet
 from tests.support.processes import eventually
 
 SYSTEM = "knative-serving"
@@ -100,7 +100,7 @@ class World:
         self.autoscalers: list[Autoscaler] = []
         self._api = api
         self._stack = stack
-        self._subnet = f"127.{random.randint(16, 249)}.{random.randint(128, 239)}"
+        self._subnet = stack.enter_context(loopback_subnet())
         self._pods = 0
         self._informers = (
             Informer(client, Deployment, namespace=NAMESPACE),

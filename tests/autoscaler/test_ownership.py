@@ -1,7 +1,6 @@
 """`autoscaler.ownership`: several replicas in one process, over a real API server and real connections."""
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -22,6 +21,7 @@ from proxies.environment import ConfigError
 from proxies.logs import Logger
 from proxies.wire.stat import Stat, StatMessage
 from tests.support.api import RunningApiServer, running_api_server
+from tests.support.loopback import loopback_subnet
 from tests.support.processes import eventually
 
 SYSTEM = "knative-serving"
@@ -104,16 +104,16 @@ async def client(api: RunningApiServer) -> AsyncIterator[Client]:
 @pytest.fixture
 async def make(api: RunningApiServer) -> AsyncIterator[Make]:
     """Makes replicas with addresses of this test's own; they are ended with it."""
-    subnet = f"127.{random.randint(16, 249)}.{random.randint(128, 239)}"
     made: list[Replica] = []
+    with loopback_subnet() as subnet:
 
-    def one(number: int = 0, *, ordinal: bool = False) -> Replica:
-        made.append(Replica(api, number, subnet, ordinal=ordinal))
-        return made[-1]
+        def one(number: int = 0, *, ordinal: bool = False) -> Replica:
+            made.append(Replica(api, number, subnet, ordinal=ordinal))
+            return made[-1]
 
-    yield one
-    for replica in made:
-        await replica.stop()
+        yield one
+        for replica in made:
+            await replica.stop()
 
 
 def stat(key: tuple[str, str] = KEY, *, timestamp: int = 0, concurrency: float = 1.0) -> StatMessage:

@@ -38,6 +38,7 @@ from kube.models.meta import Condition, ObjectMeta
 from tests.support.api import running_api_server
 from tests.support.http import Client as HttpClient
 from tests.support.http import Response
+from tests.support.loopback import loopback_subnet
 from tests.support.processes import eventually
 
 SYSTEM = "knative-eventing"
@@ -298,7 +299,7 @@ async def surroundings(*, starts: bool = True, **environ: str) -> AsyncIterator[
         client = await stack.enter_async_context(Client(api.config))
         for name in (SYSTEM, NAMESPACE):
             await client.create(Namespace(metadata=ObjectMeta(name=name)))
-        address = f"127.{random.randint(1, 254)}.{random.randint(100, 199)}.2"
+        address = f"{stack.enter_context(loopback_subnet())}.2"
         world = World(
             client,
             stack,

@@ -14,7 +14,6 @@ Revision `rev` in namespace `ns` is meant unless said otherwise. Every world has
 import asyncio
 import json
 import os
-import random
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -50,6 +49,7 @@ from kube.models.meta import LabelSelector, ObjectMeta
 from kube.models.serving import Revision
 from proxies.wire.stat import StatMessage, decode_messages
 from tests.support.api import running_api_server
+from tests.support.loopback import loopback_subnet
 
 SYSTEM = "knative-serving"
 DEADLINE_S = 30.0
@@ -544,8 +544,8 @@ async def surroundings(
 
     `network`, `observability`: the data of config-network and config-observability; None: they do not exist.
     """
-    subnet = f"127.{random.randint(1, 254)}.{random.randint(200, 239)}"
     async with AsyncExitStack() as stack:
+        subnet = stack.enter_context(loopback_subnet())
         # ClusterIPs are addresses that pods of a test can have.
         network_of_services = ip_network(f"{subnet}.0/24")
         api = await stack.enter_async_context(running_api_server(service_cidr=network_of_services))

@@ -14,7 +14,6 @@ import base64
 import itertools
 import json
 import os
-import random
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -27,6 +26,7 @@ from kube.models.eventing import Broker, Trigger
 from kube.models.meta import ObjectMeta
 from tests.support.api import RunningApiServer, running_api_server
 from tests.support.http import App, Call, Response, fetch, running_app
+from tests.support.loopback import loopback_subnet
 from tests.support.processes import eventually
 
 SYSTEM = "knative-eventing"
@@ -257,8 +257,8 @@ class World:
 @asynccontextmanager
 async def running_world(**environ: str) -> AsyncIterator[World]:
     """Both processes and their API server."""
-    subnet = f"127.{random.randint(1, 254)}.{random.randint(1, 199)}"
     async with AsyncExitStack() as stack:
+        subnet = stack.enter_context(loopback_subnet())
         api = await stack.enter_async_context(running_api_server())
         client = await stack.enter_async_context(Client(api.config))
         for name in (SYSTEM, "ns", "other"):
