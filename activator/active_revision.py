@@ -315,7 +315,8 @@ class ActiveRevision:
         if snapshot == throttler.snapshot:
             return
         had_capacity = throttler.snapshot.capacity > 0
-        changed_at = time.time()
+        # Both clocks at once: to send on takes time, which nobody waited.
+        changed_at, changed_s = time.time(), time.monotonic()
         passed = throttler.update(snapshot, _RELEASED_PER_TURN)
         self._forward_all(passed)
         targets = {target.address for target in throttler.targets}
@@ -324,7 +325,7 @@ class ActiveRevision:
         if passed and not had_capacity and not passed[0].request.failures:
             first = passed[0].request
             first.response_lines = self._first_response
-            arrived_at = changed_at - (first.clock() - first.arrived_s)
+            arrived_at = changed_at - (changed_s - first.arrived_s)
             sent_at = self.first_push.sent_at if self.first_push is not None else None
             self._reported_s = max(sent_at - arrived_at, 0.0) if sent_at is not None else -1.0
             reported_s = first.arrived_s + self._reported_s if sent_at is not None else 0.0
