@@ -3,16 +3,13 @@
 import os
 import sys
 
-from activator.lean_imports import import_aiohttp
+from activator.app import App
+from activator.config import Config
+from kube.service import run_service
 
 
 def main() -> int:
     """Run the activator; the exit code."""
-    import_aiohttp()
-    from activator.app import App
-    from activator.config import Config
-    from kube.service import run_service
-
     return run_service("activator", lambda environ: App(Config.from_env(environ)), os.environ)  # noqa: TID251
 
 

@@ -10,14 +10,13 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import aiohttp
-
 from kube.errors import ApiError, ApiUnreachable
+from kube.http_connection import BrokenConnection, HttpConnection, render_request
 from kube.resolve import Resolver
 
 __all__ = ["ActivatorProber", "ProbeTarget"]
 
-HEADERS = {"User-Agent": "Knative-Autoscaling-Probe", "K-Network-Probe": "activator"}
+_FIELDS = {"User-Agent": "Knative-Autoscaling-Probe", "K-Network-Probe": "activator", "Connection": "close"}
 EXPECTED_BODY = b"activator"
 _TIMEOUT_S = 3.0
 _AGAIN_S = 1.0
@@ -33,18 +32,11 @@ class ProbeTarget:
 
 
 class ActivatorProber:
-    """Probes; `open` needs a running loop."""
+    """Probes; needs a running loop."""
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
-        self._session: aiohttp.ClientSession | None = None
         self._watching: dict[ProbeTarget, asyncio.Task[None]] = {}
-
-    async def open(self) -> None:
-        """Make the session."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=True), timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S)
-        )
 
     async def close(self) -> None:
         """End what is under way."""
@@ -53,27 +45,16 @@ class ActivatorProber:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
     async def probe(self, target: ProbeTarget) -> bool:
         """Whether an activator answers; any failure means no."""
-        if self._session is None:
-            return False
+        host = target.host if target.port == 80 else f"{target.host}:{target.port}"
         try:
-            addresses = await self._resolver.resolve(target.host, target.port)
-            if not addresses:
-                return False
-            address, port = addresses[0]
-            dialled = f"[{address}]" if ":" in address else address
-            url = f"http://{dialled}:{port}/healthz"
-            headers = {**HEADERS, "Host": f"{target.host}:{target.port}" if target.port != 80 else target.host}
-            async with self._session.get(url, headers=headers, allow_redirects=False) as response:
-                # One byte more than expected is enough to know that it is something else.
-                body = await response.content.read(len(EXPECTED_BODY) + 1)
-                return response.status == 200 and body == EXPECTED_BODY
-        except (aiohttp.ClientError, ApiError, ApiUnreachable, TimeoutError, OSError):
+            request = render_request("GET", "/healthz", {"Host": host, **_FIELDS})
+            async with asyncio.timeout(_TIMEOUT_S):
+                addresses = await self._resolver.resolve(target.host, target.port)
+                return bool(addresses) and await _is_activator(addresses[0], request)
+        except (BrokenConnection, ApiError, ApiUnreachable, OSError, ValueError):
             return False
 
     def watch(self, target: ProbeTarget, done: Callable[[], None]) -> None:
@@ -93,3 +74,17 @@ class ActivatorProber:
             del self._watching[target]
         # Also when no activator ever answered: whoever waits looks again and decides.
         done()
+
+
+async def _is_activator(address: tuple[str, int], request: bytes) -> bool:
+    """Whether the answer is an activator's. Raises `BrokenConnection` and `OSError`."""
+    connection = await HttpConnection.open(*address)
+    try:
+        head = await connection.ask(request)
+        body = b""
+        # One byte more than expected is enough to know that it is something else.
+        while len(body) <= len(EXPECTED_BODY) and (piece := await connection.read()):
+            body += piece
+    finally:
+        connection.abort()
+    return head.status == 200 and body == EXPECTED_BODY

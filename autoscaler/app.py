@@ -121,7 +121,6 @@ class App:
     async def start(self) -> None:
         """Read the cluster, begin to decide, then listen: whoever can connect meets someone who knows the revisions."""
         await self._client.open()
-        await self._prober.open()
         log_level = LogLevel(self._log, component="autoscaler", config_map=self.config.logging_config_map)
         self._config_maps.on_change(log_level.take)
         self._config_maps.on_change(self._settings.take)

@@ -12,9 +12,10 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import aiohttp
+if TYPE_CHECKING:
+    import aiohttp
 
 __all__ = ["Credentials", "Reference", "Registry", "RegistryError", "credentials_for", "parse_challenge"]
 
@@ -104,6 +105,8 @@ class Registry:
 
     async def digest(self, reference: Reference, credentials: Credentials | None, timeout_s: float) -> str:
         """`sha256:...` of the tag. Raises `RegistryError`."""
+        import aiohttp  # 8 MB, and many controllers ask nobody: docs/decisions/0011
+
         if self._session is None:
             self._session = aiohttp.ClientSession(headers={"User-Agent": "knuv (serving)"})
         timeout = aiohttp.ClientTimeout(total=timeout_s)
@@ -121,10 +124,10 @@ class Registry:
 
     async def _digest(
         self,
-        session: aiohttp.ClientSession,
+        session: "aiohttp.ClientSession",
         reference: Reference,
         credentials: Credentials | None,
-        timeout: aiohttp.ClientTimeout,
+        timeout: "aiohttp.ClientTimeout",
     ) -> str:
         headers = {"Accept": _MANIFESTS}
         for attempt in range(2):
@@ -145,10 +148,10 @@ class Registry:
 
     async def _computed(
         self,
-        session: aiohttp.ClientSession,
+        session: "aiohttp.ClientSession",
         reference: Reference,
         headers: Mapping[str, str],
-        timeout: aiohttp.ClientTimeout,
+        timeout: "aiohttp.ClientTimeout",
     ) -> str:
         """For registries that do not say it: the digest of what they send."""
         async with session.get(reference.manifest_url, headers=headers, timeout=timeout) as response:
@@ -159,11 +162,11 @@ class Registry:
 
     async def _authorization(
         self,
-        session: aiohttp.ClientSession,
+        session: "aiohttp.ClientSession",
         reference: Reference,
         challenge: str,
         credentials: Credentials | None,
-        timeout: aiohttp.ClientTimeout,
+        timeout: "aiohttp.ClientTimeout",
     ) -> str:
         scheme, parameters = parse_challenge(challenge)
         basic = _basic(credentials) if credentials is not None else ""

@@ -89,13 +89,12 @@ class App:
             on_answer=lambda: self._reconciler.routes_answered(),
             on_nack=lambda _type, _text: self._reconciler.consider_unready(),
         )
-        self._prober = Prober()
         self._reconciler = IngressReconciler(
             self._client,
             config,
             self._ingresses,
             self._programmer,
-            self._prober,
+            Prober(),
             push=self._xds.push,
             routes=lambda: RoutesState(self._resources.changes(ROUTES), self._xds.routes_answered),
             is_leading=lambda: self._elector is not None and self._elector.holds(LEASE),
@@ -155,7 +154,6 @@ class App:
             self._expiring.cancel()
         await self.drain()
         await self._reconciler.stop()
-        await self._prober.close()
         await self._xds.stop()
         for informer in self._informers():
             await informer.stop()

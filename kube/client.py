@@ -1,7 +1,8 @@
-"""The REST client of the Kubernetes API: typed in, typed out, over one bounded aiohttp session.
+"""The REST client of the Kubernetes API: typed in, typed out, over one bounded pool of connections.
 
-Changes go out as patches, never as a PUT of something decoded (`kube.models.meta`). Library exceptions end here:
-callers see `kube.errors` only.
+Changes go out as patches, never as a PUT of something decoded (`kube.models.meta`). Exceptions of what lies below end
+here: callers see `kube.errors` only. Answers come as they are, not compressed, and redirects are refusals
+(docs/decisions/0011).
 """
 
 import asyncio
@@ -10,12 +11,14 @@ import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
 
-import aiohttp
 import msgspec
 
 from kube.config import ApiConfig
 from kube.errors import ApiUnreachable, Gone, error_from_status
+from kube.http_connection import BrokenConnection, HttpConnection, render_request
+from kube.http_pool import HttpPool
 from kube.models.meta import Listed, ListMeta, Model, Resource
 
 __all__ = ["Client", "ObjectList", "PatchType", "WatchEvent"]
@@ -30,10 +33,14 @@ _CONTENT_TYPES: dict[PatchType, str] = {
     "strategic": "application/strategic-merge-patch+json",
     "apply": "application/apply-patch+yaml",
 }
+_REPEATABLE = frozenset(["GET", "PUT", "DELETE"])
+"""Idempotent methods (RFC 9110 9.2.2)."""
 _CONNECTIONS_MAX = 256
 """Each informer holds one connection for its watch; the rest serve calls."""
 _WATCH_LINE_BYTES_MAX = 16 << 20
 _TOKEN_AGE_MAX_S = 60.0
+_PATH_CHARACTERS = "/:@!$&'()*+,;=~%"
+"""What a path may have as it is (RFC 3986 3.3), escapes included."""
 
 
 class ObjectList(NamedTuple, Generic[L]):
@@ -69,9 +76,16 @@ class Client:
 
     def __init__(self, config: ApiConfig, *, user_agent: str = "knuv", timeout_s: float = 30.0) -> None:
         self.config = config
-        self._user_agent = user_agent
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
-        self._session: aiohttp.ClientSession | None = None
+        url = urlsplit(config.server)
+        self._base_path = url.path
+        self._fields = {
+            "Host": url.netloc.rpartition("@")[2],
+            "User-Agent": user_agent,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
+        self._timeout_s = timeout_s
+        self._pool: HttpPool | None = None
         self._token = config.token
         self._token_read_at = -_TOKEN_AGE_MAX_S
         self._decoders: dict[type[Listed], msgspec.json.Decoder[Any]] = {}
@@ -84,25 +98,16 @@ class Client:
         await self.close()
 
     async def open(self) -> None:
-        """Make the session; needs a running loop."""
-        if self._session is None:
+        """Make the pool; needs a running loop."""
+        if self._pool is None:
             tls = self.config.ssl_context()
-            connector = aiohttp.TCPConnector(
-                ssl=tls if tls is not None else False, limit=_CONNECTIONS_MAX, keepalive_timeout=60, ttl_dns_cache=60
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                headers={"User-Agent": self._user_agent, "Accept": "application/json"},
-                timeout=self._timeout,
-                read_bufsize=1 << 20,
-                auto_decompress=True,
-            )
+            self._pool = HttpPool(self.config.server, tls, connections_max=_CONNECTIONS_MAX)
 
     async def close(self) -> None:
         """Close all connections, watches included."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            await pool.close()
 
     async def get(self, kind: type[L], name: str, namespace: str | None = None) -> L:
         """One object; `NotFound` when there is none."""
@@ -257,16 +262,20 @@ class Client:
 
     async def stream(self, path: str, params: Mapping[str, str], *, silence_max_s: float) -> AsyncIterator[bytes]:
         """The lines of an answer that goes on, as they come."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=silence_max_s)
+        pool = self._opened()
         try:
-            async with self._opened().get(
-                self.config.server + path, params=params, headers=self._authorization(), timeout=timeout
-            ) as response:
-                if response.status != 200:
-                    raise error_from_status(response.status, _status(await response.read()))
-                async for line in _lines(response.content):
+            request = self._request("GET", path, params, {})
+            async with asyncio.timeout(silence_max_s):
+                connection, head = await pool.ask(request, is_repeatable=True)
+            try:
+                if head.status != 200:
+                    async with asyncio.timeout(self._timeout_s):
+                        raise error_from_status(head.status, _status(await connection.read_all()))
+                async for line in _lines(connection, silence_max_s):
                     yield line
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            finally:
+                pool.give_back(connection)
+        except (BrokenConnection, OSError, ValueError) as error:
             raise ApiUnreachable(f"watch of {path.rpartition('/')[2]}: {_cause(error)}") from error
 
     async def raw(
@@ -280,26 +289,44 @@ class Client:
         accept: str | None = None,
     ) -> bytes:
         """One call by path; the answer's bytes when its status is 2xx."""
-        headers = self._authorization()
+        fields = {}
         if body is not None:
-            headers["Content-Type"] = content_type
+            fields["Content-Type"] = content_type
         if accept is not None:
-            headers["Accept"] = accept
+            fields["Accept"] = accept
+        pool = self._opened()
         try:
-            async with self._opened().request(
-                method, self.config.server + path, data=body, params=params, headers=headers
-            ) as response:
-                answer = await response.read()
-                if response.status >= 300:
-                    raise error_from_status(response.status, _status(answer))
-                return answer
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            request = self._request(method, path, params, fields, body)
+            async with asyncio.timeout(self._timeout_s):
+                connection, head = await pool.ask(request, is_repeatable=method in _REPEATABLE)
+                try:
+                    answer = await connection.read_all()
+                finally:
+                    pool.give_back(connection)
+        except (BrokenConnection, OSError, ValueError) as error:
             raise ApiUnreachable(f"{method} {path}: {_cause(error)}") from error
+        if head.status >= 300:
+            raise error_from_status(head.status, _status(answer))
+        return answer
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
+    def _opened(self) -> HttpPool:
+        if self._pool is None:
             raise ApiUnreachable("the client is closed")
-        return self._session
+        return self._pool
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None,
+        fields: dict[str, str],
+        body: bytes | None = None,
+    ) -> bytes:
+        """Raises `ValueError` for what cannot stand in a request's head."""
+        target = self._base_path + quote(path, safe=_PATH_CHARACTERS)
+        if params:
+            target += f"?{urlencode(params)}"
+        return render_request(method, target, self._fields | fields | self._authorization(), body)
 
     def _authorization(self) -> dict[str, str]:
         if self.config.token_file is not None and time.monotonic() - self._token_read_at > _TOKEN_AGE_MAX_S:
@@ -318,10 +345,14 @@ class Client:
         return obj
 
 
-async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def _lines(connection: HttpConnection, silence_max_s: float) -> AsyncIterator[bytes]:
     """Newline-delimited JSON, a chunk of the network at a time, so that a line may be long and many lines are cheap."""
     pending = bytearray()
-    async for chunk in stream.iter_any():
+    while True:
+        async with asyncio.timeout(silence_max_s):
+            chunk = await connection.read()
+        if not chunk:
+            return
         pending += chunk
         *lines, rest = pending.split(b"\n")
         for line in lines:

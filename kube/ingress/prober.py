@@ -10,12 +10,18 @@ import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import aiohttp
+from kube.addresses import Address
+from kube.http_connection import BrokenConnection, HttpConnection, render_request
 
 __all__ = ["Prober", "Target", "Verdict", "verdict"]
 
-_HEADERS = {"User-Agent": "Knative-Ingress-Probe", "K-Network-Probe": "probe", "K-Network-Hash": "override"}
-_TIMEOUT = aiohttp.ClientTimeout(total=1.0)
+_FIELDS = {
+    "User-Agent": "Knative-Ingress-Probe",
+    "K-Network-Probe": "probe",
+    "K-Network-Hash": "override",
+    "Connection": "close",
+}
+_TIMEOUT_S = 1.0
 _RETRY_FIRST_S = 0.005
 _RETRY_MAX_S = 30.0
 _PARALLEL_MAX = 15
@@ -61,10 +67,9 @@ def verdict(status: int, answered_hash: str | None, expected_hash: str) -> Verdi
 
 
 class Prober:
-    """Probes with a session of its own; a connection per try, since each try must meet the newest configuration."""
+    """Probes; a connection per try, since each try must meet the newest configuration."""
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
         self._slots = asyncio.Semaphore(_PARALLEL_MAX)
 
     async def probe_until_served(
@@ -79,11 +84,6 @@ class Prober:
             for target in wanted:
                 group.create_task(self._until_served(target, expected_hash, hurry))
 
-    async def close(self) -> None:
-        """Close the session."""
-        if self._session is not None:
-            await self._session.close()
-
     async def _until_served(self, target: Target, expected_hash: str, hurry: asyncio.Event) -> None:
         retry_s = _RETRY_FIRST_S
         while await self._probe(target, expected_hash) is Verdict.RETRY:
@@ -96,18 +96,17 @@ class Prober:
                 retry_s = _RETRY_FIRST_S
 
     async def _probe(self, target: Target, expected_hash: str) -> Verdict:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True), timeout=_TIMEOUT)
-        url = f"{'https' if target.is_tls else 'http'}://{target.address}{target.path}"
         async with self._slots:
             try:
-                async with self._session.get(
-                    url,
-                    headers={**_HEADERS, "Host": target.host},
-                    allow_redirects=False,
-                    ssl=_UNVERIFIED,
-                    server_hostname=target.host if target.is_tls else None,
-                ) as response:
-                    return verdict(response.status, response.headers.get("K-Network-Hash"), expected_hash)
-            except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+                request = render_request("GET", target.path, {"Host": target.host, **_FIELDS})
+                face, tls = Address.parse(target.address), _UNVERIFIED if target.is_tls else None
+                async with asyncio.timeout(_TIMEOUT_S):
+                    connection = await HttpConnection.open(face.host, face.port, tls=tls, server_name=target.host)
+                    try:
+                        head = await connection.ask(request)
+                    finally:
+                        connection.abort()
+            except (BrokenConnection, OSError, ValueError):
                 return Verdict.RETRY  # ValueError: a host that no request can be made for
+        answered = next((field.value for field in head.fields if field.name == b"k-network-hash"), None)
+        return verdict(head.status, None if answered is None else answered.decode("latin-1"), expected_hash)

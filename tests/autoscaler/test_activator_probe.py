@@ -54,7 +54,6 @@ async def backend() -> AsyncIterator[Backend]:
 @asynccontextmanager
 async def opened(backend: Backend) -> AsyncIterator[ActivatorProber]:
     prober = ActivatorProber(backend)
-    await prober.open()
     try:
         yield prober
     finally:

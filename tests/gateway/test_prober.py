@@ -87,7 +87,6 @@ async def probing() -> AsyncIterator[tuple[Face, Prober]]:
         face.address = f"{host}:{port}"
         yield face, prober
     finally:
-        await prober.close()
         await runner.cleanup()
 
 
@@ -153,7 +152,6 @@ async def test_a_face_that_cuts_connections_is_tried_again() -> None:
     try:
         await asyncio.wait_for(prober.probe_until_served([Target(f"{host}:{port}", "a.com")], "v1"), 10)
     finally:
-        await prober.close()
         server.close()
     assert tries == 3
 
@@ -171,6 +169,4 @@ async def test_a_face_that_does_not_listen_proves_nothing() -> None:
 
 
 async def test_without_hosts_there_is_nothing_to_prove() -> None:
-    prober = Prober()
-    await asyncio.wait_for(prober.probe_until_served([], "v1"), 1)
-    await prober.close()
+    await asyncio.wait_for(Prober().probe_until_served([], "v1"), 1)
