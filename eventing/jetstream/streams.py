@@ -54,6 +54,10 @@ class Consumer:
     """The server removes it when nobody has asked it for long enough."""
     owed: int
     """Messages that it has not delivered yet, or that are not settled."""
+    floor: int
+    """Everything up to this place of the stream is settled."""
+    subject: str
+    """Under which its messages are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ class Stored:
     sequence: int
     data: bytes
     headers: dict[str, str]
+    stored_s: float
+    """Unix time, by the server's clock."""
 
 
 class Streams:
@@ -160,6 +166,8 @@ class Streams:
                 info.name,
                 bool(info.config and info.config.inactive_threshold),
                 (info.num_pending or 0) + (info.num_ack_pending or 0),
+                info.ack_floor.stream_seq if info.ack_floor is not None else 0,
+                (info.config.filter_subject if info.config is not None else None) or ">",
             )
             for info in found
         ]
@@ -175,7 +183,8 @@ class Streams:
             return None
         except (jetstream_errors.APIError, nats.errors.Error, ValueError) as error:
             raise _translated(f"stream {stream}", error) from error
-        return Stored(found.seq or 0, found.data or b"", dict(found.headers or {}))
+        stored_s = found.time.timestamp() if found.time is not None else 0.0
+        return Stored(found.seq or 0, found.data or b"", dict(found.headers or {}), stored_s)
 
     async def remove_message(self, stream: str, sequence: int) -> None:
         """Remove one message, if it is there."""

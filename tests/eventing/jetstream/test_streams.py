@@ -40,7 +40,7 @@ async def test_a_consumer_is_brought_up_to_date_without_losing_its_place(nats: R
         info = await link.jetstream.consumer_info("S3", "C")
         assert (info.config.ack_wait, info.config.max_ack_pending) == (7.0, 1)
         assert (state.pending, info.ack_floor.stream_seq) == (0, 1)
-        assert await streams.consumers("S3") == [Consumer("C", is_kept=False, owed=0)]
+        assert await streams.consumers("S3") == [Consumer("C", is_kept=False, owed=0, floor=1, subject=">")]
         await streams.remove_consumer("S3", "C")
         await streams.remove_consumer("S3", "C")
         assert await streams.consumers("S3") == []
