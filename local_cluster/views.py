@@ -47,7 +47,7 @@ async def service_rows(
             [
                 service.namespace,
                 service.name,
-                _with_port(service.status.url, http_port),
+                _with_port(service.status.url, None if _is_inside(service) else http_port),
                 revision,
                 ready.status if ready else "Unknown",
                 ready.reason if ready else "",
@@ -101,6 +101,11 @@ async def describe_lines(client: Client, path: str, namespace: str, name: str) -
 
 def _text(cell: Any) -> str:
     return "" if cell is None else str(cell)
+
+
+def _is_inside(service: Service) -> bool:
+    """Whether only the cluster reaches it: then its URL leads past the gateway's port on this machine."""
+    return service.status.url == (service.status.address or {}).get("url")
 
 
 def _with_port(url: str, http_port: int | None) -> str:

@@ -53,7 +53,7 @@ class ImageMap:
     def advice(self, image: str) -> str:
         """What to tell someone whose image has no entry."""
         add = f"add an entry for it to {self._file}" if self._file else "map it to a command"
-        return f'no command for image "{image}" on this machine: give the container a command, {add}, or podman'
+        return f'no command for image "{image}" on this machine: give the container a command, {add}, or install podman'
 
     def _refresh(self) -> None:
         if self._file is None:

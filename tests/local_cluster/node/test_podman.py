@@ -80,4 +80,4 @@ async def test_without_podman_the_advice_stays(tmp_path: Path) -> None:
             waiting = statuses[0].state.waiting if statuses else None
             return waiting.message if waiting is not None and "Err" in waiting.reason else ""
 
-        assert "or podman" in await eventually(advice)
+        assert "or install podman" in await eventually(advice)
