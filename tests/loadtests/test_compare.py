@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from loadtests.lab.compare import app, charts
-from loadtests.lab.compare.command import main
-from loadtests.lab.compare.loads import _steps, _until
+from loadtests.lab.compare.command import _alternate, main
+from loadtests.lab.compare.loads import _by_time, _steps, _until
 from loadtests.lab.compare.model import PHASE, Gate, Metric, Run, Scale, Scenario
 from loadtests.lab.compare.page import write
 from loadtests.lab.compare.references import REFERENCES, reference
@@ -325,6 +326,46 @@ async def test_the_app_answers_after_its_delay_what_the_load_expects(monkeypatch
     assert min(load.latencies_s) > 0.019
 
 
+async def test_neither_side_always_comes_first() -> None:
+    order = []
+
+    async def run(side: Side, scale: Scale, scratch: Path) -> Run:
+        order.append(side.label)
+        return Run(figures={"errors": float(len(order))})
+
+    sides = Side("a"), Side("b")
+    a, b = await _alternate(replace(SCENARIO, run=run), sides, Scale(runs=3), Console(quiet=True))
+    assert "".join(order) == "abbaab"
+    assert [[run.figures["errors"] for run in runs] for runs in (a, b)] == [[1.0, 4.0, 5.0], [2.0, 3.0, 6.0]]
+
+
+async def test_arrivals_without_answers_are_bounded_and_none_goes_uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
+    connected: list[asyncio.StreamWriter] = []
+
+    async def be_silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.append(writer)
+
+    monkeypatch.setattr(clients, "ANSWER_S", 0.5)
+    server = await asyncio.start_server(be_silent, "127.0.0.1", 0)
+    async with server:
+        load, port = clients.Load(clients.request), server.sockets[0].getsockname()[1]
+        due_s = [number / 1000 for number in range(10)]
+        await clients.arrivals(load, due_s, host="127.0.0.1", port=port, waiting_max=3)
+        for writer in connected:
+            writer.close()
+    assert len(connected) == 3
+    assert sorted(load.problems) == ["no answer within 10 s"] * 3 + ["not sent: 3 requests wait for their answers"] * 7
+
+
+def test_parts_of_a_load_begin_with_its_first_arrival_whatever_became_of_it() -> None:
+    load = clients.Load(clients.request)
+    load.began_s = 100.1
+    for due_s, latency_s in ((2.5, 0.5), (3.0, 0.1), (3.9, 0.2)):  # nothing that was due before was answered well
+        load.intended_s.append(load.began_s + due_s)
+        load.latencies_s.append(latency_s)
+    assert _by_time(load, 1.0) == {2: [500.0], 3: [100.0, 200.0]}
+
+
 @pytest.mark.parametrize("is_http2", [False, True])
 @pytest.mark.parametrize("name", REFERENCES)
 async def test_a_reference_passes_requests_on(name: str, is_http2: bool, tmp_path: Path) -> None:
@@ -388,10 +429,11 @@ def test_a_side_whose_first_run_fails_ends_the_comparison(
 def test_a_later_run_that_fails_is_a_result(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    given = iter([Run(figures={"errors": 0.0, "load.p95": 1.0})] * 3)
+    good = Run(figures={"errors": 0.0, "load.p95": 1.0})
+    given = iter([good, good, None, good])  # the third is the second one of B
 
     async def run(side: Side, scale: Scale, scratch: Path) -> Run:
-        if (result := next(given, None)) is None:
+        if (result := next(given)) is None:
             raise TimeoutError("not again")
         return result
 

@@ -3,7 +3,7 @@
     python -m loadtests.lab compare --scenario queue-proxy-http1 --b nginx --out report
     python -m loadtests.lab compare --scenario cold-start --a ours --b 'queue-proxy=/opt/queue,activator=/opt/activator'
 
-Both sides run on this machine in turns, A B A B, each run with fresh processes, so that whatever else the machine does
+Both sides run on this machine in turns, A B B A, each run with fresh processes, so that whatever else the machine does
 meets both. A figure of one run is one value; sides are compared by the medians of their runs, each with the interval
 that the bootstrap gives for it (95 %). The report says that one side is better only where the intervals do not overlap.
 

@@ -96,8 +96,9 @@ async def _alternate(
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(scenario.name, total=2 * scale.runs)
         for number in range(scale.runs):
-            for side, its_runs in zip(sides, runs, strict=True):
-                letter = "AB"[its_runs is runs[1]]
+            # A B, B A, A B: what slowly becomes better or worse meanwhile meets both alike.
+            for which in (0, 1) if number % 2 == 0 else (1, 0):
+                side, its_runs, letter = sides[which], runs[which], "AB"[which]
                 progress.update(task, description=f"{scenario.name}  run {number + 1} of {letter}")
                 began_s = time.monotonic()
                 its_runs.append(await _one(scenario, side, scale, is_first=not number))

@@ -5,9 +5,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import repeat
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from kube.models.core import Pod
 from kube.models.serving import Service
 from loadtests.lab.cold_start import NAMESPACE, ready_host
 from loadtests.lab.compare.model import STEPS_MAX, Gate, Metric, Run, Scale, Scenario
@@ -68,7 +67,7 @@ async def _rollout(side: Side, scale: Scale, scratch: Path) -> Run:
     run, is_over = Run(), asyncio.Event()
     (rate,) = scale.rates
     async with stack(side, scratch, from_zero=False, apart_from_load=True) as up:
-        await up.apply(busy_manifest("steady", min_scale="2"))
+        await up.apply(_steady(1))
         host, old = await ready_host(up.client, "steady")
         load = _load(host)
 
@@ -76,11 +75,12 @@ async def _rollout(side: Side, scale: Scale, scratch: Path) -> Run:
             try:
                 await asyncio.sleep(scale.seconds / 4)
                 began_s = watch.elapsed_s
-                await up.apply(busy_manifest("steady", revision=2, min_scale="2"))
+                await up.apply(_steady(2))
                 try:
                     await until(lambda: _has_replaced(up, "steady", old), _ROLLOUT_S, "the new revision to be ready")
                 except TimeoutError as error:
-                    raise LabError(f"{error}; {await _conditions(up, 'steady')}") from error
+                    told = "\n".join(["", *await up.why("steady")])
+                    raise LabError(f"{error}; {load.waiting:,} requests waited.{told}") from error
                 run.figures["rollout_s"] = watch.elapsed_s - began_s
                 run.moments += [("new revision applied", began_s), ("it has all traffic", watch.elapsed_s)]
             finally:
@@ -96,6 +96,11 @@ async def _rollout(side: Side, scale: Scale, scratch: Path) -> Run:
     return run
 
 
+def _steady(revision: int) -> dict[str, Any]:
+    # Without a bound a stack that is short of processor time starts pods until it has none left for requests.
+    return busy_manifest("steady", revision=revision, min_scale="2", max_scale="4")
+
+
 async def _ramp(side: Side, scale: Scale, scratch: Path) -> Run:
     """Constant arrivals in steps, beginning with a service that has no pod."""
     run = Run()
@@ -108,11 +113,9 @@ async def _ramp(side: Side, scale: Scale, scratch: Path) -> Run:
             due_s = _steps(rates, scale.seconds)
             await clients.arrivals(load, due_s, host="127.0.0.1", port=up.running.http_port)
             _take(run, load, watch)
-    first_s = min(load.intended_s, default=0.0)
-    steps: list[list[float]] = [[] for _ in rates]
-    for intended_s, latency_s in zip(load.intended_s, load.latencies_s, strict=True):
-        steps[min(len(rates) - 1, int((intended_s - first_s) // scale.seconds))].append(latency_s * 1000)
-    for number, (rate, latencies_ms) in enumerate(zip(rates, steps, strict=True), 1):
+    steps = _by_time(load, scale.seconds)
+    for number, rate in enumerate(rates, 1):
+        latencies_ms = steps.get(number - 1, [])
         add_latencies(run, f"step{number}: latency at {rate:,} arrivals a second", f"step{number}.", latencies_ms)
     return run
 
@@ -154,15 +157,6 @@ async def _has_replaced(up: Stack, name: str, old: str) -> bool | None:
     return True if is_ready and service.status.latest_ready_revision_name not in ("", old) else None
 
 
-async def _conditions(up: Stack, name: str) -> str:
-    """What a Service and its pods say of themselves."""
-    service = await up.client.get(Service, name, NAMESPACE)
-    pods = (await up.client.list(Pod, NAMESPACE, label_selector=f"serving.knative.dev/service={name}")).items
-    said = [f"{each.type} {each.status} {each.reason} {each.message}".strip() for each in service.status.conditions]
-    ready = sum(pod.is_ready() for pod in pods)
-    return f"the Service says: {'; '.join(said)}; {ready} of {len(pods)} pods are ready"
-
-
 def _take(run: Run, load: clients.Load, watch: Watch) -> None:
     """Figures of constant arrivals: errors, throughput, curves, and whether the load kept its pace."""
     elapsed_s = watch.elapsed_s
@@ -175,17 +169,27 @@ def _take(run: Run, load: clients.Load, watch: Watch) -> None:
         "late_p95_ms": late_ms,
     }
     run.notes += load.problems[:3]
-    first_s = min(load.intended_s, default=0.0)
-    buckets: dict[int, list[float]] = {}
-    for intended_s, latency_s in zip(load.intended_s, load.latencies_s, strict=True):
-        buckets.setdefault(int((intended_s - first_s) / _BUCKET_S), []).append(latency_s * 1000)
+    buckets = _by_time(load, _BUCKET_S)
     ordered = sorted(buckets.items())
     run.series["good answers, by the time at which their requests were due, /s"] = [
-        (_BUCKET_S * (number + 0.5), len(values) / _BUCKET_S) for number, values in ordered
+        (_BUCKET_S * (number + 0.5), len(buckets.get(number, ())) / _BUCKET_S)
+        for number in range(max(buckets, default=-1) + 1)
     ]
     run.series["95th percentile of latency, by the time at which requests were due, ms"] = [
         (_BUCKET_S * (number + 0.5), quantile(values, 0.95)) for number, values in ordered
     ]
+
+
+def _by_time(load: clients.Load, width_s: float) -> dict[int, list[float]]:
+    """Latencies in milliseconds, by the part of the load's time in which their requests were due.
+
+    From the first arrival on, also where it failed: parts of both sides begin at the same time.
+    """
+    parts: dict[int, list[float]] = {}
+    for intended_s, latency_s in zip(load.intended_s, load.latencies_s, strict=True):
+        # What was due a hair before a part's beginning, by rounding alone, belongs to it.
+        parts.setdefault(int((intended_s - load.began_s) / width_s + 1e-9), []).append(latency_s * 1000)
+    return parts
 
 
 _RATE: Final = {"rate": Metric(label="answers", unit="/s", is_low_good=False, digits=0, is_timed=True)}
@@ -217,7 +221,7 @@ SCENARIOS: Final = (
         name="rollout",
         what="Upstream's rollout probe: a new revision under steady requests",
         method=(
-            "A local stack with one service whose app takes 100 ms and that has two pods at least. Requests arrive at"
+            "A local stack with one service whose app takes 100 ms and that has two to four pods. Requests arrive at"
             " equal distances (500 a second, or --rate), whatever the answers do, and their latency counts from the"
             " moment at which each was due. After a quarter of the time a new revision is applied; the load goes on"
             " until it has all traffic, or longer. Passed when no request fails in any run." + _PINNED

@@ -25,6 +25,7 @@ from loadtests.lab.compare.usage import Usage, program_of, usage
 from loadtests.scenario import RunningStack
 from local_cluster.manifests import Kinds, apply
 from local_cluster.system import SYSTEM_NAMESPACE
+from local_cluster.why import findings, lines, take
 
 __all__ = ["CPU", "ERRORS", "LATENCY", "RSS", "Stack", "Watch", "add_latencies", "busy_manifest", "stack", "timed"]
 
@@ -48,6 +49,10 @@ class Stack:
     async def apply(self, resource: dict[str, Any]) -> None:
         """Create or change something."""
         await apply(self.client, self.kinds, resource, NAMESPACE)
+
+    async def why(self, service: str) -> list[str]:
+        """What keeps a Service from being ready, in lines."""
+        return lines(findings(await take(self.client, service, NAMESPACE), time.time()))
 
     def usage(self) -> Usage:
         """What its processes use; other programs go by the names of the components whose place they take."""

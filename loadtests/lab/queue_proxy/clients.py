@@ -34,6 +34,10 @@ _FIELDS: Final = (
 _REQUEST_ID: Final = "X-Request-Id: 5f0c2c9e-8c5f-4f6e-9a36-0f6c0c1f7a11\r\n"
 ANSWER_S: Final = 10.0
 """How long an answer is waited for."""
+WAITING_MAX: Final = 5000
+"""Arrivals without an answer at one time."""
+LATE_S: Final = 0.001
+"""The resolution of timers; who is later has more to do than one arrival."""
 
 
 def request(method: str = "GET", target: str = "/hello?name=lab", *, body: bytes = b"", length: int = 0) -> bytes:
@@ -63,6 +67,8 @@ class Load:
         """Connections that are free for the next arrival (open loop)."""
         self.waiting = 0
         """Requests under way (open loop)."""
+        self.began_s = 0.0
+        """When the first arrival was due, whatever became of it (open loop)."""
         self.intended_s = array("d")
         """When the request of each good answer was due, in the order of `latencies_s` (open loop)."""
         self.late_s = array("d")
@@ -208,22 +214,28 @@ async def open_loop(rate: int, seconds: float, next_request: Callable[[], bytes]
     return load
 
 
-async def arrivals(load: Load, due_s: Iterable[float], *, host: str, port: int) -> None:
+async def arrivals(load: Load, due_s: Iterable[float], *, host: str, port: int, waiting_max: int = WAITING_MAX) -> None:
     """Send a request at each of these times, in seconds from now and ascending; `load` can be read meanwhile.
 
-    An arrival takes the connection that was used last, or opens one. Returns when all have their answer, at most 10 s
-    after the last; those without one are problems.
+    An arrival takes the connection that was used last, or opens one. While `waiting_max` have no answer, none is sent,
+    and each is a problem: who opens connections without end takes the files away that a proxy needs to answer anybody.
+    Returns when all have their answer, at most 10 s after the last; those without one are problems.
     """
     loop = asyncio.get_running_loop()
     clients: list[OpenLoopClient] = []
-    began_s = time.perf_counter()
+    began_s = load.began_s = time.perf_counter()
+    dialled = 0
 
     async def dial(intended_s: float) -> None:
+        nonlocal dialled
         try:
-            _, client = await loop.create_connection(lambda: OpenLoopClient(load), host, port)
-        except OSError as error:
-            load.problems.append(f"cannot connect: {error}")
+            async with asyncio.timeout(ANSWER_S):
+                _, client = await loop.create_connection(lambda: OpenLoopClient(load), host, port)
+        except OSError as error:  # TimeoutError is one
+            load.problems.append(f"cannot connect: {error or 'no connection within 10 s'}")
             return
+        finally:
+            dialled -= 1
         clients.append(client)
         client.send(intended_s)
 
@@ -235,10 +247,16 @@ async def arrivals(load: Load, due_s: Iterable[float], *, host: str, port: int) 
                 while (wait_s := intended_s - time.perf_counter()) > 0:  # noqa: ASYNC110
                     await asyncio.sleep(wait_s)
                 load.late_s.append(-wait_s)
+                if wait_s < -LATE_S:
+                    # Answers that have come meanwhile are read first, or each of many that are late would dial.
+                    await asyncio.sleep(0)
                 if load.idle:
                     load.idle.pop().send(intended_s)
-                else:
+                elif load.waiting + dialled < waiting_max:
+                    dialled += 1
                     dials.create_task(dial(intended_s))
+                else:
+                    load.problems.append(f"not sent: {waiting_max} requests wait for their answers")
         end_s = time.perf_counter() + ANSWER_S
         while load.waiting and time.perf_counter() < end_s:  # noqa: ASYNC110 - what counts them is the hot path
             await asyncio.sleep(0.01)
