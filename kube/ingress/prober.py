@@ -21,10 +21,14 @@ _FIELDS = {
     "K-Network-Hash": "override",
     "Connection": "close",
 }
-_TIMEOUT_S = 1.0
+_PATIENCE_FIRST_S = 1.0
+_PATIENCE_MAX_S = 10.0
+"""A probe stands in the queue of all requests. Where all of them are answered late, a late answer proves as much, and
+with a second for each try nothing new would ever be ready there."""
 _RETRY_FIRST_S = 0.005
 _RETRY_MAX_S = 30.0
 _PARALLEL_MAX = 15
+"""Of first tries, and again of patient ones, for which nobody else has to wait."""
 
 
 def _unverified() -> ssl.SSLContext:
@@ -69,8 +73,11 @@ def verdict(status: int, answered_hash: str | None, expected_hash: str) -> Verdi
 class Prober:
     """Probes; a connection per try, since each try must meet the newest configuration."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float = _PATIENCE_FIRST_S) -> None:
+        """`patience_s`: how long the first tries wait for an answer."""
+        self._patience_first_s = patience_s
         self._slots = asyncio.Semaphore(_PARALLEL_MAX)
+        self._patient_slots = asyncio.Semaphore(_PARALLEL_MAX)
 
     async def probe_until_served(
         self, wanted: Iterable[Target], expected_hash: str, hurry: asyncio.Event | None = None
@@ -85,8 +92,13 @@ class Prober:
                 group.create_task(self._until_served(target, expected_hash, hurry))
 
     async def _until_served(self, target: Target, expected_hash: str, hurry: asyncio.Event) -> None:
-        retry_s = _RETRY_FIRST_S
-        while await self._probe(target, expected_hash) is Verdict.RETRY:
+        retry_s, patience_s = _RETRY_FIRST_S, self._patience_first_s
+        while True:
+            try:
+                if await self._probe(target, expected_hash, patience_s) is Verdict.SERVED:
+                    return
+            except TimeoutError:
+                patience_s = min(patience_s * 2, _PATIENCE_MAX_S)
             try:
                 async with asyncio.timeout(retry_s):
                     await hurry.wait()
@@ -95,17 +107,20 @@ class Prober:
             else:
                 retry_s = _RETRY_FIRST_S
 
-    async def _probe(self, target: Target, expected_hash: str) -> Verdict:
-        async with self._slots:
+    async def _probe(self, target: Target, expected_hash: str, patience_s: float) -> Verdict:
+        """Ask once. Raises `TimeoutError` when no answer came in time."""
+        async with self._slots if patience_s == self._patience_first_s else self._patient_slots:
             try:
                 request = render_request("GET", target.path, {"Host": target.host, **_FIELDS})
                 face, tls = Address.parse(target.address), _UNVERIFIED if target.is_tls else None
-                async with asyncio.timeout(_TIMEOUT_S):
+                async with asyncio.timeout(patience_s):
                     connection = await HttpConnection.open(face.host, face.port, tls=tls, server_name=target.host)
                     try:
                         head = await connection.ask(request)
                     finally:
                         connection.abort()
+            except TimeoutError:
+                raise
             except (BrokenConnection, OSError, ValueError):
                 return Verdict.RETRY  # ValueError: a host that no request can be made for
         answered = next((field.value for field in head.fields if field.name == b"k-network-hash"), None)

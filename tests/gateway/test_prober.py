@@ -62,9 +62,11 @@ class Face:
         self.seen: list[web.BaseRequest] = []
         self.connections: set[object] = set()
         self.address = ""
+        self.late_s = 0.0
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self.seen.append(request)
+        await asyncio.sleep(self.late_s)
         self.connections.add(request.transport)
         status, version = self.answers.get(request.host, (404, ""))
         headers = {"K-Network-Hash": version, "Location": "/elsewhere"} if version else {}
@@ -154,6 +156,13 @@ async def test_a_face_that_cuts_connections_is_tried_again() -> None:
     finally:
         server.close()
     assert tries == 3
+
+
+async def test_a_face_that_answers_late_is_asked_with_more_patience() -> None:
+    async with probing() as (face, _):
+        face.answers["a.com"], face.late_s = (200, "v1"), 0.3
+        await asyncio.wait_for(Prober(0.05).probe_until_served([Target(face.address, "a.com")], "v1"), 60)
+    assert len(face.seen) > 1
 
 
 async def test_a_face_that_does_not_listen_proves_nothing() -> None:
