@@ -2,7 +2,8 @@
 
 We advertise a dynamic table without room (SETTINGS_HEADER_TABLE_SIZE 0). As soon as the peer has acknowledged that and
 has emptied its table, a block says the same whenever it comes: blocks, and the representations that they consist of,
-can then be remembered (`memos`). A block that comes earlier is decoded with the table that the peer may still use.
+can then be remembered (`memos`). A block that comes earlier is decoded with the table that the peer still uses, and so
+are all blocks of a peer that never empties it.
 
     Decoder.decode      any block: the plain version, with the dynamic table
     split, field_of     a block in which the dynamic table has no room: its representations, and what one of them says
@@ -44,7 +45,7 @@ _EXCESS_MAX: Final = 10_000
 class Decoder:
     """Decodes the blocks of one direction of a connection, in their order."""
 
-    __slots__ = ("_capacity", "_entries", "_fields_max", "_limit", "_list_bytes_max", "_must_shrink", "_size")
+    __slots__ = ("_capacity", "_entries", "_fields_max", "_limit", "_list_bytes_max", "_size")
 
     def __init__(self, *, list_bytes_max: int, fields_max: int) -> None:
         """`list_bytes_max`: of names and values with `ENTRY_BYTES` each; `fields_max`: their count."""
@@ -54,7 +55,6 @@ class Decoder:
         self._size = 0
         self._capacity = TABLE_BYTES
         self._limit = TABLE_BYTES
-        self._must_shrink = False
 
     @property
     def is_context_free(self) -> bool:
@@ -62,9 +62,12 @@ class Decoder:
         return not self._capacity and not self._limit
 
     def limit_acknowledged(self, limit: int) -> None:
-        """The peer acknowledged our SETTINGS_HEADER_TABLE_SIZE; a larger table has to be shrunk by the next block."""
+        """The peer acknowledged our SETTINGS_HEADER_TABLE_SIZE: it may announce no larger table any more.
+
+        Its next block should announce the smaller one (RFC 9113 4.3.1). Peers that acknowledge and go on with the table
+        that they have are many, so it stays as it is until they say otherwise (docs/decisions/0012).
+        """
         self._limit = limit
-        self._must_shrink = self._capacity > limit
 
     def decode(self, block: bytes) -> list[Pair]:
         """Return what `block` says. Raises `CompressionFault`; `ListTooLarge` when the list is beyond its bounds.
@@ -120,10 +123,7 @@ class Decoder:
             if capacity > self._limit:
                 raise CompressionFault(f"expected a dynamic table of at most {self._limit} bytes, got {capacity}")
             self._capacity = capacity
-            self._must_shrink = False
             self._evict(capacity)
-        if self._must_shrink:
-            raise CompressionFault("expected a dynamic table size update behind the acknowledgement of a smaller one")
         return position
 
     def _pair(self, index: int) -> Pair:

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 OPEN_FILES: Final = 16384
 """Enough for 5,000 connections in, as many out, and their rivals'."""
+_LISTENS: Final = "0A"
+"""A state of TCP in /proc."""
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -84,13 +86,20 @@ class Process:
         """How often their threads went to sleep and were woken."""
         return sum(_field(text, "voluntary_ctxt_switches") for text in self._texts("task/*/status"))
 
-    def sockets(self) -> dict[str, str]:
-        """The sockets that they have open, by number: of TCP's the own address, the peer and the kernel's state."""
+    def connections(self) -> dict[str, str]:
+        """The sockets that they have open and do not listen on, by number: own address, peer and state, as TCP has it."""
         links = {_link(path) for pid in self._pids(self.pid) for path in Path(f"/proc/{pid}/fd").iterdir()}
         lines = [line.split() for table in ("net/tcp", "net/tcp6") for line in _text(self.pid, table).splitlines()[1:]]
-        told = {fields[9]: f"{_address(fields[1])} to {_address(fields[2])} in state {fields[3]}" for fields in lines}
-        numbers = [link[len("socket:[") : -1] for link in links if link.startswith("socket:[")]
-        return {number: told.get(number, "not of TCP, or closed by its peer") for number in numbers}
+        told = {number: (own, peer, state) for _, own, peer, state, _, _, _, _, _, number, *_ in lines}
+        found = {}
+        for link in sorted(links):
+            number = link.removeprefix("socket:[").rstrip("]")
+            own, peer, state = told.get(number, ("", "", ""))
+            if link.startswith("socket:") and state != _LISTENS:
+                found[number] = (
+                    f"{_address(own)} to {_address(peer)} in state {state}" if own else "closed, or not of TCP"
+                )
+        return found
 
     def rss_bytes(self) -> int:
         """Resident memory of the largest of them."""

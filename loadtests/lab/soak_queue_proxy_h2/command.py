@@ -41,7 +41,7 @@ async def _soak(duration_s: float, seed: int, cores: Cores, scratch: Path) -> di
         await stack.enter_async_context(app.running())
         setting = Setting(concurrency=1000, certificates=handshakes.certificates(scratch))
         proxy = await stack.enter_async_context(running(queue_proxy(), cores, scratch, app.port, setting))
-        sockets = proxy.sockets()
+        before = proxy.connections()
         async with AsyncExitStack() as lines:
             opened = [await lines.enter_async_context(connected()) for _ in range(_LINES)]
             secured = connected(port=TLS_PORT, authority=handshakes.authority(scratch))
@@ -57,19 +57,19 @@ async def _soak(duration_s: float, seed: int, cores: Cores, scratch: Path) -> di
                 is_over.set()
                 await restarting
                 world.is_over = True
-        left = await _left(app, proxy, sockets)
+        left = await _left(app, proxy, before)
     return _verdict(duration_s, tally, samples, left, len(app.away))
 
 
-async def _left(app: RestartedApp, proxy: Process, sockets: Collection[str]) -> dict[str, int]:
+async def _left(app: RestartedApp, proxy: Process, before: Collection[str]) -> dict[str, int]:
     """Wait until nothing is left of all calls, and return what is left if that does not come to pass.
 
-    `sockets`: the numbers of those that the proxy had before the first call.
+    `before`: the connections that the proxy had before the first call.
     """
     end_s = perf_counter() + _EMPTY_S
     async with connected("127.0.0.1", app.port) as direct:
         while True:
-            more = {number: told for number, told in proxy.sockets().items() if number not in sockets}
+            more = {number: told for number, told in proxy.connections().items() if number not in before}
             left = {
                 "calls in the app": int(await direct.busy(b"")),
                 "requests in the proxy's stat": round(await asyncio.to_thread(_concurrency)),

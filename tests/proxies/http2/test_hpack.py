@@ -249,11 +249,25 @@ def test_a_broken_block_is_a_compression_error(text: str, reason: str) -> None:
         whole(block(text))
 
 
-def test_a_smaller_table_that_is_acknowledged_has_to_be_announced_in_the_next_block() -> None:
+def test_the_table_stays_in_use_until_its_peer_says_that_it_is_smaller_not_when_it_acknowledges_that() -> None:
+    it = decoder()
+    assert it.decode(b"\x40\x01a\x01b") == [(b"a", b"b")]
+    it.limit_acknowledged(0)
+    assert it.decode(b"\x40\x01c\x01d\xbf") == [(b"c", b"d"), (b"a", b"b")]
+    assert not it.is_context_free
+    assert it.decode(b"\x20\x82") == [(b":method", b"GET")]
+    assert it.is_context_free
+    with pytest.raises(CompressionFault, match="index"):
+        it.decode(b"\xbe")
+
+
+def test_a_table_that_stays_in_use_stays_as_small_as_it_was() -> None:
     it = decoder()
     it.limit_acknowledged(0)
-    with pytest.raises(CompressionFault, match="size update"):
-        it.decode(b"\x82")
+    assert it.decode(b"\x40\x01a" + block("7fa11e") + b"x" * 4000) == [(b"a", b"x" * 4000)]
+    assert it.decode(b"\x40\x01c" + block("7fa11e") + b"y" * 4000) == [(b"c", b"y" * 4000)]
+    with pytest.raises(CompressionFault, match="index"):
+        it.decode(b"\xbf")
 
 
 def test_a_table_that_is_small_already_need_not_be_announced_again() -> None:
