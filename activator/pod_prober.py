@@ -4,11 +4,13 @@ A revision has a timer only while something of it is unsettled. Source: spec act
 """
 
 import asyncio
+import errno
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, NamedTuple
 
 from activator.endpoints import Addresses, split_address
+from activator.knock import Knock
 from activator.pod_states import Backends, PodStates, ProbeOutcome, ProbeSettings
 from activator.probe_slots import ProbeSlots, Slot
 from proxies.headers import ACTIVATOR_AGENT
@@ -25,6 +27,8 @@ _DRAINING_BODY: Final = b"shutting down\n"
 _MESH_STATUSES: Final = (502, 503)
 _OVER: Final = (ProbeOutcome.DRAINING, ProbeOutcome.REFUSED, ProbeOutcome.NOT_MESH)
 """What says of a pod in use that it is on its way out, gone, or another one. Silence or another 503 may be overload."""
+_REFUSED: Final = ProbeResult(error="connection refused", is_refused=True)
+_UNREACHED: Final = ProbeResult(error="no connection")
 _TIMEOUT_MAX_S: Final = 1.0
 _TYPICAL_TIMES: Final = 4.0
 _TYPICAL_WEIGHT: Final = 0.125
@@ -62,7 +66,7 @@ class _Probing:
     def __init__(self, slots: ProbeSlots) -> None:
         self.slots = slots
         self.slot: Slot | None = None
-        self.probe: Probe | None = None
+        self.probe: Probe | Knock | None = None
         self.started_s = 0.0
 
     def end(self) -> None:
@@ -223,7 +227,22 @@ class PodProber:
     def _start(self, watch: _Watch, probing: _Probing, address: str, done: Callable[[ProbeResult], None]) -> None:
         probing.started_s = self._loop.time()
         timeout_s = watch.states.timeout_s(address, self._timeout_s)
-        probing.probe = self._probe(watch, address, timeout_s, done)
+        if watch.states.has_refused(address):
+            host, port = split_address(address)
+            knocked = partial(self._knocked, watch, probing, address, done)
+            probing.probe = Knock(self._loop, host, port, timeout_s=timeout_s, done=knocked)
+        else:
+            probing.probe = self._probe(watch, address, timeout_s, done)
+
+    def _knocked(
+        self, watch: _Watch, probing: _Probing, address: str, done: Callable[[ProbeResult], None], error: int
+    ) -> None:
+        """Who refused connections does so again, or can be probed."""
+        if error:
+            done(_REFUSED if error == errno.ECONNREFUSED else _UNREACHED)
+        else:
+            timeout_s = watch.states.timeout_s(address, self._timeout_s)
+            probing.probe = self._probe(watch, address, timeout_s, done)
 
     def _probe(self, watch: _Watch, address: str, timeout_s: float, done: Callable[[ProbeResult], None]) -> Probe:
         host, port = split_address(address)

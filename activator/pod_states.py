@@ -199,6 +199,11 @@ class PodStates:
         pod = self._unsettled.get(address)
         return pod is not None and pod.outcome is not None
 
+    def has_refused(self, address: str) -> bool:
+        """Whether nobody listened at `address` when it was probed last."""
+        pod = self._unsettled.get(address)
+        return pod is not None and pod.outcome is ProbeOutcome.REFUSED
+
     def suspect(self, address: str, now_s: float) -> bool:
         """A request could not be sent to `address`: it takes none before it has passed a probe again.
 

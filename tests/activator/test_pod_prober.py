@@ -1,6 +1,7 @@
 """Probing over real sockets: what results mean, and that probes which nobody wants any more are given up."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -63,13 +64,18 @@ async def prober() -> AsyncIterator[tuple[PodProber, asyncio.Queue[Backends]]]:
 
 
 @asynccontextmanager
-async def pod(body: bytes | None) -> AsyncIterator[tuple[str, asyncio.Queue[str]]]:
+async def pod(body: bytes | None, bound: socket.socket | None = None) -> AsyncIterator[tuple[str, asyncio.Queue[str]]]:
     """The address of a pod that answers probes with `body`, or not at all; and what happens to its connections."""
     events: asyncio.Queue[str] = asyncio.Queue()
     serving: list[asyncio.Task[None]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError:
+            # Somebody looked whether anybody listens.
+            writer.close()
+            return
         events.put_nowait("probed")
         if body is not None:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
@@ -81,7 +87,8 @@ async def pod(body: bytes | None) -> AsyncIterator[tuple[str, asyncio.Queue[str]
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         serving.append(asyncio.get_running_loop().create_task(serve(reader, writer)))
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    at: dict[str, Any] = {"host": "127.0.0.1", "port": 0} if bound is None else {"sock": bound}
+    server = await asyncio.start_server(accept, **at)
     host, port = server.sockets[0].getsockname()
     try:
         yield f"{host}:{port}", events
@@ -118,6 +125,19 @@ async def test_a_forgotten_revision_has_no_backends() -> None:
         await published.get()
         running.forget(KEY)
         assert await published.get() == Backends()
+
+
+async def test_a_pod_that_refused_is_found_when_it_listens() -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        host, port = reserved.getsockname()
+        async with prober() as (running, published), asyncio.timeout(DEADLINE_S):
+            running.observe(KEY, observation(f"{host}:{port}"))
+            watch = running._watches[KEY]
+            await eventually(lambda: watch.states.has_refused(f"{host}:{port}"))
+            # Bound already, and from now on it takes connections.
+            async with pod(b"queue", reserved) as (address, _):
+                assert await published.get() == Backends(pods=(address,))
 
 
 class CountedTimers:
