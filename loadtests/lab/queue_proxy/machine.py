@@ -87,7 +87,7 @@ class Process:
         return sum(_field(text, "voluntary_ctxt_switches") for text in self._texts("task/*/status"))
 
     def connections(self) -> dict[str, str]:
-        """The sockets that they have open and do not listen on, by number: own address, peer and state, as TCP has it."""
+        """The sockets that they have open and do not listen on, by number: address, peer and state, as TCP has it."""
         links = {_link(path) for pid in self._pids(self.pid) for path in Path(f"/proc/{pid}/fd").iterdir()}
         lines = [line.split() for table in ("net/tcp", "net/tcp6") for line in _text(self.pid, table).splitlines()[1:]]
         told = {number: (own, peer, state) for _, own, peer, state, _, _, _, _, _, number, *_ in lines}
