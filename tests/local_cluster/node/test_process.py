@@ -119,7 +119,8 @@ async def test_nothing_of_ours_is_inherited(tmp_path: Path) -> None:
     read_end, write_end = os.pipe()
     try:
         os.set_inheritable(write_end, True)
-        container = Container(tmp_path, ["sh", "-c", "ls /proc/self/fd | wc -l; cat; echo $(ps -o sid= -p $$) $$"])
+        script = "ls /proc/self/fd | wc -l; cat; read -r _ _ _ _ _ session _ </proc/$$/stat; echo $session $$"
+        container = Container(tmp_path, ["sh", "-c", script])
         await container.end()
         count, ids = (await container.output()).splitlines()
         assert int(count) == 4  # 0, 1, 2 and that of ls itself
