@@ -1,4 +1,4 @@
-"""What README.md and the pages of docs/ name exists: links with their anchors, commands with their options, files."""
+"""What the pages name exists: links with their anchors, commands with their options, files."""
 
 import re
 from collections import Counter
@@ -18,7 +18,8 @@ from local_cluster.cli_events import events
 from local_cluster.cli_why import why
 from tests.docs.reference import ROOT
 
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+_ALONE = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md")]
+PAGES = sorted([*_ALONE, *(ROOT / "docs").rglob("*.md")])
 
 _FENCE = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")
