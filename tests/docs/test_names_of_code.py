@@ -22,6 +22,16 @@ def test_names_of_code_exist() -> None:
     assert sorted((page, name) for page, name in named if not _exists(name.split("."))) == []
 
 
+def test_every_folder_of_code_stands_on_the_page_about_the_architecture() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    folders = {path.parent.relative_to(ROOT) for name in _PACKAGES for path in (ROOT / name).rglob("__init__.py")}
+    # A benchmark in several modules has a table of them in its own `__init__.py`.
+    named = {folder for folder in folders if folder.parts[:2] != ("loadtests", "lab") or len(folder.parts) == 2}
+
+    assert len(named) > 20
+    assert sorted(str(each) for each in named if f"`{'.'.join(each.parts)}`" not in page) == []
+
+
 def _is_ours(name: str) -> bool:
     parts = name.split(".")
     return parts[0] in _PACKAGES and parts[-1] not in _FILES and name not in _FOREIGN
