@@ -14,7 +14,7 @@ import msgspec
 
 from kube.client import Client, PatchType
 from kube.conditions import Conditions, ConditionSet
-from kube.errors import ApiUnreachable, Conflict, NotFound
+from kube.errors import ApiUnreachable, Conflict, Forbidden, NotFound
 from kube.informer import Informer
 from kube.models.meta import Condition, Model, Resource
 
@@ -158,6 +158,9 @@ class Reconciler(Generic[R]):
         if isinstance(failure, NotFound):
             # A child that vanished behind our back: the copy hears of it, and then what is missing is made anew.
             raise Conflict(failure.code, failure.reason, failure.message, failure.details) from failure
+        if isinstance(failure, Forbidden) and failure.is_of_terminating(obj.namespace):
+            # Nothing new is made there any more, and this object goes, too.
+            return None
         if failure is not None:
             if self.on_failure is not None and not isinstance(failure, Conflict | ApiUnreachable):
                 self.on_failure(obj, failure)

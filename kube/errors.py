@@ -62,6 +62,15 @@ class Unauthorized(ApiError):
 class Forbidden(ApiError):
     """The identity may not do this."""
 
+    def is_of_terminating(self, namespace: str) -> bool:
+        """Whether nobody may, since that namespace is about to go."""
+        causes = self.details.get("causes")
+        return any(
+            each.get("reason") == "NamespaceTerminating" and f" {namespace} " in f" {each.get('message', '')} "
+            for each in (causes if isinstance(causes, list) else ())
+            if isinstance(each, dict)
+        )
+
 
 class NotFound(ApiError):
     """No such object, collection or version."""

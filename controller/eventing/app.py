@@ -16,7 +16,7 @@ from controller.collection import Collection, Reconciler
 from controller.eventing import keys
 from controller.eventing.broker import BrokerReconciler
 from controller.eventing.channel import ChannelReconciler
-from controller.eventing.cluster import EventingCluster
+from controller.eventing.cluster import CA_KEY, EventingCluster
 from controller.eventing.config import EventingConfig
 from controller.eventing.ducks import reference_key
 from controller.eventing.event_metadata import EventPolicyReconciler, EventTypeReconciler
@@ -40,7 +40,7 @@ from eventing.bundles import Bundles
 from kube.autoscaling.config import InvalidConfig
 from kube.client import Client
 from kube.events import WARNING
-from kube.models.core import ConfigMap
+from kube.models.core import ConfigMap, Secret
 from kube.models.duck import DeliverySpec, KReference
 from kube.models.eventing import Broker, EventType, Trigger
 from kube.models.eventpolicy import EventPolicy
@@ -227,7 +227,7 @@ class App:
         cluster.event_policies.informer.on_change(self._policy_changed)
         for collection in (cluster.endpoints, cluster.dispatcher_endpoints, cluster.deployments):
             collection.informer.on_change(self._system_changed)
-        cluster.secrets.informer.on_change(lambda _old, _new: self._wake_all())
+        cluster.secrets.informer.on_change(self._secret_changed)
         cluster.on_settings(self._wake_all)
 
     def _changed(self, old: Any, new: Any) -> None:
@@ -278,6 +278,12 @@ class App:
         system = self._cluster.system_namespace
         if any(each is not None and each.namespace == system and Bundles.is_one(each) for each in (old, new)):
             self._wake_kind(self._cluster.sources.sink_bindings)
+
+    def _secret_changed(self, old: Secret | None, new: Secret | None) -> None:
+        """Authorities are in addresses; other Secrets there, such as tokens of bindings, come and go."""
+        before, after = (each.data.get(CA_KEY) if each is not None else None for each in (old, new))
+        if before != after:
+            self._wake_all()
 
     def _policy_changed(self, old: EventPolicy | None, new: EventPolicy | None) -> None:
         """It may hold for everything in its namespace."""

@@ -11,6 +11,7 @@ import msgspec
 from controller.collection import Reconciler
 from controller.eventing import keys
 from controller.eventing.addresses import apply_policies, has_addresses, resolve_dead_letter_sink, tell_addresses
+from controller.eventing.channel_templates import spec_of
 from controller.eventing.children import NotOwned, child_metadata, provide
 from controller.eventing.cluster import EventingCluster
 from controller.eventing.ducks import ChannelDuck, UnknownKind
@@ -179,7 +180,7 @@ def channel_of(broker: Broker, template: JsonObject) -> JsonObject:
     annotations = {"eventing.knative.dev/scope": "cluster"} | {
         key: value for key, value in broker.metadata.annotations.items() if key.startswith(keys.MESSAGING_PREFIX)
     }
-    spec = dict(template.get("spec") or {})
+    spec = spec_of(template)
     delivery = delivery_within(broker.spec.delivery, broker.namespace)
     if delivery is not None:
         spec["delivery"] = msgspec.to_builtins(delivery)

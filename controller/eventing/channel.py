@@ -9,6 +9,7 @@ import msgspec
 
 from controller.collection import Reconciler
 from controller.eventing.addresses import apply_policies, mark_no_sink
+from controller.eventing.channel_templates import spec_of
 from controller.eventing.children import NotOwned, child_metadata, provide
 from controller.eventing.cluster import EventingCluster
 from controller.eventing.ducks import ChannelDuck, UnknownKind
@@ -57,7 +58,7 @@ class ChannelReconciler:
 
 def backing_of(channel: Channel, template: dict[str, Any]) -> dict[str, Any]:
     """The channel behind as it should be."""
-    spec = dict(template.get("spec") or {})
+    spec = spec_of(template)
     if channel.spec.delivery is not None:
         spec["delivery"] = msgspec.to_builtins(channel.spec.delivery)
     found = {

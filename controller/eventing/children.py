@@ -40,10 +40,18 @@ def child_metadata(
     return found
 
 
-async def provide(collection: Collection[R], owner: Resource, wanted: JsonObject, *, fields: tuple[str, ...] = ()) -> R:
+async def provide(
+    collection: Collection[R],
+    owner: Resource,
+    wanted: JsonObject,
+    *,
+    fields: tuple[str, ...] = (),
+    annotations: str = "",
+) -> R:
     """The child, made or changed so that it is as `wanted`; of its spec only `fields` are looked at (empty: all).
 
-    Labels and annotations that others added stay. Raises `NotOwned` and what the API raises.
+    Labels and annotations that others added stay, but for annotations that begin with `annotations`: all of these are
+    the owner's. Raises `NotOwned` and what the API raises.
     """
     meta = wanted["metadata"]
     existing = collection.get(meta["namespace"], meta["name"])
@@ -56,19 +64,22 @@ async def provide(collection: Collection[R], owner: Resource, wanted: JsonObject
     if not existing.is_controlled_by(owner):
         kind = collection.kind.RESOURCE.kind
         raise NotOwned(f'{kind} "{existing.name}" exists and does not belong to {owner.kind} "{owner.name}"')
-    patch = _patch(existing, wanted, fields)
+    patch = _patch(existing, wanted, fields, annotations)
     return await collection.patch(existing, patch) if patch else existing
 
 
-def _patch(existing: Resource, wanted: JsonObject, fields: tuple[str, ...]) -> JsonObject:
+def _patch(existing: Resource, wanted: JsonObject, fields: tuple[str, ...], annotations: str) -> JsonObject:
     """A merge patch from what is to what should be; empty when nothing differs."""
     patch: JsonObject = {}
     meta = wanted["metadata"]
-    changed = {
-        name: differing
+    changed: dict[str, dict[str, str | None]] = {
+        name: {key: text for key, text in meta.get(name, {}).items() if held.get(key) != text}
         for name, held in (("labels", existing.metadata.labels), ("annotations", existing.metadata.annotations))
-        if (differing := {key: text for key, text in meta.get(name, {}).items() if held.get(key) != text})
     }
+    if annotations:
+        surplus = existing.metadata.annotations.keys() - meta.get("annotations", {}).keys()
+        changed["annotations"] |= {key: None for key in surplus if key.startswith(annotations)}
+    changed = {name: differing for name, differing in changed.items() if differing}
     if changed:
         patch["metadata"] = changed
     # Both by way of the model, so that only what it knows is compared, with defaults left out alike.

@@ -8,6 +8,7 @@ from typing import Any
 
 from controller.collection import Collection
 from controller.eventing import keys
+from controller.eventing.channel_templates import is_channel_kind
 from controller.eventing.ducks import AddressableDuck, ChannelDuck, Ducks
 from controller.eventing.resolving import References
 from controller.eventing.settings import EventingSettings
@@ -21,7 +22,10 @@ from kube.models.eventpolicy import EventPolicy
 from kube.models.meta import Resource
 from proxies.logs import Logger
 
-__all__ = ["EventingCluster"]
+__all__ = ["CA_KEY", "EventingCluster"]
+
+CA_KEY = "ca.crt"
+"""In the Secret of a TLS server: who signed its certificate."""
 
 
 class EventingCluster:
@@ -63,6 +67,8 @@ class EventingCluster:
         self.endpoints = Collection(client, core.Endpoints, namespace=system_namespace)
         self.deployments = Collection(client, Deployment, namespace=system_namespace)
         self.secrets = Collection(client, core.Secret, namespace=system_namespace)
+        self._told: dict[str, str] = {}
+        """Secrets that cannot be used: the version of which that was said."""
         self.config_maps = Collection(client, core.ConfigMap)
         self._settings = LiveSettings(
             self.config_maps,
@@ -81,7 +87,7 @@ class EventingCluster:
             self.job_sinks,
         ]
         self.addressables = Ducks(client, AddressableDuck, self.log, _by_kind(addressable))
-        self.channelables = Ducks(client, ChannelDuck, self.log, _by_kind(addressable[2:4]))
+        self.channelables = Ducks(client, ChannelDuck, self.log, _by_kind(addressable[2:4]), is_channel_kind)
         self.references = References(self.addressables, self.services, cluster_domain=cluster_domain)
 
     @property
@@ -116,8 +122,17 @@ class EventingCluster:
     def ca_of(self, secret: str) -> str | None:
         """The certificate, as PEM, that signed a server's; from a Secret of the system namespace."""
         found = self.secrets.get(self.system_namespace, secret)
-        text = found.data.get("ca.crt") if found is not None else None
-        return base64.b64decode(text).decode() if text else None
+        text = found.data.get(CA_KEY) if found is not None else None
+        if found is None or not text:
+            return None
+        try:
+            return base64.b64decode(text, validate=True).decode("ascii")
+        except ValueError as error:
+            version = found.metadata.resource_version
+            if self._told.get(secret) != version:
+                self._told[secret] = version
+                self.log.error("certificate_refused", secret=secret, error=f"{CA_KEY}: expected PEM: {error}")
+            return None
 
     def _collections(self) -> list[Collection[Any]]:
         return [

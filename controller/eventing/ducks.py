@@ -7,6 +7,7 @@ to. Kinds that a reconciler of ours follows anyway are taken from there.
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -21,6 +22,8 @@ from proxies.logs import Logger
 
 __all__ = ["AddressableDuck", "ChannelDuck", "Ducks", "UnknownKind", "reference_key"]
 
+_API_VERSION = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?/)?[a-z0-9]+")
+"""Anything else would be asked for at another path."""
 _SYNC_S = 10.0
 """A kind that cannot be listed in that time, for want of permission mostly, counts as unknown until it can."""
 
@@ -60,15 +63,24 @@ def reference_key(api_version: str, kind: str, namespace: str, name: str) -> str
 
 
 class Ducks(Generic[D]):
-    """All kinds of one shape. `known`: (group, kind) -> what follows it already and has the same fields."""
+    """All kinds of one shape. `known`: (group, kind) -> what follows it already and has the same fields.
+
+    `is_one(api_version, kind)`: whether a kind can be of that shape; without it any can.
+    """
 
     def __init__(
-        self, client: Client, shape: type[D], log: Logger, known: Mapping[tuple[str, str], Collection[Any]]
+        self,
+        client: Client,
+        shape: type[D],
+        log: Logger,
+        known: Mapping[tuple[str, str], Collection[Any]],
+        is_one: Callable[[str, str], bool] = lambda _api_version, _kind: True,
     ) -> None:
         self._client = client
         self._shape = shape
         self._log = log
         self._known = dict(known)
+        self._is_one = is_one
         self._found: dict[tuple[str, str], Collection[D]] = {}
         self._unlisted: set[tuple[str, str]] = set()
         """Kinds that were waited for in vain: nobody waits again, lest workers be held up by what is not allowed."""
@@ -117,6 +129,10 @@ class Ducks(Generic[D]):
         return collection
 
     async def _discover(self, api_version: str, kind: str) -> ResourceInfo:
+        if not _API_VERSION.fullmatch(api_version):
+            raise UnknownKind(f"expected group/version or a version, got {api_version[:100]!r}")
+        if not self._is_one(api_version, kind):
+            raise UnknownKind(f"{api_version} {kind[:100]} cannot be a channel")
         group, slash, version = api_version.partition("/")
         if not slash:
             group, version = "", api_version

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from controller.eventing.channel_templates import is_channel_kind
 from controller.eventing.settings import EventingSettings
 from controller.field_errors import FieldError, at, at_index, disallowed, invalid_key, invalid_value, missing
 from eventing.filters.cesql import ParseError, compile_expression
@@ -184,6 +185,9 @@ def check_template(template: TemplateSpec | None) -> Iterator[FieldError]:
     for field in ("apiVersion", "kind"):
         if not template.get(field):
             yield missing(f"channelTemplate.{field}")
+    api_version, kind = str(template.get("apiVersion") or ""), str(template.get("kind") or "")
+    if api_version and kind and not is_channel_kind(api_version, kind):
+        yield invalid_value(f"{api_version} {kind}"[:200], "channelTemplate", "expected the kind of a channel")
 
 
 def immutable(new: Mapping[str, Any], old: Mapping[str, Any], *paths: str) -> Iterator[FieldError]:

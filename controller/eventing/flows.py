@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from controller.collection import happy_condition
+from controller.eventing.channel_templates import spec_of
 from controller.eventing.children import child_metadata, provide
 from controller.eventing.cluster import EventingCluster
 from controller.eventing.ducks import ChannelDuck
@@ -45,8 +46,8 @@ class FlowChildren:
             "kind": template["kind"],
             "metadata": child_metadata(self._flow, name),
         }
-        if template.get("spec"):
-            wanted["spec"] = template["spec"]
+        if spec := spec_of(template):
+            wanted["spec"] = spec
         # What the template says is for the making; a channel's spec does not change afterwards.
         return await provide(collection, self._flow, wanted, fields=("delivery",))
 

@@ -43,12 +43,16 @@ class References:
         ref = destination.ref
         if ref is None:
             uri = destination.uri or ""
-            parts = urlsplit(uri)
-            if not parts.scheme or not parts.netloc:
+            if not _is_absolute(uri):
                 raise Unresolved(f"expected a ref or an absolute uri, got {uri!r}")
             return Addressable(url=uri, ca_certs=destination.ca_certs, audience=destination.audience)
         address = await self._address_of(ref, namespace)
-        url = urljoin(_based(address.url), destination.uri) if destination.uri else address.url
+        if not _is_absolute(address.url):
+            raise Unresolved(f"address of {ref.kind} {ref.name}: expected an absolute URL, got {address.url[:200]!r}")
+        try:
+            url = urljoin(_based(address.url), destination.uri) if destination.uri else address.url
+        except ValueError as error:
+            raise Unresolved(f"uri: expected a path, got {destination.uri!r}: {error}") from error
         return Addressable(
             name=address.name,
             url=url,
@@ -111,6 +115,15 @@ def _chosen(status: AddressableStatus, name: str) -> Addressable | None:
     if not name:
         return status.address
     return next((address for address in status.addresses if address.name == name), None)
+
+
+def _is_absolute(url: str) -> bool:
+    """What an object says of its address may be anything."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return bool(parts.scheme and parts.netloc)
 
 
 def _based(url: str) -> str:

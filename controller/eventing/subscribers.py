@@ -18,6 +18,9 @@ from kube.models.duck import SubscriberSpec
 
 __all__ = ["SubscriberLists"]
 
+_Key = tuple[str, str, str, str]
+"""Group and kind, namespace and name of a channel."""
+
 _DISTANCE_S = 0.05
 _TRIES_MAX = 4
 """The dispatcher writes into the same object; beyond these the Subscriptions come again by themselves."""
@@ -36,8 +39,8 @@ class SubscriberLists:
     """All channels' lists."""
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[str, str, str], _Batch] = {}
-        self._writing: dict[tuple[str, str, str], asyncio.Task[None]] = {}
+        self._waiting: dict[_Key, _Batch] = {}
+        self._writing: dict[_Key, asyncio.Task[None]] = {}
 
     async def put(self, collection: Collection[ChannelDuck], channel: ChannelDuck, entry: SubscriberSpec) -> None:
         """Have `entry` in the channel's list, in place of the one of the same uid. Raises what the API raises."""
@@ -72,7 +75,8 @@ class SubscriberLists:
         self, collection: Collection[ChannelDuck], channel: ChannelDuck, uid: str, entry: SubscriberSpec | None
     ) -> None:
         loop = asyncio.get_running_loop()
-        key = (collection.kind.RESOURCE.kind, *channel.key)
+        info = collection.kind.RESOURCE
+        key = (info.group, info.kind, *channel.key)
         batch = self._waiting.setdefault(key, _Batch(collection))
         batch.entries[uid] = entry
         done: asyncio.Future[None] = loop.create_future()
@@ -81,12 +85,12 @@ class SubscriberLists:
             self._writing[key] = loop.create_task(self._run(key), name=f"subscribers {key}")
         await done
 
-    async def _run(self, key: tuple[str, str, str]) -> None:
+    async def _run(self, key: _Key) -> None:
         try:
             while (batch := self._waiting.pop(key, None)) is not None:
                 failure: BaseException | None = None
                 try:
-                    await self._flush(batch, key[1], key[2])
+                    await self._flush(batch, *key[2:])
                 except BaseException as error:  # each waiter raises it, a cancellation goes on
                     failure = error
                     if isinstance(error, asyncio.CancelledError):

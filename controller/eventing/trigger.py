@@ -134,7 +134,7 @@ class TriggerReconciler:
                 await cluster.subscriptions.delete(held)
                 conditions.mark_unknown("SubscriptionReady", "Replacing", "the Broker has another channel")
                 return None
-            subscription = await provide(cluster.subscriptions, trigger, wanted)
+            subscription = await provide(cluster.subscriptions, trigger, wanted, annotations=keys.JETSTREAM_PREFIX)
         except NotOwned as error:
             conditions.mark_false("SubscriptionReady", "NotSubscribed", str(error))
             return _RETRY_S

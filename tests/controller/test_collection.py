@@ -9,6 +9,7 @@ import pytest
 from controller.collection import Reconciler
 from controller.route import CONDITIONS
 from kube.conditions import Conditions
+from kube.errors import Forbidden
 from kube.models.meta import Condition, ObjectMeta
 from kube.models.serving import Route, RouteStatus
 from kube.timestamps import format_time
@@ -106,3 +107,36 @@ async def test_what_is_gone_or_going_is_left_alone() -> None:
     for held in (Held(None), Held(going)):
         assert await reconciled(held, confirm) is None
         assert held.written == []
+
+
+def terminating(namespace: str) -> Forbidden:
+    cause = {"reason": "NamespaceTerminating", "message": f"namespace {namespace} is being terminated"}
+    return Forbidden(403, "Forbidden", "unable to create new content", {"causes": [cause]})
+
+
+@pytest.mark.parametrize(("namespace", "is_tried_again"), [("here", False), ("there", True), ("her", True)])
+async def test_what_cannot_be_made_since_the_namespace_goes_is_not_tried_again(
+    namespace: str, is_tried_again: bool
+) -> None:
+    async def fail(route: Route, status: RouteStatus, conditions: Conditions) -> float | None:
+        conditions.mark_false("IngressReady", "Broken", "no gateway")
+        raise terminating(namespace)
+
+    told: list[Exception] = []
+    route = ready_route()
+    route.metadata.namespace = "here"
+    held = Held(route)
+    reconciler = Reconciler(
+        held,  # type: ignore[arg-type] # a stand-in
+        CONDITIONS,
+        fail,
+        lambda: NOW_S,
+        on_failure=lambda _obj, error: told.append(error),
+    )
+    if is_tried_again:
+        with pytest.raises(Forbidden):
+            await reconciler(("here", "web"))
+    else:
+        assert await reconciler(("here", "web")) is None
+    assert len(held.written) == 1
+    assert bool(told) == is_tried_again

@@ -1,6 +1,7 @@
 """Lists of subscribers: what is written, together and under contention, and which delivery an entry has."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from controller.eventing.subscription import effective_delivery
 from kube.errors import Conflict
 from kube.models.duck import DeliverySpec, Destination, SubscriberSpec
 from kube.models.messaging import InMemoryChannel, PhysicalSubscription
+from kube.models.meta import ResourceInfo
 
 
 def test_entries_keep_their_places_and_new_ones_follow() -> None:
@@ -49,7 +51,8 @@ class _Contended:
     def __init__(self, losses: int) -> None:
         self.losses = losses
         self.channel = ChannelDuck()
-        self.kind = InMemoryChannel
+        self.kind: type[InMemoryChannel] = InMemoryChannel
+        self.written: list[list[str]] = []
 
     def get(self, namespace: str, name: str) -> ChannelDuck:
         return self.channel
@@ -57,10 +60,11 @@ class _Contended:
     async def read(self, namespace: str, name: str) -> ChannelDuck:
         return self.channel
 
-    async def patch(self, channel: ChannelDuck, patch: object) -> ChannelDuck:
+    async def patch(self, channel: ChannelDuck, patch: Any) -> ChannelDuck:
         if self.losses:
             self.losses -= 1
             raise Conflict(409, "Conflict", "faster", {})
+        self.written.append([each["uid"] for each in patch["spec"]["subscribers"]])
         return channel
 
 
@@ -91,3 +95,20 @@ async def test_a_writer_that_is_stopped_lets_go_of_who_waits() -> None:
     await lists.stop()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_kinds_of_one_name_in_two_groups_are_written_apart() -> None:
+    class Theirs(InMemoryChannel):
+        RESOURCE = ResourceInfo("example.com", "v1", "inmemorychannels", "InMemoryChannel")
+
+    ours, theirs = _Contended(0), _Contended(0)
+    theirs.kind = Theirs
+    lists, entries = SubscriberLists(), (SubscriberSpec(uid="a"), SubscriberSpec(uid="b"))
+    await asyncio.gather(
+        *(
+            lists.put(each, each.channel, entry)  # type: ignore[arg-type] # a stand-in
+            for each, entry in zip((ours, theirs), entries, strict=True)
+        )
+    )
+    await lists.stop()
+    assert [each.written for each in (ours, theirs)] == [[["a"]], [["b"]]]
