@@ -69,13 +69,13 @@ class LeastInFlight:
         start = int(self._random() * len(targets))
         best = None
         fewest = UNLIMITED
-        # Two slices cost less than an index for each target.
-        for target in (*targets[start:], *targets[:start]):
-            in_flight = target.in_flight
-            if in_flight < fewest and in_flight < target.capacity:
-                if not in_flight:
-                    return target
-                best, fewest = target, in_flight
+        for part in (targets[start:], targets[:start]):
+            for target in part:
+                in_flight = target.in_flight
+                if in_flight < fewest and in_flight < target.capacity:
+                    if not in_flight:
+                        return target
+                    best, fewest = target, in_flight
         return best
 
 

@@ -37,11 +37,11 @@ class Load(NamedTuple):
     """Requests that arrived."""
 
 
-class _Entry:
-    __slots__ = ("is_discounted", "stats")
+class _Entry(RequestStats):
+    __slots__ = ("is_discounted",)
 
     def __init__(self, now_s: float) -> None:
-        self.stats = RequestStats(now_s)
+        super().__init__(now_s)
         self.is_discounted = True
 
 
@@ -64,23 +64,23 @@ class Loads:
         is_first = entry is None
         if entry is None:
             entry = self._entries[key] = _Entry(now_s)
-        entry.stats.request_in(now_s)
+        entry.request_in(now_s)
         return is_first
 
     def request_out(self, key: RevisionKey, now_s: float) -> None:
         """A request that was counted in has ended, however it did. An entry with a request inside is never dropped."""
-        self._entries[key].stats.request_out(now_s)
+        self._entries[key].request_out(now_s)
 
     def report(self, now_s: float) -> list[Load]:
         """Return the figures since the last report and begin anew."""
         loads = []
         for key, entry in list(self._entries.items()):
-            report = entry.stats.report(now_s)
+            report = entry.report(now_s)
             concurrency, count = report.average_concurrency, report.request_count
             if entry.is_discounted:
                 entry.is_discounted = False
                 concurrency, count = max(concurrency - FIRST_CONCURRENCY, 0.0), count - FIRST_COUNT
             loads.append(Load(key, concurrency, count))
-            if not report.average_concurrency and not entry.stats.concurrency:
+            if not report.average_concurrency and not entry.concurrency:
                 del self._entries[key]
         return loads
