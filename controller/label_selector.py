@@ -13,6 +13,8 @@ _OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 
 @dataclass(frozen=True, slots=True)
 class _Requirement:
+    """One of `matchExpressions`, or a label that must have one value."""
+
     key: str
     operator: str
     values: frozenset[str] = frozenset()

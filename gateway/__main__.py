@@ -4,10 +4,7 @@ import argparse
 import os
 import sys
 
-from gateway.app import App
-from gateway.bootstrap import render_bootstrap
-from gateway.config import Config
-from kube.service import run_service
+from kube import lean_imports
 
 
 def main() -> int:
@@ -19,8 +16,15 @@ def main() -> int:
     bootstrap.add_argument("--admin-address", default="127.0.0.1:9901", help="host:port of Envoy's own admin pages")
     arguments = parser.parse_args()
     if arguments.command == "bootstrap":
+        from gateway.bootstrap import render_bootstrap
+
         print(render_bootstrap(xds_address=arguments.xds_address, admin_address=arguments.admin_address))  # noqa: T201
         return 0
+    lean_imports.postpone()
+    from gateway.app import App
+    from gateway.config import Config
+    from kube.service import run_service
+
     return run_service("gateway", lambda environ: App(Config.from_env(environ)), os.environ)  # noqa: TID251
 
 
