@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -124,16 +124,21 @@ async def decisions(world: World, revision: Revision) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("window", "percentage", "panic_s"),
-    [("60s", "10", 6), ("60s", "51", 31), ("10s", "10", 1), ("15s", "10", 2), ("45s", "10", 5), ("6s", "10", 1)],
-)
-async def test_14_the_panic_window_is_rounded_to_whole_seconds(window: str, percentage: str, panic_s: int) -> None:
+async def test_14_the_panic_window_is_rounded_to_whole_seconds() -> None:
+    expected = {
+        ("60s", "10"): 6,
+        ("60s", "51"): 31,
+        ("10s", "10"): 1,
+        ("15s", "10"): 2,
+        ("45s", "10"): 5,
+        ("6s", "10"): 1,
+    }
     async with autoscaler() as world:
-        revision = await world.revision(ready=1, window=window, panic_window_percentage=percentage)
-        await until_metric(world, revision, "True", "")
-        assert revision.metric.spec.panic_window == panic_s * SECOND_NS
-        assert revision.metric.spec.stable_window == int(window[:-1]) * SECOND_NS
+        for (window, percentage), panic_s in expected.items():
+            revision = await world.revision(ready=1, window=window, panic_window_percentage=percentage)
+            await until_metric(world, revision, "True", "")
+            assert revision.metric.spec.panic_window == panic_s * SECOND_NS, (window, percentage)
+            assert revision.metric.spec.stable_window == int(window[:-1]) * SECOND_NS
 
 
 async def test_15_what_activators_see_all_of_is_not_scraped() -> None:
@@ -180,22 +185,18 @@ async def test_17_where_a_mesh_lets_direct_requests_pass_it_is_told_the_service(
         assert "Knative-Direct-Lb: true\r\n" in peers.heads[0]
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        (200, "application/protobuf; charset=utf-8", encode_stat(stat(3))),
-        (200, "text/plain", encode_stat(stat(3))),
-        (200, PROTOBUF, b"\xff\xff"),
-        (200, PROTOBUF, encode_stat(Stat("n" * 400, 3))),
-        (200, PROTOBUF, encode_stat(stat(float("nan")))),
-        (200, PROTOBUF, encode_stat(stat(-3))),
-        (500, PROTOBUF, encode_stat(stat(3))),
-        (301, PROTOBUF, encode_stat(stat(3))),
-    ],
-    ids=["parameter", "type", "garbage", "more than 336 bytes", "NaN", "negative", "500", "301"],
-)
-async def test_18_and_27_what_is_not_a_stat_is_a_failed_collection(answer: Answer) -> None:
-    async with autoscaler() as world:
+async def side_by_side(plays: Mapping[str, Coroutine[Any, Any, None]]) -> None:
+    """Play them all in one world: most of what they do is to wait. Tells of each that failed, by its name."""
+    ends = await asyncio.gather(*plays.values(), return_exceptions=True)
+    failed = [(name, end) for name, end in zip(plays, ends, strict=True) if end is not None]
+    for name, end in failed:
+        end.add_note(f"in {name}")
+    if failed:
+        raise BaseExceptionGroup("not all went well", [end for _, end in failed])
+
+
+async def test_18_and_27_what_is_not_a_stat_is_a_failed_collection() -> None:
+    async def play(answer: Answer) -> None:
         revision, peers = await scraped(world, answer)
         message = await until_metric(world, revision, "False", "CollectionFailed")
         assert message.startswith("Failed to reconcile metric collection: ")
@@ -205,12 +206,22 @@ async def test_18_and_27_what_is_not_a_stat_is_a_failed_collection(answer: Answe
         await until_metric(world, revision, "True", "")
         await revision.until_replicas(5)
 
-
-@pytest.mark.parametrize(
-    ("status", "asks_the_service"), [(502, True), (503, True), (500, False), (504, False), (404, False)]
-)
-async def test_19_only_502_and_503_look_like_a_mesh(status: int, asks_the_service: bool) -> None:
+    answers: dict[str, Answer] = {
+        "parameter": (200, "application/protobuf; charset=utf-8", encode_stat(stat(3))),
+        "type": (200, "text/plain", encode_stat(stat(3))),
+        "garbage": (200, PROTOBUF, b"\xff\xff"),
+        "more than 336 bytes": (200, PROTOBUF, encode_stat(Stat("n" * 400, 3))),
+        "NaN": (200, PROTOBUF, encode_stat(stat(float("nan")))),
+        "negative": (200, PROTOBUF, encode_stat(stat(-3))),
+        "500": (500, PROTOBUF, encode_stat(stat(3))),
+        "301": (301, PROTOBUF, encode_stat(stat(3))),
+    }
     async with autoscaler() as world:
+        await side_by_side({name: play(answer) for name, answer in answers.items()})
+
+
+async def test_19_only_502_and_503_look_like_a_mesh() -> None:
+    async def play(status: int, asks_the_service: bool) -> None:
         revision, pods = await scraped(world, (status, PROTOBUF, b""), active=("True", 100), target="10")
         service = await service_of(world, revision, stat(65))
         if asks_the_service:
@@ -219,6 +230,10 @@ async def test_19_only_502_and_503_look_like_a_mesh(status: int, asks_the_servic
             await until_metric(world, revision, "False", "CollectionFailed")
             await until_asked(pods, 3)
         assert bool(service.heads) == asks_the_service
+
+    statuses = {502: True, 503: True, 500: False, 504: False, 404: False}
+    async with autoscaler() as world:
+        await side_by_side({str(status): play(status, asks) for status, asks in statuses.items()})
 
 
 async def test_20_a_mesh_is_found_once() -> None:
@@ -277,21 +292,18 @@ def repeated(answers: Sequence[Stat]) -> list[Stat]:
     return [*answers] * 500
 
 
-@pytest.mark.parametrize(
-    ("pods", "is_young", "stable"),
-    [(4, lambda number: True, 20), (6, lambda number: False, 36), (3, lambda number: number == 0, 12)],
-    ids=["4 young", "6 old", "1 young of 3"],
-)
-async def test_24_and_25_the_service_is_asked_until_enough_pods_answered(
-    pods: int, is_young: Callable[[int], bool], stable: float
-) -> None:
-    stats = [stat(2 * (i + 1), name=f"pod-{i}", uptime_s=10 if is_young(i) else 1000) for i in range(pods)]
-    async with autoscaler(config_network={"mesh-compatibility-mode": "enabled"}) as world:
+async def test_24_and_25_the_service_is_asked_until_enough_pods_answered() -> None:
+    async def play(pods: int, young: int, stable: float) -> None:
+        stats = [stat(2 * (i + 1), name=f"pod-{i}", uptime_s=10 if i < young else 1000) for i in range(pods)]
         revision, asked = await scraped(world, stat(1000), ready=pods, target="100")
         await service_of(world, revision, *repeated(stats))
         newest = await revision.decided(pods)  # it begins in panic, with the pods that it found
         assert newest["stable"] == pytest.approx(stable, rel=0.3)
         assert asked.heads == []
+
+    async with autoscaler(config_network={"mesh-compatibility-mode": "enabled"}) as world:
+        plays = {"4 young": play(4, 4, 20), "6 old": play(6, 0, 36), "1 young of 3": play(3, 1, 12)}
+        await side_by_side(plays)
 
 
 async def test_25_and_27_a_pod_that_answered_before_is_a_failure_and_ten_are_enough() -> None:
@@ -304,12 +316,14 @@ async def test_25_and_27_a_pod_that_answered_before_is_a_failure_and_ten_are_eno
         await eventually(lambda: 11 in rounds(service.asked_s))
 
 
-@pytest.mark.parametrize(("metric", "stable"), [("concurrency", 60.0), ("rps", 700.0)])
-async def test_26_what_came_through_a_proxy_is_left_to_the_proxy(metric: str, stable: float) -> None:
-    async with autoscaler() as world:
+async def test_26_what_came_through_a_proxy_is_left_to_the_proxy() -> None:
+    async def play(metric: str, stable: float) -> None:
         revision, _ = await scraped(world, Stat("pod", 100, 40, 1000, 300, 1000), metric=metric, target="1000")
         newest = await revision.decided(1)
         assert newest["stable"] == stable
+
+    async with autoscaler() as world:
+        await side_by_side({metric: play(metric, stable) for metric, stable in (("concurrency", 60.0), ("rps", 700.0))})
 
 
 async def test_27_a_service_without_endpoints_is_not_known_to_fail() -> None:
