@@ -6,8 +6,14 @@ from typing import Any
 __all__ = ["render_bootstrap"]
 
 
-def render_bootstrap(*, xds_address: str, admin_address: str, node_id: str = "knuv-gateway") -> str:
-    """Bootstrap as JSON. Addresses are `host:port`; the xDS one may be `unix:/path`."""
+def render_bootstrap(
+    *, xds_address: str, admin_address: str, node_id: str = "knuv-gateway", connections_max: int | None = None
+) -> str:
+    """Bootstrap as JSON. Addresses are `host:port`; the xDS one may be `unix:/path`.
+
+    `connections_max`: of clients at one time; those that come beyond are closed at once. Without it clients can take
+    all of the process's open files, and Envoy then has none left towards those that it asks on their behalf.
+    """
     # Envoy's own choice goes up to 30 s, for which nothing new would be served after a gateway was away for a while.
     again = {"retry_back_off": {"base_interval": "0.250s", "max_interval": "2s"}}
     ads: dict[str, Any] = {
@@ -45,9 +51,20 @@ def render_bootstrap(*, xds_address: str, admin_address: str, node_id: str = "kn
                     }
                 ]
             },
+            **({} if connections_max is None else _limited(connections_max)),
         },
         indent=1,
     )
+
+
+def _limited(connections_max: int) -> dict[str, Any]:
+    config = {
+        "@type": "type.googleapis.com/"
+        "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+        "max_active_downstream_connections": connections_max,
+    }
+    monitor = {"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": config}
+    return {"overload_manager": {"resource_monitors": [monitor]}}
 
 
 def _address(text: str) -> dict[str, Any]:

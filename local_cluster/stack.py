@@ -11,6 +11,7 @@ no order.
 
 import asyncio
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -60,6 +61,8 @@ __all__ = ["Stack", "StackConfig", "StackError", "run"]
 
 _READY_S = 30.0
 _LOG_BYTES_MAX = 16 << 20
+_FILES_OF_ENVOY = 250
+"""What it has open beside connections of requests: listeners, xDS, logs, probes."""
 
 
 class Stack:
@@ -155,7 +158,12 @@ class Stack:
         self._api.set_log_reader(self._node.read_logs)
         self._api.set_dialer(self._node.dial)
         self._eventing.dialer = self._node.dial
-        layout.envoy_bootstrap.write_text(render_bootstrap(xds_address=layout.xds, admin_address=layout.envoy_admin))
+        bootstrap = render_bootstrap(
+            xds_address=layout.xds,
+            admin_address=layout.envoy_admin,
+            connections_max=_clients_max(resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
+        )
+        layout.envoy_bootstrap.write_text(bootstrap)
         for namespace in components.namespaces:
             pods = Informer(admin, Pod, namespace=namespace, log=self._log)
             pods.on_change(self._tell_of_crashes)
@@ -340,6 +348,11 @@ class Stack:
             self._log_file.truncate()
         self._log_file.write(line)
         self._log_file.flush()
+
+
+def _clients_max(files_max: int) -> int | None:
+    """Connections to Envoy that leave it files for as many towards pods; `files_max` is what its processes may open."""
+    return None if files_max == resource.RLIM_INFINITY else max(64, files_max // 2 - _FILES_OF_ENVOY)
 
 
 def run(config: StackConfig, say: Callable[[str], None]) -> None:

@@ -18,9 +18,10 @@ from kube.models.core import Service, ServicePort
 from kube.models.discovery import EndpointSlice
 from kube.models.networking import Ingress
 from tests.gateway.objects import NAMESPACE, endpoint_slice, ingress, path, rule, service, split
-from tests.gateway.world import World, condition, running_world
+from tests.gateway.world import WITHIN_S, World, condition, running_world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+REQUEST = b"GET / HTTP/1.1\r\nHost: bounded.com\r\n\r\n"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -30,6 +31,29 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         await running.start_gateway()
         await running.start_envoy()
         yield running
+
+
+async def test_clients_beyond_the_bound_are_closed_and_the_others_are_served(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        await world.start_gateway()
+        await world.start_envoy(connections_max=50)
+        await world.deploy("bounded")
+        await world.ingress("bounded", rule("bounded.com", to="bounded"))
+        host, port = world.external.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(REQUEST)
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WITHIN_S)).startswith(b"HTTP/1.1 200")
+        idle = [await asyncio.open_connection(host, int(port)) for _ in range(50)]
+        ended = [asyncio.ensure_future(each.read()) for each, _ in idle]
+        try:
+            await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED, timeout=WITHIN_S)
+            assert any(each.done() for each in ended)
+            writer.write(REQUEST)
+            assert b"HTTP/1.1 200" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WITHIN_S)
+        finally:
+            for each in (writer, *(each for _, each in idle)):
+                each.close()
+            await asyncio.gather(*ended, return_exceptions=True)
 
 
 class TestReadiness:

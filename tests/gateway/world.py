@@ -107,9 +107,12 @@ class World:
         self.gateway.kill()
         await self.gateway.wait()
 
-    async def start_envoy(self, *gateways: str) -> None:
+    async def start_envoy(self, *gateways: str, connections_max: int | None = None) -> None:
         """Envoy, which asks any of these gateways; returns when it has its listeners."""
-        found = json.loads(render_bootstrap(xds_address=self._xds("gateway"), admin_address=self.admin))
+        text = render_bootstrap(
+            xds_address=self._xds("gateway"), admin_address=self.admin, connections_max=connections_max
+        )
+        found = json.loads(text)
         (cluster,) = found["static_resources"]["clusters"]
         (locality,) = cluster["load_assignment"]["endpoints"]
         for name in gateways:
