@@ -159,7 +159,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="knuv lab compare",
         description="Run a scenario with two sides in turns and write one report about the difference.",
-        epilog="scenarios: " + "; ".join(f"{each.name}: {each.what}" for each in SCENARIOS.values()),
+        epilog="scenarios:\n" + "\n".join(f"  {each.name:18} {each.what}" for each in SCENARIOS.values()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--scenario", required=True, choices=SCENARIOS, metavar="NAME", help=", ".join(SCENARIOS))
     sides = f"ours, {', '.join(REFERENCES)}, or COMPONENT=COMMAND[,COMPONENT=COMMAND...]"
