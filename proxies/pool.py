@@ -150,7 +150,7 @@ class Endpoint:
         """
         request = exchange.request
         if (self._version or request.major) == 2 and not request.upgrade:
-            self._multiplexer().carry(exchange)
+            (self._http2 or self._multiplexer()).carry(exchange)
             return
         idle = self._idle
         while idle and not fresh:
@@ -202,12 +202,11 @@ class Endpoint:
         return taken
 
     def _multiplexer(self) -> "Multiplexer":
-        if self._http2 is None:
-            # Only now: most processes never see a request of HTTP/2, and loading it takes milliseconds of start-up.
-            from proxies.upstream_http2 import Multiplexer
+        # Only now: most processes never see a request of HTTP/2, and loading it takes milliseconds of start-up.
+        from proxies.upstream_http2 import Multiplexer
 
-            self._http2 = Multiplexer(self)
-        return self._http2
+        self._http2 = multiplexer = Multiplexer(self)
+        return multiplexer
 
     async def _dial_for(self, exchange: Exchange) -> None:
         """Have `exchange` carried, and then one after the other of those that wait."""

@@ -16,7 +16,7 @@ from proxies.http2.client import ClientConnection
 from proxies.http2.endpoint import Endpoint as CoreEndpoint
 from proxies.http2.errors import CANCEL
 from proxies.http2.rendering import request_block, trailers_block
-from proxies.http2.stream import Stream
+from proxies.http2.stream import CLOSED, Stream
 from proxies.http2.transport import CoreProtocol
 from proxies.messages import ResponseHead
 from proxies.pool import Endpoint
@@ -326,9 +326,7 @@ class _UpstreamStream(Stream):
 
     def abandon(self) -> None:
         """The exchange is over before its response was."""
-        self._exchange = None
-        self.reset(CANCEL)
-        self._connection.stream_ended()
+        self._finish()
 
     def pause_response(self) -> None:
         """Let the app send no more than its window."""
@@ -351,7 +349,9 @@ class _UpstreamStream(Stream):
         return self.is_bodiless or head.status == 204 or head.status == 304
 
     def _finish(self) -> None:
-        """The response is whole. What of the request is still unsent, nobody waits for."""
+        """Nobody waits any more: neither for what is still to come nor for what of the request is still unsent."""
         self._exchange = None
-        self.reset(CANCEL)
-        self._connection.stream_ended()
+        if self.state != CLOSED:
+            self.connection.reset(self, CANCEL)
+        if self.connection.is_draining:
+            self._connection.stream_ended()

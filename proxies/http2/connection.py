@@ -286,7 +286,8 @@ class Connection(Endpoint):
                 raise ConnectionFault(PROTOCOL_ERROR, "expected WINDOW_UPDATE of more than 0")
             if self.send_window > WINDOW_MAX:
                 raise ConnectionFault(FLOW_CONTROL_ERROR, "expected a window below 2^31")
-            self._flush_blocked()
+            if self.blocked:
+                self._flush_blocked()
             return
         stream = self.streams.get(stream_id)
         if stream is None:

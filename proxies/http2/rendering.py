@@ -89,12 +89,12 @@ def relayed_block(head: ResponseHead) -> bytes:
 
 def lines_block(lines: bytes) -> bytes:
     """Return the part of a block for header lines of HTTP/1.1, each with its end."""
-    return b"".join([_line_part(line) for line in lines.split(b"\r\n")])
+    return b"".join([_lines.get(line) or _line_part(line) for line in lines.split(b"\r\n")])
 
 
 def trailers_block(fields: Iterable[Field]) -> bytes:
     """Return the block of trailers."""
-    return b"".join([_line_part(field.line) for field in fields])
+    return b"".join([_lines.get(field.line) or _line_part(field.line) for field in fields])
 
 
 def _line_part(line: bytes) -> bytes:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxies.fields import Field
 from proxies.http2.errors import NO_ERROR
-from proxies.http2.frames import DATA, END_STREAM, HEAD, head_frames, window_update_frame
+from proxies.http2.frames import DATA, END_HEADERS, END_STREAM, HEAD, HEADERS, head_frames, window_update_frame
 from proxies.messages import RequestHead, ResponseHead
 
 if TYPE_CHECKING:
@@ -133,7 +133,12 @@ class Stream:
         connection = self.connection
         if connection.table_update:
             block = connection.begin_block(block)
-        connection.write(head_frames(self.id, block, is_done, connection.send_frame_bytes_max))
+        size = len(block)
+        if size <= connection.send_frame_bytes_max:
+            flags = END_HEADERS | END_STREAM if is_done else END_HEADERS
+            connection.write(HEAD.pack(size << 8 | HEADERS, flags, self.id) + block)
+        else:
+            connection.write(head_frames(self.id, block, is_done, connection.send_frame_bytes_max))
         if is_done:
             self._local_done()
 
