@@ -14,7 +14,7 @@ import msgspec
 
 from kube.client import Client, PatchType
 from kube.conditions import Conditions, ConditionSet
-from kube.errors import ApiUnreachable, Conflict, Forbidden, NotFound
+from kube.errors import ApiUnreachable, Conflict, Forbidden, NotFound, TooManyRequests
 from kube.informer import Informer
 from kube.models.meta import Condition, Model, Resource
 
@@ -121,7 +121,7 @@ class Reconciler(Generic[R]):
     guards_status: bool = False
     """Whether others write into the status, too, so that what they wrote meanwhile must not be overwritten."""
     on_failure: Callable[[R, Exception], None] | None = None
-    """Told of an object that cannot be reconciled for another reason than somebody who was faster."""
+    """Told of an object that cannot be reconciled for another reason than somebody who was faster, or a busy API."""
 
     async def __call__(self, key: Key) -> float | None:
         """Reconcile one object; one that is gone is left alone, and so is one that is going when it was finalized."""
@@ -162,7 +162,7 @@ class Reconciler(Generic[R]):
             # Nothing new is made there any more, and this object goes, too.
             return None
         if failure is not None:
-            if self.on_failure is not None and not isinstance(failure, Conflict | ApiUnreachable):
+            if self.on_failure is not None and not isinstance(failure, Conflict | ApiUnreachable | TooManyRequests):
                 self.on_failure(obj, failure)
             raise failure
         return again_s

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
-from kube.errors import ApiUnreachable, Conflict
+from kube.errors import ApiUnreachable, Conflict, TooManyRequests
 from proxies.logs import Logger
 
 __all__ = ["KeyQueue", "Loop", "Observer", "Outcome"]
@@ -32,7 +32,7 @@ class Outcome(enum.Enum):
 
     SUCCESS = "success"
     CONFLICT = "conflict"
-    """Somebody else was faster, or the API cannot be reached: it is tried again, and nobody has to act."""
+    """Somebody else was faster, or the API is away or has too much to do: it is tried again, and nobody has to act."""
     FAILURE = "failure"
     """It is tried again, later and later."""
     CANCELLED = "cancelled"
@@ -81,11 +81,11 @@ class KeyQueue(Generic[K]):
             self._later_at[key] = at_s
             heapq.heappush(self._later, (at_s, next(self._order), key))
 
-    def retry_at(self, key: K, now_s: float) -> float:
-        """Schedule `key` after a failure: 5 ms doubling to 60 s. Returns the delay in seconds."""
+    def retry_at(self, key: K, now_s: float, least_s: float = 0.0) -> float:
+        """Schedule `key` after a failure: 5 ms doubling to 60 s, at least `least_s`. Returns the delay in seconds."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        delay_s = min(_RETRY_FIRST_S * 2.0 ** min(failures, 30), _RETRY_MAX_S)
+        delay_s = min(max(_RETRY_FIRST_S * 2.0 ** min(failures, 30), least_s), _RETRY_MAX_S)
         self.add_at(key, now_s + delay_s)
         return delay_s
 
@@ -127,10 +127,10 @@ class KeyQueue(Generic[K]):
 class Loop(Generic[K]):
     """Runs `reconcile(key)` for keys that were added, `workers` at a time.
 
-    `reconcile` returns None, or seconds after which the key is wanted again. A `Conflict` or an unreachable API is
-    retried quietly; any other exception is logged with the key and retried. Keys that come while it does not work wait,
-    or, with `forgets`, are dropped: whoever starts it again adds all that there are, and those that are gone would pile
-    up.
+    `reconcile` returns None, or seconds after which the key is wanted again. A `Conflict` or an API that is away or
+    has too much to do is retried quietly; any other exception is logged with the key and retried. Keys that come while
+    it does not work wait, or, with `forgets`, are dropped: whoever starts it again adds all that there are, and those
+    that are gone would pile up.
     """
 
     def __init__(
@@ -217,6 +217,9 @@ class Loop(Generic[K]):
             again_s = await self._reconcile(key)
         except (Conflict, ApiUnreachable):
             self._queue.retry_at(key, self._clock())
+            return Outcome.CONFLICT
+        except TooManyRequests as error:
+            self._queue.retry_at(key, self._clock(), error.retry_after_s or 0.0)
             return Outcome.CONFLICT
         except Exception as error:  # noqa: BLE001 - one key's failure must not stop the others; it is logged and retried
             retry_s = self._queue.retry_at(key, self._clock())

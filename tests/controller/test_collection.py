@@ -9,7 +9,7 @@ import pytest
 from controller.collection import Reconciler
 from controller.route import CONDITIONS
 from kube.conditions import Conditions
-from kube.errors import Forbidden
+from kube.errors import Forbidden, TooManyRequests
 from kube.models.meta import Condition, ObjectMeta
 from kube.models.serving import Route, RouteStatus
 from kube.timestamps import format_time
@@ -140,3 +140,20 @@ async def test_what_cannot_be_made_since_the_namespace_goes_is_not_tried_again(
         assert await reconciler(("here", "web")) is None
     assert len(held.written) == 1
     assert bool(told) == is_tried_again
+
+
+async def test_an_api_with_too_much_to_do_is_not_asked_for_an_event_as_well() -> None:
+    async def fail(route: Route, status: RouteStatus, conditions: Conditions) -> float | None:
+        raise TooManyRequests(429, "TooManyRequests", "later")
+
+    told: list[Exception] = []
+    reconciler = Reconciler(
+        Held(ready_route()),  # type: ignore[arg-type] # a stand-in
+        CONDITIONS,
+        fail,
+        lambda: NOW_S,
+        on_failure=lambda _obj, error: told.append(error),
+    )
+    with pytest.raises(TooManyRequests):
+        await reconciler(("", "web"))
+    assert told == []

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kube.errors import Conflict
+from kube.errors import Conflict, TooManyRequests
 from kube.reconcile import KeyQueue, Loop
+from tests.support.processes import eventually
 
 
 def test_a_key_added_twice_is_worked_on_once() -> None:
@@ -90,6 +91,30 @@ async def test_a_conflict_is_retried_until_it_passes() -> None:
     await asyncio.wait_for(passed.wait(), 5)
     await loop.stop()
     assert tries == ["a", "a", "a"]
+
+
+async def test_an_api_with_too_much_to_do_is_left_in_peace_for_as_long_as_it_says(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    now_s, tries = 0.0, list[str]()
+
+    async def reconcile(key: str) -> None:
+        tries.append(key)
+        if len(tries) == 1:
+            raise TooManyRequests(429, "TooManyRequests", "later", {"retryAfterSeconds": 7})
+
+    loop = Loop("test", reconcile, clock=lambda: now_s)
+    loop.start()
+    loop.add("a")
+    await eventually(lambda: tries == ["a"])
+    now_s = 6.9
+    loop.add("b")
+    await eventually(lambda: tries == ["a", "b"])
+    now_s = 7.0
+    loop.add("c")
+    await eventually(lambda: sorted(tries) == ["a", "a", "b", "c"])
+    await loop.stop()
+    assert capfd.readouterr().err == ""
 
 
 async def test_a_reconcile_that_asks_for_it_is_called_again() -> None:
