@@ -88,7 +88,9 @@ class JetStreamBackend:
         self._hosts: dict[bytes, JetStreamChannel] = {}
         self._host_of: dict[Key, bytes] = {}
         self._programmed: set[Key] = set()
-        self._redrives = Redrives(self._process.letters, self._subscriber, debugging, context.log)
+        self._redrives = Redrives(
+            self._process.letters, self._process.claims, self._subscriber, self._subscribers, debugging, context.log
+        )
         self._backlogs = Backlogs(self._process.streams, self._deliveries, self._subscribers, context.log)
 
     async def start(self) -> None:
@@ -98,6 +100,7 @@ class JetStreamBackend:
         self._process.link.on_up(self._wake_all)
         self._loop.start()
         await self._process.start()
+        self._redrives.start()
         await self._subscriptions.start()
         await self._informer.start()
 
@@ -288,6 +291,7 @@ class JetStreamBackend:
             log=self._log,
         )
         subscriber.start()
+        self._redrives.served()
 
     def _place(self, channel: NatsJetStreamChannel, uid: str, name: str, subscription: Subscription) -> Place:
         resource = self._subscriptions.get(channel.namespace, name) if name else None

@@ -81,7 +81,7 @@ class Letter:
 
 
 def subject_of(stream: str, consumer: str) -> str:
-    """Return where the letters of a subscription are; `*` as its consumer: those of all of a stream."""
+    """Return where the letters of a subscription are; `*` as its consumer: of all of a stream."""
     return f"{_PREFIX}.{stream}.{consumer}"
 
 
@@ -176,7 +176,7 @@ class DeadLetters:
         if not self._limits.bytes_max:
             return
         try:
-            await self._streams.purge(STREAM, subject_of(stream, "*"))
+            await self._streams.purge(STREAM, subject_of(stream, ">"))
         except JetStreamError as error:
             # They go by themselves when they are old.
             self._log.warning("dead_letters_not_removed", stream=stream, error=str(error))

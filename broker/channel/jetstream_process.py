@@ -6,6 +6,7 @@ the ConfigMap of the system namespace that says where NATS is.
 
 from collections.abc import Callable, Mapping
 
+from broker.channel.jetstream_claims import Claims
 from broker.channel.jetstream_dead_letters import DeadLetters, Limits
 from broker.channel.jetstream_message import Deduplication, message_id, pack
 from broker.config import check_all
@@ -51,6 +52,7 @@ class JetStreamProcess:
         self.streams = Streams(self.link)
         self.publisher = Publisher(self.link, bytes_max=config.held_bytes_max)
         self.budget = ByteBudget(config.held_bytes_max)
+        self.claims = Claims(self.streams, self.publisher, pod=config.pod_name)
         self.letters = DeadLetters(self.link, self.streams, self.publisher, limits, context.log)
 
     async def start(self) -> None:

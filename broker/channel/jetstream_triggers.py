@@ -67,7 +67,9 @@ class TriggerConsumers:
         self._cleaning: Loop[Key] = Loop("trigger-consumers", self._clean, log=context.log)
         self._subscribers: dict[Key, tuple[str, Subscriber]] = {}
         """By Trigger: its uid, and who works for it."""
-        self._redrives = Redrives(self._process.letters, self._subscriber, debugging, context.log)
+        self._redrives = Redrives(
+            self._process.letters, self._process.claims, self._subscriber, self._taking, debugging, context.log
+        )
         self._backlogs = Backlogs(self._process.streams, self._deliveries, self._taking, context.log)
 
     async def start(self) -> None:
@@ -76,6 +78,7 @@ class TriggerConsumers:
         self._loop.start()
         self._cleaning.start()
         await self._process.start()
+        self._redrives.start()
 
     async def stop(self) -> None:
         """Take no more, leave what is under way to others."""
@@ -167,6 +170,7 @@ class TriggerConsumers:
         )
         self._subscribers[key] = uid, subscriber
         subscriber.start()
+        self._redrives.served()
 
     def _taking(self) -> list[Subscriber]:
         return [subscriber for _, subscriber in self._subscribers.values()]

@@ -11,7 +11,7 @@ from typing import Any, Final
 import nats.errors
 from nats.js import JetStreamContext
 from nats.js import errors as jetstream_errors
-from nats.js.api import ConsumerConfig, ConsumerInfo, DeliverPolicy, StreamConfig
+from nats.js.api import ConsumerConfig, ConsumerInfo, DeliverPolicy, RawStreamMsg, StreamConfig
 
 from eventing.jetstream.link import Link, NotConnected
 
@@ -183,8 +183,21 @@ class Streams:
             return None
         except (jetstream_errors.APIError, nats.errors.Error, ValueError) as error:
             raise _translated(f"stream {stream}", error) from error
-        stored_s = found.time.timestamp() if found.time is not None else 0.0
-        return Stored(found.seq or 0, found.data or b"", dict(found.headers or {}), stored_s)
+        return _stored(found)
+
+    async def last_message(self, stream: str, subject: str) -> Stored | None:
+        """Return the last message under a subject. None if there is none, or no such stream."""
+        try:
+            found = await self._jetstream().get_msg(stream, subject=subject)
+        except jetstream_errors.NotFoundError:
+            return None
+        except (jetstream_errors.APIError, nats.errors.Error, ValueError) as error:
+            raise _translated(f"stream {stream}", error) from error
+        return _stored(found)
+
+    async def subjects(self, stream: str, subject: str) -> list[str]:
+        """Return those that a wildcard means and that have messages; none if there is no such stream."""
+        return list((await self._subjects(stream, subject))[0])
 
     async def remove_message(self, stream: str, sequence: int) -> None:
         """Remove one message, if it is there."""
@@ -208,13 +221,18 @@ class Streams:
 
     async def count(self, stream: str, subject: str) -> tuple[int, int]:
         """Return how many messages are under a subject, and the last sequence of the stream; 0 if there is none."""
+        subjects, last = await self._subjects(stream, subject)
+        return sum(subjects.values()), last
+
+    async def _subjects(self, stream: str, subject: str) -> tuple[dict[str, int], int]:
+        """How many messages each subject has, and the last sequence of the stream."""
         try:
             info = await self._jetstream().stream_info(stream, subjects_filter=subject)
         except jetstream_errors.NotFoundError:
-            return 0, 0
+            return {}, 0
         except (jetstream_errors.APIError, nats.errors.Error, ValueError) as error:
             raise _translated(f"stream {stream}", error) from error
-        return sum((info.state.subjects or {}).values()), info.state.last_seq
+        return info.state.subjects or {}, info.state.last_seq
 
     async def _consumer(self, jetstream: JetStreamContext, stream: str, name: str) -> ConsumerInfo | None:
         try:
@@ -230,6 +248,11 @@ class Streams:
             return self._link.jetstream
         except NotConnected as error:
             raise JetStreamError(str(error), is_temporary=True) from error
+
+
+def _stored(found: RawStreamMsg) -> Stored:
+    stored_s = found.time.timestamp() if found.time is not None else 0.0
+    return Stored(found.seq or 0, found.data or b"", dict(found.headers or {}), stored_s)
 
 
 def _changed(held: ConsumerConfig, wanted: ConsumerConfig) -> dict[str, Any]:

@@ -68,7 +68,19 @@ async def test_what_fails_once_more_is_a_letter_once_more_and_tells_of_the_last_
     await eventually(is_told, timeout_s=DEADLINE_S)
 
 
-async def test_a_dispatcher_that_is_killed_meanwhile_loses_no_letter(jetstream: JetStreamWorld) -> None:
+async def no_claim(jetstream: JetStreamWorld) -> None:
+    """Wait until nobody's letters are being delivered again, nor are to be."""
+
+    async def is_over() -> bool:
+        found = await jetstream.nats.jetstream().stream_info(STREAM, subjects_filter="knuv.dead_letters.*.*.redrive")
+        return not found.state.subjects
+
+    await eventually(is_over, timeout_s=DEADLINE_S)
+
+
+async def test_a_dispatcher_that_is_killed_meanwhile_loses_no_letter_and_the_next_one_goes_on(
+    jetstream: JetStreamWorld,
+) -> None:
     world = jetstream.world
     sink = await world.sink(400, 400, 202)
     entry = subscriber(sink.url)
@@ -83,11 +95,47 @@ async def test_a_dispatcher_that_is_killed_meanwhile_loses_no_letter(jetstream: 
     await world.kill()
     sink.gate.set()
     await world.start()
-    assert [letter["id"] for letter in await jetstream.letters(entry.uid, 2)] == ["1", "2"]
-    assert await jetstream.redrive(entry.uid) == (200, {"redriven": 2})
     await sink.until(6)
     assert sorted(str(got.get("ce-id")) for got in sink.got[4:]) == ["1", "2"]
     assert await jetstream.letters(entry.uid, 0) == []
+    assert world.logged("redrive_resumed")
+
+    await no_claim(jetstream)
+    assert len(sink.got) == 6
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+async def test_a_redrive_goes_on_where_it_was_and_sends_nothing_twice_that_was_over(
+    jetstream: JetStreamWorld, is_killed: bool
+) -> None:
+    world = jetstream.world
+    name = f"goes-on-{is_killed}".lower()
+    sink = await world.sink(400, 400, 410, 503, 202)
+    await jetstream.subscription(name, name, max_ack_pending="1")
+    entry = subscriber(
+        sink.url, name=name, delivery={"retry": 1, "backoffPolicy": "exponential", "backoffDelay": "PT60S"}
+    )
+    channel = await jetstream.channel(entry, name=name)
+    for number in (1, 2):
+        assert (await world.send(channel, event=(EVENT[0], f"Ce-Id: {number}", *EVENT[2:]))).status == 202
+        await jetstream.letters(entry.uid, number)
+    assert await jetstream.redrive(entry.uid) == (200, {"redriven": 2})
+    # The first has failed once more, and the second waits for its next attempt.
+    await sink.until(4)
+    if is_killed:
+        await world.kill()
+    else:
+        assert world.process is not None
+        world.process.terminate()
+        await world.process.wait()
+        world.environ["POD_NAME"] = "another"
+    await world.start()
+    await sink.until(5)
+
+    await no_claim(jetstream)
+    (letter,) = await jetstream.letters(entry.uid, 1)
+    assert (letter["id"], letter["code"]) == ("1", 410)
+    assert [got.get("ce-id") for got in sink.got] == ["1", "2", "1", "2", "2"]
 
 
 async def test_a_channels_letters_go_with_it(jetstream: JetStreamWorld) -> None:
