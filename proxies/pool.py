@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Final
 
-from proxies.dialling import DIAL_ATTEMPTS, Dialler, Security, Unreachable
+from proxies.dialling import DIAL_ATTEMPTS, Dialler, Security, Unanswered, Unreachable
 from proxies.exchange import Exchange
 from proxies.upstream import UpstreamConnection
 
@@ -230,14 +230,17 @@ class Endpoint:
 
     async def _dial(self, exchange: Exchange) -> None:
         """Connect and let the connection carry `exchange`, or keep it for another one if this has ended meanwhile."""
+        newest = self._waiting[-1] if self._waiting else None
         try:
             connection = await self.dialler.connect(
                 lambda: UpstreamConnection(self, self.pool), lambda: not exchange.is_over
             )
         except Unreachable as error:
-            # Those that wait would learn the same, one round after the other.
-            waiting, self._waiting = self._waiting, deque()
-            for each in (exchange, *waiting):
+            # Those that wait would learn the same, one round after the other. But an app that refused may be back for
+            # those that came meanwhile; to wait as long once more for one that says nothing would be of no use.
+            if isinstance(error, Unanswered):
+                newest = self._waiting[-1] if self._waiting else None
+            for each in (exchange, *self._take_waiting(newest)):
                 each.unreachable(str(error))
             return
         if connection is None:
@@ -249,3 +252,10 @@ class Endpoint:
             connection.start(exchange)
         elif not self.release(connection):
             connection.close()
+
+    def _take_waiting(self, newest: Exchange | None) -> list[Exchange]:
+        """Take out and return those that wait, up to `newest`: none if that one does not wait any more."""
+        waiting = self._waiting
+        if newest is None or newest not in waiting:
+            return []
+        return [waiting.popleft() for _ in range(waiting.index(newest) + 1)]

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from proxies.messages import Answer
 from proxies.pool import Pool
 from proxies.server import Server
 from proxies.timeouts import TimeoutLimits
+from tests.proxies.diallers import RefusedOnce
 from tests.proxies.test_server import EDITS, Policy, settled
 from tests.support.http import Call, Client
 from tests.support.http import running_app as http_app
@@ -548,22 +548,6 @@ async def test_an_app_that_cannot_be_reached_is_502_for_all_that_wait() -> None:
             status, text = await client.response(stream_id)
             assert status == 502
             assert b"connection refused" in text
-
-
-class RefusedOnce:
-    """Dials, but is refused the first time, when it is told so."""
-
-    def __init__(self, dialler: Any, error: Unreachable) -> None:
-        self.dialler, self.error = dialler, error
-        self.address = dialler.address
-        self.began, self.may_end = asyncio.Event(), asyncio.Event()
-
-    async def connect(self, make: Any, is_wanted: Any) -> Any:
-        if self.began.is_set():
-            return await self.dialler.connect(make, is_wanted)
-        self.began.set()
-        await self.may_end.wait()
-        raise self.error
 
 
 @pytest.mark.parametrize(

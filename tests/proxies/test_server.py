@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from proxies import downstream
+from proxies import downstream, pool
+from proxies.dialling import Unanswered, Unreachable
 from proxies.exchange import Exchange, Outcome
 from proxies.headers import HeadEdits
 from proxies.listener import listening_socket
@@ -17,6 +18,7 @@ from proxies.pool import Endpoint, Pool
 from proxies.server import Server
 from proxies.timeouts import TimeoutLimits
 from proxies.upstream import UpstreamConnection
+from tests.proxies.diallers import RefusedOnce
 from tests.support.http import Call, Client, fetch, running_app
 from tests.support.processes import eventually
 
@@ -597,3 +599,45 @@ async def test_those_who_wait_to_be_dialled_for_learn_that_nobody_is_there() -> 
             response = await client.response()
             assert response.status == 502
             assert b"connection refused" in response.body
+
+
+@pytest.mark.parametrize(
+    ("error", "later"), [(Unreachable("refused"), 200), (Unanswered("timed out"), 502)], ids=["refused", "unanswered"]
+)
+async def test_who_waits_to_be_dialled_for_and_came_during_a_dial_that_is_refused_has_another_one(
+    error: Unreachable, later: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_DIALS_MAX", 1)
+    async with running_app() as app, running_proxy(app.port) as proxy:
+        endpoint = proxy.policy.endpoint
+        dialler = RefusedOnce(endpoint.dialler, error)
+        endpoint.dialler = dialler  # type: ignore[assignment]
+        clients = [await proxy.open() for _ in range(3)]
+        await clients[0].request()
+        await dialler.began.wait()
+        for client in clients[1:]:
+            await client.request()
+        await eventually(lambda: proxy.server.active == 3)
+        dialler.may_end.set()
+        assert [(await client.response()).status for client in clients] == [502, later, later]
+
+
+async def test_who_waited_when_a_dial_began_that_is_refused_is_told_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_DIALS_MAX", 1)
+    async with running_app() as app, running_proxy(app.port) as proxy:
+        endpoint = proxy.policy.endpoint
+        first = RefusedOnce(endpoint.dialler, Unreachable("refused"))
+        second = RefusedOnce(endpoint.dialler, Unreachable("refused again"))
+        endpoint.dialler = first  # type: ignore[assignment]
+        clients = [await proxy.open() for _ in range(4)]
+        for number, client in enumerate(clients[:3]):
+            await client.request()
+            await eventually(lambda number=number: proxy.server.active == number + 1)  # type: ignore[misc]
+        await first.began.wait()
+        endpoint.dialler = second  # type: ignore[assignment]
+        first.may_end.set()
+        await second.began.wait()
+        await clients[3].request()
+        await eventually(lambda: len(proxy.policy.ended_with) == 1 and proxy.server.active == 3)
+        second.may_end.set()
+        assert [(await client.response()).status for client in clients] == [502, 502, 502, 200]

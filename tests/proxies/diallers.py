@@ -1,0 +1,22 @@
+"""Dialling as a test wants it to go."""
+
+import asyncio
+from typing import Any
+
+from proxies.dialling import Unreachable
+
+
+class RefusedOnce:
+    """Dials, but is refused the first time, when it is told so."""
+
+    def __init__(self, dialler: Any, error: Unreachable) -> None:
+        self.dialler, self.error = dialler, error
+        self.address = dialler.address
+        self.began, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def connect(self, make: Any, is_wanted: Any) -> Any:
+        if self.began.is_set():
+            return await self.dialler.connect(make, is_wanted)
+        self.began.set()
+        await self.may_end.wait()
+        raise self.error
