@@ -20,7 +20,7 @@ from kube.models.duck import AddressableStatus, Auth, ChannelableStatus, Subscri
 from kube.models.meta import Resource, ResourceInfo
 from proxies.logs import Logger
 
-__all__ = ["AddressableDuck", "ChannelDuck", "Ducks", "UnknownKind", "reference_key"]
+__all__ = ["AddressableDuck", "ChannelDuck", "Ducks", "UnknownKind", "UnlistedKind", "reference_key"]
 
 _API_VERSION = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?/)?[a-z0-9]+")
 """Anything else would be asked for at another path."""
@@ -30,6 +30,15 @@ _SYNC_S = 10.0
 
 class UnknownKind(Exception):
     """The API has no such kind, or does not let us see it; the text says which."""
+
+
+class UnlistedKind(UnknownKind):
+    """There was such a kind, and what there is of it is not known: for the moment, or for want of a right."""
+
+    def __init__(self, api_version: str, kind: str) -> None:
+        super().__init__(f"{api_version} {kind} cannot be listed")
+        self.api_version = api_version
+        self.kind = kind
 
 
 class AddressableStatusDuck(AddressableStatus):
@@ -110,7 +119,15 @@ class Ducks(Generic[D]):
                 self._unlisted.add((api_version, kind))
             else:
                 return found
-        raise UnknownKind(f"{api_version} {kind} cannot be listed")
+        raise UnlistedKind(api_version, kind)
+
+    async def is_served(self, api_version: str, kind: str) -> bool:
+        """Whether the API has the kind at this moment. Raises `ApiError`, `ApiUnreachable`."""
+        try:
+            await self._discover(api_version, kind)
+        except UnknownKind:
+            return False
+        return True
 
     async def stop(self) -> None:
         """End all watches."""

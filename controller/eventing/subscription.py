@@ -10,11 +10,13 @@ import msgspec
 
 from controller.collection import Collection, Reconciler
 from controller.eventing.cluster import EventingCluster
-from controller.eventing.ducks import ChannelDuck, UnknownKind
+from controller.eventing.ducks import ChannelDuck, UnknownKind, UnlistedKind
 from controller.eventing.identities import provide_identity
 from controller.eventing.resolving import Unresolved
 from controller.eventing.subscribers import SubscriberLists
 from kube.conditions import Conditions, ConditionSet
+from kube.errors import Conflict
+from kube.events import WARNING
 from kube.models import messaging
 from kube.models.duck import Addressable, DeliverySpec, Destination, KReference, SubscriberSpec
 from kube.models.messaging import PhysicalSubscription, Subscription, SubscriptionStatus
@@ -81,11 +83,18 @@ class SubscriptionReconciler:
         return None
 
     async def finalize(self, subscription: Subscription) -> None:
-        """Take the entry out of the channel, if that is still there."""
+        """Take the entry out of the channel, if that is still there.
+
+        Raises `Conflict` while nobody knows whether it is: an entry that stayed would be delivered to for ever.
+        """
         try:
             # An entry in another namespace is taken out although such links may be forbidden by now.
             channel = await self._channel(subscription, may_cross=True)
-        except NotReferred:
+        except NotReferred as error:
+            cause, kinds = error.__cause__, self._cluster.channelables
+            if isinstance(cause, UnlistedKind) and await kinds.is_served(cause.api_version, cause.kind):
+                self._cluster.events.report(subscription, WARNING, "ChannelNotListed", str(error))
+                raise Conflict(409, "NotListed", str(error)) from error
             return
         await self._lists.remove(channel.collection, channel.obj, subscription.metadata.uid)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from controller.eventing import ducks
 from kube.models import core
 from kube.models.eventing import Broker, Trigger
 from kube.models.flows import Sequence
@@ -141,3 +142,46 @@ async def test_what_a_trigger_no_more_asks_of_jetstream_goes_from_its_subscripti
         return own == {"jetstream.eventing.knuv.dev/max-ack-pending": "5", **theirs}
 
     await eventing.until(Subscription, name, "without what the Trigger has no more", is_so)
+
+
+async def test_a_subscription_goes_when_it_is_known_whether_its_channel_holds_it(
+    eventing: Eventing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ducks, "_SYNC_S", 0.1)
+    await define(eventing, "pipes", "Pipe")
+    await put(eventing, "pipes", "Pipe", {"address": "not what a channel has"})
+    it = {"apiVersion": "example.com/v1", "kind": "Pipe", "name": "mine"}
+    made = await eventing.create(Subscription, "mine", {"channel": it, "subscriber": {"uri": "http://app"}})
+    _, message = await eventing.until_condition(Subscription, "mine", "ReferencesResolved", "False")
+    assert "cannot be listed" in message
+    # A controller before this one has subscribed it.
+    path = f"/apis/example.com/v1/namespaces/{eventing.namespace}/pipes"
+    pipe = {"metadata": {"name": "mine"}, "spec": {"subscribers": [{"uid": made.metadata.uid}, {"uid": "other"}]}}
+    await eventing.client.raw("POST", path, body=json.dumps({**it, **pipe}).encode())
+    await eventing.client.delete(Subscription, "mine", eventing.namespace)
+
+    async def is_told() -> bool:
+        events = (await eventing.client.list(core.Event, eventing.namespace)).items
+        return any(each.reason == "ChannelNotListed" for each in events)
+
+    await eventually(is_told, timeout_s=20)
+    assert (await eventing.get(Subscription, "mine")).metadata.finalizers
+    await eventing.client.raw("DELETE", f"{path}/it")
+    await eventing.until_gone(Subscription, "mine")
+    left = json.loads(await eventing.client.raw("GET", f"{path}/mine"))["spec"]["subscribers"]
+    assert [each["uid"] for each in left] == ["other"]
+    assert failures(eventing) == []
+
+
+async def test_a_subscription_goes_when_its_kind_of_channel_is_gone(
+    eventing: Eventing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ducks, "_SYNC_S", 0.1)
+    await define(eventing, "tubes", "Tube")
+    await put(eventing, "tubes", "Tube", {"address": "not what a channel has"})
+    it = {"apiVersion": "example.com/v1", "kind": "Tube", "name": "it"}
+    await eventing.create(Subscription, "mine", {"channel": it, "subscriber": {"uri": "http://app"}})
+    await eventing.until_condition(Subscription, "mine", "ReferencesResolved", "False")
+    await eventing.client.raw("DELETE", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/tubes.example.com")
+    await eventing.client.delete(Subscription, "mine", eventing.namespace)
+    await eventing.until_gone(Subscription, "mine")
