@@ -96,7 +96,7 @@ class Waker:
         except NotFound as error:
             self._log.warning("wake_impossible", namespace=namespace, revision=name, error=str(error))
             return
-        except (ApiError, ApiUnreachable) as error:
+        except (ApiError, ApiUnreachable, msgspec.DecodeError) as error:
             self._again_s.pop(key, None)
             now_s = asyncio.get_running_loop().time()
             if now_s >= self._paused_until_s:

@@ -25,6 +25,7 @@ __all__ = ["Client", "ObjectList", "PatchType", "WatchEvent"]
 
 L = TypeVar("L", bound=Listed)
 R = TypeVar("R", bound=Resource)
+T = TypeVar("T")
 PatchType = Literal["merge", "json", "strategic", "apply"]
 
 _CONTENT_TYPES: dict[PatchType, str] = {
@@ -66,6 +67,9 @@ class _RawList(msgspec.Struct):
 class _RawEvent(msgspec.Struct):
     type: str
     object: msgspec.Raw
+
+
+_EVENT = msgspec.json.Decoder(_RawEvent)
 
 
 class Client:
@@ -132,7 +136,7 @@ class Client:
             if token:
                 params["continue"] = token
             body = await self.raw("GET", kind.RESOURCE.path(namespace), params=params)
-            page = msgspec.json.decode(body, type=_RawList)
+            page = _decoded(msgspec.json.Decoder(_RawList), body, kind.RESOURCE.plural)
             items.extend(self._decode(kind, item) for item in page.items)
             token = page.metadata.continue_token
             if not token:
@@ -253,10 +257,11 @@ class Client:
             "resourceVersion": resource_version,
             "timeoutSeconds": str(timeout_s),
         }
+        what = f"watch of {path.rpartition('/')[2]}"
         async for line in self.stream(path, params, silence_max_s=timeout_s + 30):
-            event = msgspec.json.decode(line, type=_RawEvent)
+            event = _decoded(_EVENT, line, what)
             if event.type == "ERROR":
-                status = msgspec.json.decode(event.object, type=dict[str, Any])
+                status = _decoded(msgspec.json.Decoder(dict[str, Any]), event.object, what)
                 raise error_from_status(int(status.get("code") or 500), status)
             yield event.type, event.object
 
@@ -341,8 +346,16 @@ class Client:
         decoder = self._decoders.get(kind)
         if decoder is None:
             decoder = self._decoders[kind] = msgspec.json.Decoder(kind)
-        obj: L = decoder.decode(data)
+        obj: L = _decoded(decoder, data, kind.RESOURCE.kind)
         return obj
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], data: bytes | msgspec.Raw, what: str) -> T:
+    """Raises `ApiUnreachable` for what is something else: then it was not the API that answered, or not that kind."""
+    try:
+        return decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise ApiUnreachable(f"{what}: answered by something else: {error}") from error
 
 
 async def _lines(connection: HttpConnection, silence_max_s: float) -> AsyncIterator[bytes]:

@@ -15,8 +15,6 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
-import msgspec
-
 from kube.client import Client
 from kube.errors import ApiError, ApiUnreachable, Gone
 from kube.models.meta import Listed
@@ -178,7 +176,7 @@ class Informer(Generic[R]):
                 self._is_well()
             except Gone:
                 self._version = ""
-            except (ApiError, ApiUnreachable, msgspec.DecodeError) as error:
+            except (ApiError, ApiUnreachable) as error:
                 # An object that does not fit its model is like a server that is away: said, and asked for again.
                 if loop.time() - begun_s > _LASTING_S:
                     self._is_well()

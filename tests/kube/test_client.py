@@ -170,3 +170,26 @@ async def test_nothing_is_asked_before_it_is_opened_or_after_it_is_closed() -> N
             await client.raw("GET", "/x")
         with pytest.raises(ApiUnreachable, match="closed"):
             await client.raw("GET", "/x")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"metadata": {}, "items": [{"data": 1}]}', b'{"metadata": "x"}'])
+async def test_who_answers_with_something_else_is_not_the_api(body: bytes) -> None:
+    async def script(peer: Peer, _request: bytes) -> None:
+        await peer.answer(body)
+
+    async with serving(script) as server, client_of(server) as client:
+        with pytest.raises(ApiUnreachable, match="something else"):
+            await client.list(ConfigMap)
+        if not body.endswith(b"]}"):
+            with pytest.raises(ApiUnreachable, match="ConfigMap: answered by something else"):
+                await client.get(ConfigMap, "c", "ns")
+
+
+@pytest.mark.parametrize("line", [b"<html>", b'{"type": "ADDED", "object": 1}', b'{"type": "ERROR", "object": "x"}'])
+async def test_a_watch_that_tells_something_else_is_over(line: bytes) -> None:
+    async def script(peer: Peer, _request: bytes) -> None:
+        await peer.send(STREAM + b"%x\r\n%s\n\r\n" % (len(line) + 1, line))
+
+    async with serving(script) as server, client_of(server) as client:
+        with pytest.raises(ApiUnreachable, match="something else"):
+            await anext(aiter(client.watch(ConfigMap, resource_version="1")))
