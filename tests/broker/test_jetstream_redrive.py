@@ -1,0 +1,143 @@
+"""Redrives of JetStream's dead letters: what becomes of one that may not go on, or fails. Real NATS is elsewhere."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from broker.channel.jetstream_claims import Claim, Claims
+from broker.channel.jetstream_dead_letters import DeadLetters, subject_of
+from broker.channel.jetstream_redrive import Redrives
+from broker.channel.jetstream_subscriber import Subscriber
+from eventing.debugging import Debugging
+from eventing.jetstream.streams import JetStreamError
+from proxies.logs import Logger
+from tests.support.processes import eventually
+
+SUBJECT = subject_of("S", "C")
+AWAY = JetStreamError("away", is_temporary=True)
+
+
+class World:
+    """NATS and one subscription: a letter whose delivery does not end, and a claim that does as told."""
+
+    def __init__(self) -> None:
+        self.is_on = True
+        self.place = SimpleNamespace(consumer="C", ack_pending_max=10)
+        self.stream, self.told, self.channel = "S", "ns/sub", "ns/channel"
+        self.subscription = SimpleNamespace(uid="uid")
+        self.wanted = [SUBJECT]
+        self.renewed: list[bool | JetStreamError] = []
+        self.said: list[str] = []
+        self.cancelled = 0
+        self.begun = 0
+        self.after_fails: Exception | None = None
+
+    # Of the letters.
+
+    async def after(self, _subject: str, sequence: int, _last: int) -> Any:
+        if self.after_fails is not None:
+            raise self.after_fails
+        return SimpleNamespace(sequence=sequence + 1, message=None) if sequence == 0 else None
+
+    async def count(self, _subject: str) -> tuple[int, int]:
+        return 1, 1
+
+    # Of the subscriber.
+
+    def deliver_anew(self, _message: Any, _done: Callable[[Any], None]) -> Any:
+        self.begun += 1
+        return self
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+    # Of the claims.
+
+    async def subjects(self) -> list[str]:
+        return self.wanted
+
+    async def take(self, subject: str, last: int = 0) -> Claim | None:
+        self.said.append("taken")
+        self.wanted = []
+        return Claim(subject, last or 1, 1)
+
+    async def renew(self, _claim: Claim) -> bool:
+        result = self.renewed.pop(0) if self.renewed else True
+        if isinstance(result, JetStreamError):
+            raise result
+        return result
+
+    async def give_up(self, _claim: Claim) -> None:
+        self.said.append("given up")
+
+    async def end(self, _claim: Claim) -> None:
+        self.said.append("ended")
+
+
+@asynccontextmanager
+async def redriving(world: World, log: list[bytes] | None = None) -> AsyncIterator[Debugging]:
+    debugging = Debugging("test")
+    subscriber = cast("Subscriber", world)
+    redrives = Redrives(
+        cast("DeadLetters", world),
+        cast("Claims", world),
+        lambda uid: subscriber if uid == "uid" else None,
+        lambda: [subscriber],
+        debugging,
+        Logger("test", write=(log if log is not None else []).append),
+        renew_s=0.01,
+    )
+    redrives.start()
+    try:
+        yield debugging
+    finally:
+        await redrives.stop()
+
+
+async def test_who_has_it_no_more_delivers_no_more() -> None:
+    world = World()
+    world.renewed = [True, False]
+    async with redriving(world):
+        await eventually(lambda: world.said == ["taken", "given up"])
+        assert (world.begun, world.cancelled) == (1, 1)
+
+
+async def test_one_answer_of_nats_that_stays_away_is_borne_and_a_second_one_is_not() -> None:
+    world = World()
+    world.renewed = [AWAY, True, AWAY, True, AWAY, AWAY]
+    async with redriving(world):
+        await eventually(lambda: world.said == ["taken", "given up"])
+    assert world.renewed == []
+
+
+async def test_at_the_end_somebody_else_is_let_go_on() -> None:
+    world = World()
+    async with redriving(world):
+        await eventually(lambda: world.begun == 1)
+    assert (world.said, world.cancelled) == (["taken", "given up"], 1)
+
+
+@pytest.mark.parametrize(("error", "said"), [(AWAY, "given up"), (RuntimeError("a fault of ours"), "ended")])
+async def test_what_nats_does_not_give_is_tried_again_and_what_fails_by_itself_is_not(
+    error: Exception, said: str
+) -> None:
+    world, log = World(), list[bytes]()
+    world.after_fails = error
+    async with redriving(world, log):
+        await eventually(lambda: world.said == ["taken", said])
+        await eventually(lambda: any(str(error).encode() in line for line in log))
+
+
+async def test_two_questions_at_once_are_one_redrive() -> None:
+    world = World()
+    world.wanted = []
+    async with redriving(world) as debugging:
+        ask = cast("Any", debugging)._routes[b"POST", b"/debug/redrive"]
+        answers = await asyncio.gather(*(ask({"subscription": "uid"}) for _ in range(3)), return_exceptions=True)
+        assert [type(answer) for answer in answers] == [dict, ValueError, ValueError]
+        await eventually(lambda: world.begun == 1)
+    assert world.said == ["taken", "given up"]
