@@ -206,7 +206,7 @@ def redrive(
             query = {"subscription": keeper.uid}
             if not dry_run:
                 count = await ask(state_dir, keeper.component, "POST", "/debug/redrive", query, "redriven")
-                out.print(f"{namespace}/{name}: {count} delivered again")
+                out.print(f"{namespace}/{name}: {count} sent again")
                 continue
             letters = await ask(state_dir, keeper.component, "GET", "/debug/dead-letters", query, "dead_letters")
             for letter in letters:

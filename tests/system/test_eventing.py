@@ -79,7 +79,7 @@ async def test_people_send_see_trace_and_redrive(system: System) -> None:
     listed = await system.knuv("events", "redrive", "--trigger", "default/fail", "--dry-run")
     assert "m1 from /knuv/cli: code 500" in listed.out
     redriven = await system.knuv("events", "redrive", "--trigger", "default/fail")
-    assert redriven.out.endswith("delivered again\n")
+    assert redriven.out.endswith("sent again\n")
     assert not redriven.out.startswith("default/fail: 0 ")
 
 

@@ -215,7 +215,7 @@ async def test_people_see_events_pass_ask_for_them_and_deliver_them_again(netns:
 
     await until(is_kept, 90, "the dead letter to be kept")
     redriven = await netns.knuv("events", "redrive", "--trigger", "mine")
-    assert redriven.out.endswith("delivered again\n"), redriven.err
+    assert redriven.out.endswith("sent again\n"), redriven.err
 
     async def nothing_is_left() -> bool | None:
         pods = (await netns.client.list(Pod, "default")).items
