@@ -38,7 +38,7 @@ _DELAY_FACTOR: Final = 1.3
 _DELAY_JITTER_RATIO: Final = 0.5
 _ATTEMPTS: Final = 20
 _BRIEF_S: Final = 1.0
-"""A connection that lasted less was not worth much: the next attempt waits as after a failed one."""
+"""A connection that lasted less was not worth much: the next attempt waits, longer with each such connection."""
 
 _PUSHES_MAX: Final = 256
 """Pushes that wait for a slow connection. Beyond it the oldest goes: the youngest says most."""
@@ -106,7 +106,7 @@ class StatReporter:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        delays_s = reconnect_delays_s(random.Random())
+        delays_s, brief_s = reconnect_delays_s(random.Random()), reconnect_delays_s(random.Random())
         while True:
             try:
                 connection = await self._connect()
@@ -118,7 +118,9 @@ class StatReporter:
             await self._use(connection)
             delays_s = reconnect_delays_s(random.Random())
             if loop.time() - connected_s < _BRIEF_S:
-                await asyncio.sleep(next(delays_s))
+                await asyncio.sleep(next(brief_s))
+            else:
+                brief_s = reconnect_delays_s(random.Random())
 
     async def _connect(self) -> ClientConnection:
         addresses = await self._resolver.resolve(self._host, PORT)

@@ -2,10 +2,11 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import islice
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -98,3 +99,22 @@ async def test_what_a_slow_connection_did_not_take_is_not_sent_over_the_next() -
         await eventually(lambda: running.is_connected)
         running.push(message("rev"))
         assert await received.get() == encode_messages(message("rev"))
+
+
+async def test_connections_that_end_at_once_are_made_ever_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+
+    def delays_s(_chance: random.Random) -> Iterator[float]:
+        taken.append(0)
+        number = len(taken) - 1
+        while True:
+            taken[number] += 1
+            yield 0.0
+
+    async def end(connection: ServerConnection) -> None:
+        await connection.close()
+
+    monkeypatch.setattr("activator.stat_reporter.reconnect_delays_s", delays_s)
+    async with serve(end, "127.0.0.1", 0) as server, reporter(server):
+        # Not each pause the first of its kind.
+        await eventually(lambda: max(taken, default=0) >= 4)
