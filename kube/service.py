@@ -34,6 +34,9 @@ class Service(Protocol):
 
 def run_service(name: str, make: Callable[[Mapping[str, str]], Service], environ: Mapping[str, str]) -> int:
     """Run the service that `make` builds from the environment; the exit code."""
+    # Otherwise asyncio's runner sets a handler of its own, and uvloop's `add_signal_handler`, which meets it, makes the
+    # text of an error that nobody sees: 5 ms, and `inspect` with all that it brings.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     code: int = uvloop.run(_run(name, make, environ))
     return code
 
