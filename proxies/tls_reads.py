@@ -7,17 +7,17 @@ where blocks of that size have mappings of their own, a small request costs twic
 
 import asyncio
 from collections.abc import Callable
-from mmap import mmap
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Final
 
 __all__ = ["SecureReads", "hand_over"]
 
 _BUFFER_BYTES: Final = 256 * 1024
 """The most that the loop decrypts at a time; the rest, if any, comes in its next turn."""
-_BUFFER: Final = mmap(-1, _BUFFER_BYTES)
-"""Of all connections: the loop fills it and has it emptied before it looks at another one. A mapping, for the system
-gives it pages only as far as it is used."""
-_VIEW: Final = memoryview(_BUFFER)
+_BUFFER: Final = memoryview(mmap(-1, _BUFFER_BYTES, flags=MAP_PRIVATE | MAP_ANONYMOUS))
+"""Of all connections: the loop, of which a process has one, fills it and has it emptied before it looks at another
+connection. A mapping, for the system gives it pages only as far as it is used; private, lest a process that forks share
+what it reads. A view of it, because asyncio's own loop fills it piece by piece."""
 
 
 class SecureReads(asyncio.BufferedProtocol):
@@ -37,11 +37,11 @@ class SecureReads(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.protocol.connection_made(transport)
 
-    def get_buffer(self, sizehint: int) -> mmap:
+    def get_buffer(self, sizehint: int) -> memoryview:
         return _BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._data_received(bytes(_VIEW[:nbytes]))
+        self._data_received(bytes(_BUFFER[:nbytes]))
 
     def eof_received(self) -> bool | None:
         return self.protocol.eof_received()

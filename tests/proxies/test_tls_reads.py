@@ -4,6 +4,8 @@ import asyncio
 import random
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -90,6 +92,31 @@ async def test_what_comes_is_received_whole_and_in_order(tmp_path: Path, size: i
         writer.write(data)
         await kept.wait(size)
         assert kept.data == data
+
+
+def test_the_loop_of_the_standard_library_reads_as_well(tmp_path: Path) -> None:
+    async def receive() -> None:
+        async with pairs(tmp_path) as [(kept, _, writer)]:
+            writer.write(bytes(300_000))
+            await kept.wait(300_000)
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(receive())
+
+
+def test_a_process_that_forks_shares_nothing_that_it_reads() -> None:
+    program = """
+import asyncio, os
+from proxies.tls_reads import SecureReads
+buffer = SecureReads(asyncio.Protocol()).get_buffer(-1)
+if not (child := os.fork()):
+    buffer[0] = 1
+    os._exit(0)
+os.waitpid(child, 0)
+print(buffer[0])
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout == "0\n"
 
 
 async def test_connections_do_not_mix_what_they_read(tmp_path: Path) -> None:
