@@ -30,6 +30,7 @@ LONGEST = (
     "tests/conformance/queue_proxy/test_drain.py",
     "tests/system/",
     "tests/loadtests/",
+    "tests/queue_proxy/test_lab.py",
     "tests/faults/",
 )
 """Files and folders in the order in which they begin: who takes longest must not be the last to end."""
