@@ -1,33 +1,42 @@
 """The command `knuv`, also as `python -m local_cluster`: what it needs must be installed, or it says so in one line."""
 
 import sys
-from typing import NoReturn
+
+from local_cluster.missing import missing
 
 __all__ = ["main"]
-
-_EXIT_USAGE = 2
 
 
 def main() -> None:
     """Entry point of `knuv`."""
     try:
-        from local_cluster.cli import app
-        from local_cluster.cli_events import events
-        from local_cluster.cli_why import why
+        if sys.argv[1:2] == ["up"]:
+            _up(sys.argv[2:])
+        else:
+            _any(sys.argv[1:])
     except ModuleNotFoundError as error:
-        _missing(error)
+        missing(error)
+
+
+def _up(arguments: list[str]) -> None:
+    """Without the other commands, which would have to be imported first."""
+    import typer
+
+    from local_cluster.cli_up import up
+
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(up)
+    app(arguments, prog_name="knuv up")
+
+
+def _any(arguments: list[str]) -> None:
+    from local_cluster.cli import app
+    from local_cluster.cli_events import events
+    from local_cluster.cli_why import why
+
     app.command()(why)
     app.add_typer(events)
-    try:
-        app()
-    except ModuleNotFoundError as error:  # `up` imports more than the other commands
-        _missing(error)
-
-
-def _missing(error: ModuleNotFoundError) -> NoReturn:
-    package = (error.name or str(error)).partition(".")[0]
-    sys.stderr.write(f"knuv: not installed: {package}; `pip install 'knuv[local]'` brings it\n")
-    sys.exit(_EXIT_USAGE)
+    app(arguments, prog_name="knuv")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,17 +16,15 @@ from kube.config import ApiConfig
 from kube.errors import ApiError, ApiUnreachable, NotFound
 from kube.models.core import Pod, ServiceAccount
 from local_cluster.cli_lab import ANY_ARGUMENTS, lab
-from local_cluster.components import read_components
+from local_cluster.cli_up import up
 from local_cluster.manifests import Kinds, ManifestError, apply, load
+from local_cluster.missing import EXIT_USAGE
 from local_cluster.settings import SYSTEM_NAMESPACE, StackInfo, default_state_dir, kubeconfig_path
 from local_cluster.simulate import simulate_command
 from local_cluster.views import describe_lines, service_rows, table_rows
 from proxies.environment import ConfigError
 
 __all__ = ["Failure", "Namespace", "StateDir", "app", "err", "out", "with_client"]
-
-EXIT_USAGE = 2
-"""What cannot work as asked: a wrong argument, a taken port, a missing program, a refused object."""
 
 app = typer.Typer(
     name="knuv",
@@ -36,6 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(up)  # the first in the list of commands
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -46,82 +44,8 @@ StateDir = Annotated[
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the objects.")]
 
 
-class Network(StrEnum):
-    """How pods are joined."""
-
-    LOOPBACK = "loopback"
-    NETNS = "netns"
-
-
-class Channels(StrEnum):
-    """What keeps events until they are delivered (`local_cluster.eventing.CHANNELS`)."""
-
-    JOURNAL = "journal"
-    MEMORY = "memory"
-    JETSTREAM = "jetstream"
-    NONE = "none"
-
-
 class Failure(Exception):
     """A command cannot be carried out; the text is for the person who typed it."""
-
-
-@app.command()
-def up(
-    *,
-    http_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the gateway on 127.0.0.1; 0: any.")] = 8080,
-    api_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Kubernetes API; 0: any.")] = 0,
-    state_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where the stack keeps its files; named, also its objects, for the next stack that is started there.",
-            show_default="~/.local/state/knuv, and objects in memory",
-        ),
-    ] = None,
-    network: Annotated[
-        Network,
-        typer.Option(help="loopback: pods share this machine's network; netns: each has its own (needs root)."),
-    ] = Network.LOOPBACK,
-    without: Annotated[
-        list[str] | None,
-        typer.Option(help="Components to leave out, by commas: controller, autoscaler, activator, gateway, envoy."),
-    ] = None,
-    replace: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COMPONENT=COMMAND",
-            help="Run a command instead of a component, with what Knative's own program finds: "
-            "queue-proxy, activator, autoscaler, controller, gateway, broker-ingress or broker-filter.",
-        ),
-    ] = None,
-    eventing: Annotated[
-        Channels,
-        typer.Option(
-            help="Where events of Knative Eventing wait: journal (a file), memory (nowhere), jetstream (NATS); "
-            "none: no eventing."
-        ),
-    ] = Channels.JOURNAL,
-    file: Annotated[
-        list[Path] | None, typer.Option("--file", "-f", help="Manifests to apply once the stack is up.")
-    ] = None,
-) -> None:
-    """Run the whole stack until Ctrl-C."""
-    from local_cluster.stack import StackConfig, StackError, run
-
-    config = StackConfig(
-        network=network.value,
-        components=read_components(without or [], replace or [], eventing.value),
-        http_port=http_port,
-        api_port=api_port,
-        state_dir=state_dir or default_state_dir(),
-        keeps_state=state_dir is not None,
-        manifests=tuple(file or ()),
-    )
-    try:
-        run(config, out.print)
-    except StackError as error:
-        err.print(f"knuv: {error}", markup=False)
-        raise typer.Exit(EXIT_USAGE) from None
 
 
 @app.command("kubeconfig")

@@ -1,6 +1,7 @@
 """What a stack is told at start."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from local_cluster.settings import StackInfo
@@ -26,6 +27,24 @@ class StackConfig:
     components: Components = field(default_factory=Components)
     manifests: tuple[Path, ...] = ()
     """Applied once the stack is up."""
+
+    def to_json(self) -> str:
+        """As text, for `from_json` in another process."""
+        return json.dumps(asdict(self), default=lambda value: str(value) if isinstance(value, Path) else sorted(value))
+
+    @classmethod
+    def from_json(cls, text: str) -> "StackConfig":
+        """What `to_json` was asked for."""
+        told = json.loads(text)
+        parts = told["components"]
+        told["components"] = Components(
+            frozenset(parts["without"]),
+            {name: tuple(command) for name, command in parts["replaced"].items()},
+            parts["eventing"],
+        )
+        told["state_dir"] = Path(told["state_dir"])
+        told["manifests"] = tuple(map(Path, told["manifests"]))
+        return cls(**told)
 
 
 def info_of_before(config: StackConfig) -> StackInfo:

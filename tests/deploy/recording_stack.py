@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from local_cluster import cli_up, stack
 from local_cluster.__main__ import main
 from local_cluster.apiserver.requests import flag
 from local_cluster.apiserver.server import ApiServer
@@ -47,4 +48,6 @@ def verb_of(method: str, name: str, is_watch: bool) -> str:
 
 if __name__ == "__main__":
     record(Path(sys.argv[sys.argv.index("--state-dir") + 1]) / FILE)
+    # In this process, of which the recording is a part.
+    cli_up.become_stack = lambda config: stack.run(config, print)  # type: ignore[assignment, return-value]
     main()

