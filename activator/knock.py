@@ -20,7 +20,7 @@ class Knock:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, host: str, port: int, *, timeout_s: float, done: Callable[[int], None]
     ) -> None:
-        """`host`: an address, never a name."""
+        """`host`: an address; a name, which would have to be looked up, is answered `EADDRNOTAVAIL`."""
         self._loop = loop
         self._done = done
         self._handle: asyncio.Handle
@@ -29,9 +29,10 @@ class Knock:
         """While it is waited for."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
+            socket.inet_pton(family, host)
             connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         except OSError as error:
-            self._handle = loop.call_soon(done, error.errno or errno.EIO)
+            self._handle = loop.call_soon(done, error.errno or errno.EADDRNOTAVAIL)
             return
         number = connection.connect_ex((host, port))
         if number == errno.EINPROGRESS:

@@ -83,6 +83,12 @@ async def test_who_does_not_want_to_know_any_more_is_told_nothing(answers: bool)
         assert not result.done()
 
 
+async def test_names_are_not_looked_up() -> None:
+    _, result = knock(("localhost", 1))
+    async with asyncio.timeout(DEADLINE_S):
+        assert await result == errno.EADDRNOTAVAIL
+
+
 async def test_without_descriptors_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(*_arguments: Any) -> socket.socket:
         raise OSError(errno.EMFILE, "Too many open files")
