@@ -8,18 +8,21 @@ from typing import Any, Final
 
 import msgspec
 
-from controller.collection import happy_condition
+from controller.collection import Collection, happy_condition
 from controller.eventing.channel_templates import spec_of
 from controller.eventing.children import child_metadata, provide
 from controller.eventing.cluster import EventingCluster
 from controller.eventing.ducks import ChannelDuck
+from controller.eventing.identities import identity_name
 from controller.eventing.resolving import delivery_within, within
 from kube.conditions import Conditions, ConditionSet
 from kube.models.core import ObjectReference
 from kube.models.duck import DeliverySpec, Destination, TemplateSpec
+from kube.models.eventpolicy import EventPolicy
 from kube.models.flows import FlowChannelStatus, FlowSubscriptionStatus
 from kube.models.messaging import Subscription
 from kube.models.meta import Condition, Resource
+from kube.names import child_name
 
 __all__ = ["CONDITIONS", "FlowChildren", "tell_readiness"]
 
@@ -35,6 +38,7 @@ class FlowChildren:
         self._flow = flow
         self._template = template
         self._names: set[str] = set()
+        self._policies: set[str] = set()
 
     async def channel(self, name: str) -> ChannelDuck:
         """A channel from the template."""
@@ -87,6 +91,27 @@ class FlowChildren:
             return None
         return await provide(self._cluster.subscriptions, flow, wanted)
 
+    async def let_send(self, subscription: str, channel: str) -> None:
+        """While OIDC is on: let one of the Subscriptions send to one of the channels, and nobody past it.
+
+        A policy for everything in the namespace, or `deny-all`, would keep the events of the flow from going on.
+        """
+        if not self._cluster.settings.features.is_oidc_on:
+            return
+        name, flow = child_name(channel, "-kne-sender"), self._flow
+        self._policies.add(name)
+        account = identity_name(Subscription.RESOURCE, subscription)
+        wanted: JsonObject = {
+            "apiVersion": EventPolicy.RESOURCE.api_version,
+            "kind": "EventPolicy",
+            "metadata": child_metadata(flow, name),
+            "spec": {
+                "from": [{"sub": f"system:serviceaccount:{flow.namespace}:{account}"}],
+                "to": [{"ref": self._reference(channel)}],
+            },
+        }
+        await provide(self._cluster.event_policies, flow, wanted)
+
     def to_channel(self, name: str) -> Destination:
         """One of the channels as a destination."""
         reference = {**self._reference(name), "namespace": self._flow.namespace}
@@ -96,12 +121,18 @@ class FlowChildren:
         """Delete children that no step or branch needs any more, and channels of the kind that the template had."""
         cluster, template = self._cluster, self._template
         channels = await cluster.channelables.of(template["apiVersion"], template["kind"])
-        for collection in (cluster.subscriptions, channels, cluster.in_memory_channels, cluster.jetstream_channels):
-            names = self._names if collection in (cluster.subscriptions, channels) else ()
+        wanted: dict[Collection[Any], set[str]] = {
+            cluster.in_memory_channels: set(),
+            cluster.jetstream_channels: set(),
+            cluster.subscriptions: self._names,
+            cluster.event_policies: self._policies,
+            channels: self._names,
+        }
+        for collection, names in wanted.items():
             listed: Iterable[Resource] = collection.informer.list(self._flow.namespace)
             for child in listed:
                 if child.name not in names and child.is_controlled_by(self._flow):
-                    await collection.delete(child)  # type: ignore[arg-type] # of this very collection
+                    await collection.delete(child)
 
     def _reference(self, name: str) -> JsonObject:
         return {"apiVersion": self._template["apiVersion"], "kind": self._template["kind"], "name": name}

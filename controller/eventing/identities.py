@@ -11,10 +11,15 @@ from kube.conditions import Conditions
 from kube.errors import AlreadyExists, Conflict
 from kube.models import core
 from kube.models.duck import Auth
-from kube.models.meta import Resource
+from kube.models.meta import Resource, ResourceInfo
 from kube.names import child_name
 
-__all__ = ["provide_identity"]
+__all__ = ["identity_name", "provide_identity"]
+
+
+def identity_name(info: ResourceInfo, name: str) -> str:
+    """The service account of an object of that kind."""
+    return child_name(name, f"-oidc-{info.group}-{info.kind}").lower()
 
 
 async def provide_identity(
@@ -28,8 +33,7 @@ async def provide_identity(
     if not cluster.settings.features.is_oidc_on:
         conditions.mark_true("OIDCIdentityCreated", "authentication-oidc feature disabled")
         return None
-    info = obj.RESOURCE
-    name = child_name(obj.name, f"-oidc-{info.group}-{info.kind}").lower()
+    name = identity_name(obj.RESOURCE, obj.name)
     if auth is None or auth.service_account_name != name:
         body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": child_metadata(obj, name)}
         path = core.ServiceAccount.RESOURCE.path(obj.namespace)

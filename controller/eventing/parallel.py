@@ -74,6 +74,7 @@ class ParallelReconciler:
         filter_name = child_name(parallel.name, f"-kn-parallel-filter-{index}")
         channel = await children.channel(name)
         into_branch = children.to_channel(name)
+        await children.let_send(filter_name, name)
         filtering = await children.subscription(
             filter_name,
             channel=ingress,

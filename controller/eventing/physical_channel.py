@@ -199,7 +199,13 @@ class JetStreamChannelReconciler(_PhysicalChannels):
             self._cluster, channel.spec.delivery, channel.namespace, status, conditions
         )
         host, again_s = await self._reconcile_common(channel, conditions)
+        is_guarded = self._cluster.settings.features.is_oidc_on
         if host:
-            status.address, status.addresses = Addressable(name="http", url=f"http://{host}"), []
+            audience = f"messaging.knative.dev/natsjetstreamchannel/{channel.namespace}/{channel.name}".lower()
+            address = Addressable(name="http", url=f"http://{host}", audience=audience if is_guarded else None)
+            status.address, status.addresses = address, []
             conditions.mark_true("Addressable")
+        if is_guarded or conditions.get("EventPoliciesReady") is not None:
+            # The original's kind has no such condition; it is told where it says something, and counts for nothing.
+            apply_policies(self._cluster, channel, status, conditions)
         return again_s or sink_again_s

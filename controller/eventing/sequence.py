@@ -44,6 +44,8 @@ class SequenceReconciler:
             subscriptions = []
             for index, (name, step) in enumerate(zip(names, sequence.spec.steps, strict=True)):
                 is_last = index + 1 == len(names)
+                if not is_last:
+                    await children.let_send(name, names[index + 1])
                 made = await children.subscription(
                     name,
                     channel=name,

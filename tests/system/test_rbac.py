@@ -169,7 +169,7 @@ SELDOM = {
     # eventtype-auto-create and authentication-oidc.
     *((f"mt-broker-{role}", EVENTING, "eventtypes", verb) for role in ROLES for verb in ("list", "watch", "create")),
     *((account, "", "serviceaccounts/token", "create") for account in EVENTING_ACCOUNTS[2:6]),
-    *(("eventing-controller", EVENTING, "eventpolicies", verb) for verb in ("get", "create", "patch")),
+    *(("eventing-controller", EVENTING, "eventpolicies", verb) for verb in ("get", "create", "patch", "delete")),
     # Only where the API server enforces it.
     *(("eventing-controller", EVENTING, f"{kind}/finalizers", "update") for kind in ("brokers", "triggers")),
     *(

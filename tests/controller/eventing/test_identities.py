@@ -163,7 +163,52 @@ async def test_a_policy_of_a_channel_or_flow_holds_where_its_events_come_in(even
     for name, policy in (("mine", "of-mine"), ("steps-kn-sequence-0", "of-steps"), ("both-kn-parallel", "of-both")):
         await eventing.until(InMemoryChannel, name, f"has {policy}", holds(policy))
     for inner in ("steps-kn-sequence-1", "both-kn-parallel-0"):
-        assert (await eventing.get(InMemoryChannel, inner)).status.policies == []
+        await eventing.until(InMemoryChannel, inner, "has its own", holds(f"{inner}-kne-sender"))
+
+
+async def test_the_channels_inside_a_flow_are_for_its_own_subscriptions(eventing: Eventing) -> None:
+    """Also while a policy for everything in the namespace lets nobody of it send."""
+    await eventing.create(EventPolicy, "others", {"from": [{"sub": "system:serviceaccount:a:b"}]})
+    them = {"uri": "http://them"}
+    branches = [{"subscriber": them}, {"subscriber": them, "filter": them}]
+    await eventing.create(Sequence, "steps", {"steps": [them, them, them]})
+    await eventing.create(Parallel, "both", {"branches": branches})
+    for inner, sender in (
+        ("steps-kn-sequence-1", "steps-kn-sequence-0"),
+        ("steps-kn-sequence-2", "steps-kn-sequence-1"),
+        ("both-kn-parallel-0", "both-kn-parallel-filter-0"),
+        ("both-kn-parallel-1", "both-kn-parallel-filter-1"),
+    ):
+        channel = await eventing.until(
+            InMemoryChannel, inner, "has both policies", lambda found: len(found.status.policies) == 2
+        )
+        (own,) = {each.name for each in channel.status.policies} - {"others"}
+        subscription = await eventing.until_ready(Subscription, sender)
+        assert subscription.status.auth is not None
+        account = subscription.status.auth.service_account_name
+        policy = await eventing.get(EventPolicy, own)
+        assert policy.status.from_ == [f"system:serviceaccount:{eventing.namespace}:{account}"]
+    await eventing.until_ready(Sequence, "steps")
+    await eventing.until_ready(Parallel, "both")
+    await eventing.patch(Sequence, "steps", {"spec": {"steps": [them, them]}})
+    await eventing.until_gone(EventPolicy, "steps-kn-sequence-2-kne-sender")
+    assert await eventing.get(EventPolicy, "steps-kn-sequence-1-kne-sender")
+
+
+async def test_a_jetstream_channel_says_for_whom_tokens_are_and_who_may_send(eventing: Eventing) -> None:
+    """Its dispatcher asks for such a token, and goes by these policies."""
+    ref = {"apiVersion": "messaging.knative.dev/v1alpha1", "kind": "NatsJetStreamChannel", "name": "mine"}
+    spec = {"from": [{"sub": "system:serviceaccount:a:b"}], "to": [{"ref": ref}]}
+    await eventing.create(EventPolicy, "only-b", spec)
+    await eventing.create(NatsJetStreamChannel, "mine", {})
+    channel = await eventing.until(
+        NatsJetStreamChannel, "mine", "has the policy", lambda found: bool(found.status.policies)
+    )
+    assert [each.name for each in channel.status.policies] == ["only-b"]
+    assert channel.status.address is not None
+    assert channel.status.address.audience == f"messaging.knative.dev/natsjetstreamchannel/{eventing.namespace}/mine"
+    await eventing.client.delete(EventPolicy, "only-b", eventing.namespace)
+    await eventing.until(NatsJetStreamChannel, "mine", "has none", lambda found: not found.status.policies)
 
 
 async def test_the_ingress_and_nobody_past_it_may_send_to_a_brokers_channel(eventing: Eventing) -> None:
