@@ -8,8 +8,8 @@ from hypothesis.internal.conjecture import providers
 
 pytest_plugins = ["tests.support.time_limits"]
 
-# An example's time is that of the machine and of what else runs on it.
-settings.register_profile("knuv", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# An example's time is that of the machine and of what else runs on it. One that fails says how to play it again.
+settings.register_profile("knuv", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("knuv")
 
 
