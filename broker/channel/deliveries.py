@@ -5,13 +5,12 @@ Source: spec eventing-channels.md 8.
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from broker.channel.backend import Owed, Whose
 from broker.posting import Posting
 from broker.role import Context
 from eventing.debugging import Debugging
-from eventing.delivery import Leg, Outcome
+from eventing.delivery import Leg, Outcome, Subscription
 from eventing.destinations import shown_url
 from eventing.dispatching import Courier, Delivery, Sends
 
@@ -106,7 +105,7 @@ class Deliveries:
             attributes_of(delivery.parcel.lines),
             f"sent to {leg.value}",
             subscription=f"{delivery.parcel.namespace}/{delivery.subscription.name or delivery.subscription.uid}",
-            host=urlsplit(delivery.flow.recipient.url).netloc,
+            host=_host_of(delivery.subscription, leg),
             status=outcome.status,
             reason=outcome.reason,
             again_in_s=wait_s if delivery.flow.leg is leg else None,
@@ -119,6 +118,17 @@ def _metrics_of(registry: "Registry") -> "tuple[DispatchDuration, OwedMetrics]":
     from broker.channel.metrics import DispatchDuration, OwedMetrics
 
     return DispatchDuration(registry), OwedMetrics(registry)
+
+
+def _host_of(subscription: Subscription, leg: Leg) -> str:
+    """Return whom a leg asks; the delivery may be on its next one already, to an address that is none."""
+    recipients = {
+        Leg.DESTINATION: subscription.destination,
+        Leg.REPLY: subscription.reply,
+        Leg.DEAD_LETTER: subscription.dead_letter,
+    }
+    recipient = recipients[leg]
+    return shown_url(recipient.url).partition("://")[2].partition("/")[0] if recipient is not None else ""
 
 
 def attributes_of(lines: bytes) -> dict[str, str]:

@@ -156,6 +156,25 @@ async def test_the_debug_port_tells_where_an_event_went_to_who_has_the_token(wor
     assert (await debug(world, "/debug/redrive?subscription=u&seq=x", "POST"))[0] == 400
 
 
+async def test_notes_tell_which_host_was_asked_and_an_address_that_is_none_ends_the_delivery(world: World) -> None:
+    """Behind the attempt the delivery is on its next leg already."""
+    sink = await world.sink(400)
+    entry = subscriber(sink.url, delivery=dead_letters_to("http://["))
+    channel = await world.channel(entry)
+    event = ("Ce-Specversion: 1.0", "Ce-Id: no-address", "Ce-Source: /source", "Ce-Type: type")
+    assert (await world.send(channel, event=event)).status == 202
+
+    async def kept() -> list[dict[str, Any]]:
+        _, found = await debug(world, f"/debug/dead-letters?subscription={entry.uid}")
+        return list(found["dead_letters"])
+
+    (letter,) = await eventually(kept)
+    assert (letter["code"], letter["sink"]) == (400, False)
+    _, found = await debug(world, "/debug/events?id=no-address")
+    sent = next(note for note in found["events"] if note["step"] == "sent to destination")
+    assert sink.url == f"http://{sent['host']}/"
+
+
 async def test_a_full_journal_is_503_and_recovers(world: World) -> None:
     sink = await world.sink()
     sink.gate.clear()
