@@ -183,7 +183,8 @@ class Reconciler:
             target = self._probe_target(autoscaler)
             is_backed = target is not None and await self._prober.probe(target)
             answer = ActivatorProbe.ANSWERED if is_backed else ActivatorProbe.FAILED
-            situation = replace(situation, activator=answer)
+            # Seen anew: a request may have come while the activator was asked, and the pods are wanted again.
+            situation = replace(_situation(revision, conditions, service, self._ages), activator=answer)
             plan = plan_scale(situation, settings, self._settings.progress_deadline_s)
             if plan.needs_background_probe and target is not None:
                 self._prober.watch(target, lambda: self._again_after(revision.key, _AFTER_BACKGROUND_PROBE_S))

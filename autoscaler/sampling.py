@@ -7,8 +7,10 @@ population: few pods are all asked, of very many no more than 16. Source: knativ
 
 import math
 
-__all__ = ["sample_size"]
+__all__ = ["SAMPLE_MAX", "sample_size"]
 
+SAMPLE_MAX = 16
+"""Of very many pods no more are asked."""
 _ALL_BELOW = 3
 _UNBOUNDED_SAMPLE = 1.96**2 * 100 / 25
 """z squared times variance over the squared margin of error, with margins in the same unit as the variance."""

@@ -18,6 +18,7 @@ from autoscaler.failures import Failures
 from autoscaler.gauge_scraper import GaugeScraper, is_loopback
 from autoscaler.multiscaler import PHASE_S, PHASES, MultiScaler, Revision, RevisionKey
 from autoscaler.pods import ReadyPod
+from autoscaler.sampling import SAMPLE_MAX
 from autoscaler.scrape_client import ScrapeClient, ScrapeTarget
 from autoscaler.scraper import MeshMode, ScrapeError, Scraper
 from kube.autoscaling.metric_url import MetricUrl
@@ -34,8 +35,6 @@ _SLICE = 25
 _SLICE_S = 0.002
 _SLICES = 5
 """A slice is at least this part of what is due, so that nothing falls behind for longer than a phase."""
-_SAMPLE_MAX = 16
-"""Of very many pods no more are asked (`autoscaler.sampling`)."""
 _SHARE_MIN = 0.5
 """With half of a sample the error grows by a factor of 1.4 only."""
 
@@ -104,7 +103,7 @@ class Scraping:
     def work_in_phase(self, phase: int) -> int:
         """About how many pods are asked at `phase`."""
         return sum(
-            min(_SAMPLE_MAX, len(self._ready_pods(revision.key)))
+            min(SAMPLE_MAX, len(self._ready_pods(revision.key)))
             for decided in _decided_after(phase)
             for revision in self._scalers.in_phase(decided)
         )
@@ -168,28 +167,37 @@ class Scraping:
             )
             self._running[key] = task
             task.add_done_callback(partial(self._ended, key))
-        return min(_SAMPLE_MAX, pods)
+        return min(SAMPLE_MAX, pods)
 
     async def _scrape(self, revision: Revision, due_s: float) -> None:
+        failures = []
+        # Both, whatever becomes of the first: where queue-proxies do not answer, the app itself may.
+        for look in (self._look_at_stats, self._look_at_gauge):
+            try:
+                await look(revision, due_s)
+            except ScrapeError as error:
+                failures.append(error)
+        self._note(revision.key, failures[0] if failures else None)
+
+    async def _look_at_stats(self, revision: Revision, due_s: float) -> None:
         key, collection = revision.key, revision.collection
-        try:
-            if collection.spec.scrape_target:
-                target = ScrapeTarget(key[0], collection.spec.scrape_target)
-                scraper = _kept(self._scrapers, key, target, self._stats_scraper)
-                stat = await self._look(revision, scraper)
-                if not self._is_strict:
-                    collection.scraped(due_s, stat, scraper.share)
-                elif stat is not None:
-                    collection.record(due_s, stat)
-            if revision.metric_url is not None:
-                scraper = _kept(self._gauges, key, revision.metric_url, self._gauge_scraper)
-                stat = await self._look(revision, scraper)
-                value = None if stat is None else stat.average_concurrent_requests
-                collection.gauge_scraped(due_s, value, scraper.share)
-        except ScrapeError as error:
-            self._note(key, error)
-        else:
-            self._note(key, None)
+        if not collection.spec.scrape_target:
+            return
+        target = ScrapeTarget(key[0], collection.spec.scrape_target)
+        scraper = _kept(self._scrapers, key, target, self._stats_scraper)
+        stat = await self._look(revision, scraper)
+        if not self._is_strict:
+            collection.scraped(due_s, stat, scraper.share)
+        elif stat is not None:
+            collection.record(due_s, stat)
+
+    async def _look_at_gauge(self, revision: Revision, due_s: float) -> None:
+        if revision.metric_url is None:
+            return
+        scraper = _kept(self._gauges, revision.key, revision.metric_url, self._gauge_scraper)
+        stat = await self._look(revision, scraper)
+        value = None if stat is None else stat.average_concurrent_requests
+        revision.collection.gauge_scraped(due_s, value, scraper.share)
 
     async def _look(self, revision: Revision, scraper: Scraper) -> Stat | None:
         window_s = revision.collection.spec.stable_window_s

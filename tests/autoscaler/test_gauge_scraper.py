@@ -35,6 +35,7 @@ class Apps(ScrapeClient):
         self.size = size
         self.text = "queue 1\n"
         self.stuck: set[str] = set()
+        self.late_s = 0.0
         self.asked: list[str] = []
         self.at_once = self.at_once_most = 0
 
@@ -45,7 +46,7 @@ class Apps(ScrapeClient):
         try:
             if address in self.stuck:
                 await asyncio.Event().wait()
-            await asyncio.sleep(0)
+            await asyncio.sleep(self.late_s)
             return Answer(response_head(b"HTTP/1.1 200 OK"), self.text.encode().ljust(self.size), is_cut=False)
         finally:
             self.at_once -= 1
@@ -86,6 +87,25 @@ async def test_a_round_that_tells_too_much_says_so(text: str) -> None:
     with pytest.raises(PodsExhausted, match=re.escape("the answers of all pods are over 4194304 bytes")):
         await scraper(apps).scrape(pods(1000), NOW, 60)
     assert len(apps.asked) < 8
+
+
+async def test_pods_that_hang_do_not_take_the_turns_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gauge_scraper, "_TURN_S", 0.05)
+    apps = Apps()
+    apps.stuck = {pod.ip for pod in pods(500)[::2]}
+    stat = await scraper(apps).scrape(pods(500), NOW, 60)
+    assert stat is not None
+    assert stat.average_concurrent_requests == 500
+    await eventually(lambda: apps.at_once == 0)
+
+
+async def test_where_few_are_asked_each_may_take_as_long_as_the_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gauge_scraper, "_TURN_S", 0.001)
+    apps = Apps()
+    apps.late_s = 0.05
+    assert await scraper(apps).scrape(pods(4), NOW, 60) is not None
+    with pytest.raises(PodsExhausted, match=r"no answer within 0\.001 s"):
+        await scraper(apps).scrape(pods(5), NOW, 60)
 
 
 async def test_a_round_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ from kube.models.autoscaling import Metric
 from kube.models.core import Event
 from kube.models.meta import ObjectMeta
 from kube.models.networking import ServerlessService
-from tests.conformance.autoscaler.world import NAMESPACE, Revision, World, autoscaler, condition
+from proxies.wire.stat import Stat
+from tests.conformance.autoscaler.world import NAMESPACE, WITHIN_S, Revision, World, autoscaler, condition
 from tests.support.processes import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -256,6 +257,24 @@ async def test_67_only_an_activators_own_answer_counts(world: World, answer: tup
     assert f"\r\nHost: {revision.name}.{NAMESPACE}.svc.cluster.local\r\n" in head
     assert "\r\nUser-Agent: Knative-Autoscaling-Probe\r\n" in head
     assert "\r\nK-Network-Probe: activator\r\n" in head
+
+
+async def test_a_request_that_comes_while_the_activator_is_asked_keeps_the_pod(world: World) -> None:
+    world.activators_answer.clear()
+    try:
+        revision = await world.revision(ready=1, active=("False", 1000), proxied_for_s=1000)
+        await world.until(lambda: revision.probes, "the activator asked")
+        await world.push((revision.name, Stat("activator", average_concurrent_requests=5)))
+
+        async def is_wanted() -> bool:
+            page = await world.debug(f"decisions/{NAMESPACE}/{revision.name}")
+            return bool(page["decisions"][0]["desired"] == 1)
+
+        _: bool = await eventually(is_wanted, timeout_s=WITHIN_S)
+    finally:
+        world.activators_answer.set()
+    await revision.reconciled()
+    assert steady(revision) == 1
 
 
 async def test_68_the_scale_is_patched_by_the_scale_subresource(world: World) -> None:

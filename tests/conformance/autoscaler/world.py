@@ -93,6 +93,9 @@ class World:
         self.deployments_flow = asyncio.Event()
         """Cleared: watches of Deployments bring nothing, to anybody."""
         self.deployments_flow.set()
+        self.activators_answer = asyncio.Event()
+        """Cleared: activators take probes and say nothing."""
+        self.activators_answer.set()
         self.forbidden: set[str] = set()
         """Kinds, by their plural, that nobody may read or write."""
         self.stuck: set[str] = set()
@@ -254,6 +257,8 @@ class World:
         host = next(line[6:] for line in head.split("\r\n") if line.startswith("Host: "))
         revision = self.revisions[host.partition(".")[0]]
         revision.probes.append(head)
+        await self._tell()
+        await self.activators_answer.wait()
         status, body = revision.activator
         writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
         await writer.drain()
