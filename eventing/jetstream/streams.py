@@ -5,6 +5,7 @@ So each replica may do all of it; no leader is needed. The client library's erro
 Source: NATS JetStream API; error codes of nats-server `server/errors.json`.
 """
 
+import base64
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -252,7 +253,20 @@ class Streams:
 
 def _stored(found: RawStreamMsg) -> Stored:
     stored_s = found.time.timestamp() if found.time is not None else 0.0
-    return Stored(found.seq or 0, found.data or b"", dict(found.headers or {}), stored_s)
+    return Stored(found.seq or 0, found.data or b"", _headers_of(found.hdrs), stored_s)
+
+
+def _headers_of(encoded: bytes | str | None) -> dict[str, str]:
+    """Return a stored message's headers as they are of one that is delivered: text, whatever they hold.
+
+    The library reads stored ones as an email's, where a value that is not ASCII becomes an object.
+    """
+    lines = (line.partition(b":") for line in base64.b64decode(encoded or b"").split(b"\r\n")[1:])
+    return {
+        name.strip().decode(): value.strip().decode("utf-8", "replace")
+        for name, colon, value in lines
+        if colon and name.isascii()
+    }
 
 
 def _changed(held: ConsumerConfig, wanted: ConsumerConfig) -> dict[str, Any]:

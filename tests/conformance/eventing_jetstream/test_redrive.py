@@ -138,6 +138,38 @@ async def test_a_redrive_goes_on_where_it_was_and_sends_nothing_twice_that_was_o
     assert [got.get("ce-id") for got in sink.got] == ["1", "2", "1", "2", "2"]
 
 
+@pytest.mark.parametrize("header", ["Other", "Knuv-Passed"])
+async def test_headers_that_are_not_ascii_keep_no_letter_from_being_delivered(
+    jetstream: JetStreamWorld, header: str
+) -> None:
+    world = jetstream.world
+    sink = await world.sink(400, 400, 202)
+    entry = subscriber(sink.url)
+    channel = await jetstream.channel(entry)
+    event = b'{"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}'
+    subject = f"ns.{channel.name}._knative"
+    if header != "Other":
+        # No event; as a letter it stands where only letters should be, and others behind it are found all the same.
+        letters = f"knuv.dead_letters.KN_NS__{channel.name.upper().replace('-', '_')}.{await consumer_of(jetstream)}"
+        await jetstream.nats.jetstream().publish(letters, event, headers={header: "é", "Knuv-Dead": "é"})
+    await jetstream.nats.jetstream().publish(subject, event, headers={"Other": "é"})
+    for count in (2, 3):
+        await jetstream.letters(entry.uid, 1)
+        status, _ = await jetstream.redrive(entry.uid)
+        assert status == 200
+        await sink.until(count)
+        await no_claim(jetstream)
+    assert await jetstream.letters(entry.uid, 0) == []
+    assert not world.logged("nats_link_failed")
+
+
+async def consumer_of(jetstream: JetStreamWorld) -> str:
+    """The name of the consumer that was made last."""
+    streams = await jetstream.nats.jetstream().streams_info()
+    found = [each for stream in streams for each in await jetstream.nats.jetstream().consumers_info(stream.config.name)]
+    return max(found, key=lambda each: each.created).name
+
+
 async def test_a_channels_letters_go_with_it(jetstream: JetStreamWorld) -> None:
     sink = await jetstream.world.sink(400)
     entry = subscriber(sink.url)
