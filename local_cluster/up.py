@@ -4,7 +4,6 @@ import sys
 
 from kube import lean_imports
 from local_cluster.missing import EXIT_USAGE, missing
-from local_cluster.stack_config import StackConfig
 
 __all__ = ["main"]
 
@@ -13,7 +12,7 @@ def main() -> int:
     """Run the stack until it is told to end; the exit code."""
     lean_imports.postpone()
     try:
-        from local_cluster.stack import StackError, run
+        from local_cluster.stack import StackConfig, StackError, run
     except ModuleNotFoundError as error:
         missing(error)
     try:

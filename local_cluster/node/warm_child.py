@@ -13,10 +13,13 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[2]))
 
 from local_cluster.node import sandbox_child
+from proxies.postponed import stand_in_for_inspection
 
 
 def main() -> int:
     """Import, wait, become."""
+    # What else a program of its own would put off depends on an environment that is not known before it is taken.
+    stand_in_for_inspection()
     module = sys.argv[1]
     program = importlib.import_module(f"{module}.__main__")
     surroundings = sandbox_child.Surroundings(sys.argv[2]) if len(sys.argv) > 2 else None
