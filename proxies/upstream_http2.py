@@ -104,6 +104,11 @@ class Multiplexer:
             # The peer accepted and left before this task went on.
             self._give_up(f"read tcp {self._endpoint.address}: EOF")
             return
+        if not connection.core.can_open:
+            # Its settings are here already, and another connection would say the same.
+            connection.close()
+            self._give_up(f"{self._endpoint.address}: the peer takes no streams")
+            return
         if not self._is_closed:
             self._connections.append(connection)
         # Its settings are still to come, and may be less than what is taken for granted: the rest would be refused.
@@ -210,8 +215,9 @@ class Http2Upstream(CoreProtocol):
 
     def stream_ended(self) -> None:
         """A connection that takes no further streams closes behind its last one."""
-        if self.core.is_draining and self.core.is_idle and not self.core.is_over:
-            self.core.close()
+        core = self.core
+        if core.is_idle and (core.is_draining or not core.streams_max) and not core.is_over:
+            core.close()
 
 
 class _UpstreamStream(Stream):
@@ -353,5 +359,5 @@ class _UpstreamStream(Stream):
         self._exchange = None
         if self.state != CLOSED:
             self.connection.reset(self, CANCEL)
-        if self.connection.is_draining:
+        if not self.connection.streams:
             self._connection.stream_ended()

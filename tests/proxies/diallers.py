@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from proxies.dialling import Unreachable
+from tests.support.processes import eventually
 
 
 class RefusedOnce:
@@ -20,3 +21,16 @@ class RefusedOnce:
         self.began.set()
         await self.may_end.wait()
         raise self.error
+
+
+class SettingsFirst:
+    """Dials, and comes back when the peer has said how many streams it takes."""
+
+    def __init__(self, dialler: Any) -> None:
+        self.dialler = dialler
+        self.address = dialler.address
+
+    async def connect(self, make: Any, is_wanted: Any) -> Any:
+        connection = await self.dialler.connect(make, is_wanted)
+        await eventually(lambda: connection.core.streams_max != 100)
+        return connection

@@ -16,7 +16,7 @@ from proxies.messages import Answer
 from proxies.pool import Pool
 from proxies.server import Server
 from proxies.timeouts import TimeoutLimits
-from tests.proxies.diallers import RefusedOnce
+from tests.proxies.diallers import RefusedOnce, SettingsFirst
 from tests.proxies.test_server import EDITS, Policy, settled
 from tests.support.http import Call, Client
 from tests.support.http import running_app as http_app
@@ -146,6 +146,35 @@ async def test_requests_that_come_during_the_dial_share_it_and_more_than_the_app
         second = await bench.app.accepted()
         await second.fields()
         assert len(bench.app.connections) == 2
+
+
+async def test_an_app_that_takes_no_streams_is_502_if_it_says_so_at_once() -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(settings_frame({3: 0}))
+        await reader.read()
+        writer.close()
+
+    async with running_bench() as bench, await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        bench.policy.endpoint = bench.pool.endpoint(*server.sockets[0].getsockname())
+        bench.policy.endpoint.dialler = SettingsFirst(bench.policy.endpoint.dialler)  # type: ignore[assignment]
+        client = await bench.client()
+        client.request(1)
+        status, text = await client.response(1)
+        assert (status, text.partition(b": ")[2]) == (502, b"the peer takes no streams\n")
+        await eventually(lambda: not bench.pool.connections)
+
+
+async def test_a_connection_on_which_the_app_takes_no_further_streams_is_closed_behind_the_last() -> None:
+    async with running_bench() as bench:
+        client, app = await bench.pair()
+        client.request(3)
+        client.request(5)
+        streams = [(await app.fields())[2], (await app.fields())[2]]
+        app.send(settings_frame({3: 0}))
+        for stream_id in streams:
+            app.head(stream_id, OK, done=True)
+        assert [(await client.response(stream_id))[0] for stream_id in (3, 5)] == [200, 200]
+        await app.closed()
 
 
 async def test_a_stream_that_the_client_resets_is_reset_for_the_app() -> None:
