@@ -10,6 +10,7 @@ copies of it on three servers changes it, and it stays so. Without it everything
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -33,6 +34,8 @@ __all__ = ["STREAM", "DeadLetters", "Letter", "Limits", "subject_of"]
 STREAM: Final = "KNUV_DEAD_LETTERS"
 _PREFIX: Final = "knuv.dead_letters"
 _DEAD: Final = "Knuv-Dead"
+_KEPT: Final = re.compile(r"(?!nats-)[!#$%&'*+.^_`|~0-9a-z-]+", re.IGNORECASE)
+"""Headers that a letter has from its message: not what NATS made of that, and none that the client library refuses."""
 _BYTES: Final = 64 << 20
 _AGE: Final = "P7D"
 _LETTERS_MAX: Final = 10_000
@@ -147,7 +150,7 @@ class DeadLetters:
             done(result.how in (Publishing.STORED, Publishing.TOO_LARGE))
 
         told = base64.b64encode(msgspec.json.encode(dead)).decode()
-        kept = {name: value for name, value in headers.items() if not name.lower().startswith("nats-")}
+        kept = {name: value for name, value in headers.items() if _KEPT.fullmatch(name)}
         self._publisher.publish(subject, data, published, message_id=message_id, headers={**kept, _DEAD: told})
 
     async def count(self, subject: str) -> tuple[int, int]:
