@@ -17,7 +17,7 @@ from geventhttpclient import HTTPClient
 from locust import User, constant, events, task
 from locust.runners import MasterRunner
 
-from loadtests.locust.busy import BUSY_MAX, WINDOW_S, Busy
+from loadtests.locust.busy import BUSY_MAX, LATE_MS_MAX, WINDOW_S, Busy, Lateness
 from loadtests.locust.samples import Sample, Writer
 
 __all__ = ["UNANSWERED", "OpenLoop", "Target", "headers", "refusal", "target", "tell", "virtual_hosts"]
@@ -27,6 +27,8 @@ _USAGE: Final = 2
 _INVALID: Final = 3
 _TIMEOUT_S: Final = 60.0
 _AT_ONCE_MAX: Final = 5000
+_NAP_S: Final = 0.05
+"""How often it is measured whether the load wakes in time."""
 _DRAIN_S: Final = 30.0
 """How long answers are waited for at the end (`--stop-timeout`): what is cut off would be missing from the figures."""
 UNANSWERED: Final = "no answer when the test ended"
@@ -156,6 +158,7 @@ class _Run:
     """What belongs to the process."""
 
     busy = Busy(0.0, 0.0)
+    lateness = Lateness()
     writer: Writer | None = None
 
 
@@ -184,16 +187,22 @@ def _begun(environment: Any, **_: Any) -> None:
 
 @events.test_start.add_listener
 def _started(environment: Any, **_: Any) -> None:
-    _Run.busy = Busy(time.perf_counter(), time.process_time())
+    _Run.busy, _Run.lateness = Busy(time.perf_counter(), time.process_time()), Lateness()
     gevent.spawn(_watch, _Run.busy)
     path = environment.parsed_options.samples
     _Run.writer = Writer(Path(path)) if path else None
 
 
 def _watch(busy: Busy) -> None:
+    now_s = sampled_s = time.perf_counter()
     while _Run.busy is busy:
-        gevent.sleep(1)
-        busy.sample(time.perf_counter(), time.process_time())
+        due_s = now_s + _NAP_S
+        gevent.sleep(_NAP_S)
+        now_s = time.perf_counter()
+        _Run.lateness.woke(now_s - due_s)
+        if now_s - sampled_s >= 1.0:
+            sampled_s = now_s
+            busy.sample(now_s, time.process_time())
 
 
 @events.request.add_listener
@@ -211,7 +220,9 @@ def _ended(environment: Any, **_: Any) -> None:
     if _Run.writer is not None:
         _Run.writer.flush()
     peak = f", {busy.peak_ratio:.0%} in its busiest {WINDOW_S:.0f} s" if busy.peak_ratio else ""
-    print(f"locust used {busy.ratio:.0%} of a core{peak}")
+    late_ms = _Run.lateness.p95_ms
+    noise = "; NOISY: it was kept from the processor, and times hold its own delay" if late_ms > LATE_MS_MAX else ""
+    print(f"locust used {busy.ratio:.0%} of a core{peak}, and woke up to {late_ms} ms late (95th percentile){noise}")
     if busy.is_saturated or (isinstance(runner, MasterRunner) and runner.worker_cpu_warning_emitted):
         print(f"INVALID: locust was the bottleneck (above {BUSY_MAX:.0%}); lower --rate or --users, or use --processes")
         environment.process_exit_code = _INVALID

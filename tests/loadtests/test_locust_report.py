@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.locust.busy import Busy
+from loadtests.locust.busy import Busy, Lateness
 from loadtests.locust.page import Story, page
 from loadtests.locust.samples import Sample, Writer, read_samples, rows, write_tables
 
@@ -36,6 +36,17 @@ def test_a_short_run_is_judged_as_a_whole() -> None:
     assert sampled([0.95, 0.95]).is_saturated
     assert not sampled([0.5, 0.5]).is_saturated
     assert not Busy(1.0, 1.0).is_saturated
+
+
+@pytest.mark.parametrize(
+    ("late_s", "p95_ms"),
+    [([], 0), ([0.0124], 12), ([-0.001] * 95 + [0.5] * 5, 0), ([0.0] * 94 + [0.5] * 6, 500), ([7.0], 1000)],
+)
+def test_a_load_that_is_kept_from_the_processor_wakes_late(late_s: list[float], p95_ms: int) -> None:
+    lateness = Lateness()
+    for each_s in late_s:
+        lateness.woke(each_s)
+    assert lateness.p95_ms == p95_ms
 
 
 def test_requests_are_read_as_they_were_written_by_several(tmp_path: Path) -> None:
