@@ -10,28 +10,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from activator.endpoints import TLS_CLUSTER_PORT, TLS_PORT, join_address, split_address
 from activator.fallback import Fallback
 from activator.load_balancing import LeastInFlight, Target
 from activator.loads import RevisionKey
 from activator.no_wake_paths import NO_WAKE_PATHS, NoWakePaths
 from activator.objects import Revision
+from activator.routes import Route, open_route
 from activator.sse_keepalive import SseKeepalive
 from activator.stat_reporter import Push
 from activator.throttler import Passed, Snapshot, Throttler
 from activator.waiting_page import WAITING_PAGE, wants_page
-from proxies import headers
 from proxies.dialling import Security
 from proxies.exchange import Exchange
-from proxies.headers import HeadEdits, HostRule
 from proxies.logs import Logger
 from proxies.messages import Answer
-from proxies.pool import Endpoint, Pool
+from proxies.pool import Pool
 from proxies.timeouts import TimeoutLimits
 
 if TYPE_CHECKING:
     from activator.traces import Traces
-    from proxies.traced import TraceEdits
 
 __all__ = ["ASLEEP", "QUEUE_FULL", "ActiveRevision", "ColdStart"]
 
@@ -52,7 +49,6 @@ COLD_START_HEADER: Final = "serving.knuv.dev/cold-start-header"
 """Annotation of a Revision: `true` for a response header that says how long a request waited."""
 WAITING_PAGE_ANNOTATION: Final = "serving.knuv.dev/waiting-page"
 """Annotation of a Revision: `true` for a page that browsers are shown until there is a pod."""
-_REMOVED: Final = (headers.REVISION, headers.NAMESPACE, headers.PROBE_HASH)
 _RELEASED_PER_TURN: Final = 32
 """Requests that are forwarded before others have a turn. Each may need a new connection: were thousands dialled at
 once, the first would be given up for late before the loop has looked at them."""
@@ -80,28 +76,6 @@ class Wakened(NamedTuple):
     """The autoscaler was told of the first request; 0: it was not."""
     capacity_s: float
     """There was a pod."""
-
-
-class _Route:
-    """The way to one pod: its connections, and how heads are edited on it."""
-
-    __slots__ = ("edits", "edits_of_begun", "endpoint", "trace_edits")
-
-    def __init__(self, endpoint: Endpoint, edits: HeadEdits, edits_of_begun: HeadEdits) -> None:
-        self.endpoint = endpoint
-        self.edits = edits
-        self.edits_of_begun = edits_of_begun
-        """Of requests whose responses have begun, so that it is too late to say how a body is encoded."""
-        self.trace_edits: dict[HeadEdits, TraceEdits] = {}
-
-    def traced(self, edits: HeadEdits) -> "TraceEdits":
-        """Return how heads of requests in traces are edited where others are by `edits`."""
-        found = self.trace_edits.get(edits)
-        if found is None:
-            from proxies.traced import TraceEdits
-
-            found = self.trace_edits[edits] = TraceEdits(edits)
-        return found
 
 
 class ActiveRevision:
@@ -174,7 +148,7 @@ class ActiveRevision:
         self._pool = pool
         self._security = security
         self._passthrough_host = passthrough_host
-        self._routes: dict[str, _Route] = {}
+        self._routes: dict[str, Route] = {}
         self._suspect = suspect
         # Bound once, not for each request.
         self._held_more = self._hold_more
@@ -369,20 +343,14 @@ class ActiveRevision:
         for route in self._routes.values():
             route.endpoint.close()
 
-    def _open(self, address: str) -> _Route:
-        dialled, port = split_address(address)
-        if self._security is not None:
-            port = TLS_CLUSTER_PORT if address == self.throttler.snapshot.cluster_address else TLS_PORT
-        added = {b"K-Proxy-Request": b"activator"}
-        if self._passthrough_host:
-            added[b"K-Passthrough-Lb"] = b"true"
-        host = self._passthrough_host or join_address(dialled, port).encode()
-        edits, edits_of_begun = (
-            HeadEdits(remove=removed, set=added, host=host, host_rule=HostRule.SAVE)
-            for removed in (_REMOVED, (*_REMOVED, b"accept-encoding"))
-        )
-        route = self._routes[address] = _Route(
-            self._pool.endpoint(dialled, port, security=self._security), edits, edits_of_begun
+    def _open(self, address: str) -> Route:
+        route = self._routes[address] = open_route(
+            self._pool,
+            address,
+            is_cluster=address == self.throttler.snapshot.cluster_address,
+            security=self._security,
+            passthrough_host=self._passthrough_host,
+            may_be_begun=self.keepalive is not None,
         )
         return route
 
