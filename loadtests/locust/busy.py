@@ -13,7 +13,7 @@ BUSY_MAX: Final = 0.9
 """Beyond this use of one core the load waits for itself."""
 WINDOW_S: Final = 5.0
 LATE_MS_MAX: Final = 20
-"""When it wakes later than that (95th percentile), times hold so much of its own that they say little of the service."""
+"""When it wakes later than that (95th percentile), times hold so much of its own that they say little of others."""
 _COUNTED_MS_MAX: Final = 1000
 
 
