@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -24,8 +25,31 @@ from proxies.logs import Logger
 
 __all__ = ["CA_KEY", "EventingCluster"]
 
+_SEEN_S = 600.0
+"""How long what was there is taken to be there."""
+_SEEN_MAX = 20_000
+
 CA_KEY = "ca.crt"
 """In the Secret of a TLS server: who signed its certificate."""
+
+
+class Seen:
+    """Objects that are not followed, and were there a while ago. `clock`: seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._at_s: OrderedDict[tuple[str, str], float] = OrderedDict()
+
+    def note(self, key: tuple[str, str]) -> None:
+        """It is there now."""
+        self._at_s.pop(key, None)
+        self._at_s[key] = self._clock()
+        if len(self._at_s) > _SEEN_MAX:
+            self._at_s.popitem(last=False)
+
+    def is_known(self, key: tuple[str, str]) -> bool:
+        """Whether it need not be looked for."""
+        return 0 <= self._clock() - self._at_s.get(key, -_SEEN_S) < _SEEN_S
 
 
 class EventingCluster:
@@ -67,6 +91,8 @@ class EventingCluster:
         self.endpoints = Collection(client, core.Endpoints, namespace=system_namespace)
         self.deployments = Collection(client, Deployment, namespace=system_namespace)
         self.secrets = Collection(client, core.Secret, namespace=system_namespace)
+        self.accounts = Seen(clock)
+        """Identities that were there when they were looked for."""
         self._told: dict[str, str] = {}
         """Secrets that cannot be used: the version of which that was said."""
         self.config_maps = Collection(client, core.ConfigMap)

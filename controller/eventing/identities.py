@@ -27,6 +27,7 @@ async def provide_identity(
 ) -> Auth | None:
     """The identity for an object's status, made if it is not there; None while OIDC is off.
 
+    Nobody tells us when an account is deleted, so what a status says is looked after again now and then.
     An account that belongs to somebody else is nobody's to send with, and one of a predecessor of the same name is
     about to be collected: raises `Conflict` while there is one, so that the object is looked at again.
     """
@@ -34,16 +35,24 @@ async def provide_identity(
         conditions.mark_true("OIDCIdentityCreated", "authentication-oidc feature disabled")
         return None
     name = identity_name(obj.RESOURCE, obj.name)
-    if auth is None or auth.service_account_name != name:
-        body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": child_metadata(obj, name)}
-        path = core.ServiceAccount.RESOURCE.path(obj.namespace)
-        try:
-            await cluster.client.raw("POST", path, body=msgspec.json.encode(body))
-        except AlreadyExists:
-            held = await cluster.client.get(core.ServiceAccount, name, obj.namespace)
-            if not held.is_controlled_by(obj):
-                text = f'ServiceAccount "{name}" exists and does not belong to {obj.kind} "{obj.name}"'
-                conditions.mark_false("OIDCIdentityCreated", "NotOwned", text)
-                raise Conflict(409, "AlreadyExists", text) from None
+    is_told = auth is not None and auth.service_account_name == name
+    if not is_told or not cluster.accounts.is_known((obj.namespace, name)):
+        held = await _made(cluster, obj, name)
+        if not held.is_controlled_by(obj):
+            text = f'ServiceAccount "{name}" exists and does not belong to {obj.kind} "{obj.name}"'
+            conditions.mark_false("OIDCIdentityCreated", "NotOwned", text)
+            raise Conflict(409, "AlreadyExists", text)
+        cluster.accounts.note((obj.namespace, name))
     conditions.mark_true("OIDCIdentityCreated")
     return Auth(service_account_name=name)
+
+
+async def _made(cluster: EventingCluster, obj: Resource, name: str) -> core.ServiceAccount:
+    """The account of that name, whosever it is."""
+    body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": child_metadata(obj, name)}
+    path = core.ServiceAccount.RESOURCE.path(obj.namespace)
+    try:
+        answer = await cluster.client.raw("POST", path, body=msgspec.json.encode(body))
+    except AlreadyExists:
+        return await cluster.client.get(core.ServiceAccount, name, obj.namespace)
+    return msgspec.json.decode(answer, type=core.ServiceAccount)

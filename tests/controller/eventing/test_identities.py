@@ -142,6 +142,23 @@ async def test_nobody_sends_with_the_account_of_somebody_else(eventing: Eventing
     assert (await eventing.get(ServiceAccount, name)).is_controlled_by(source)
 
 
+async def test_an_account_that_somebody_deletes_is_made_anew(
+    eventing: Eventing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody tells of it, so it is looked for when the object is, though not each time."""
+    await eventing.create(PingSource, "mine", {"sink": {"uri": "http://them"}})
+    await eventing.until_condition(PingSource, "mine", "OIDCIdentityCreated", "True")
+    name = "mine-oidc-sources.knative.dev-pingsource"
+    first = await eventing.get(ServiceAccount, name)
+    await eventing.client.delete(ServiceAccount, name, eventing.namespace)
+    monkeypatch.setattr("controller.eventing.cluster._SEEN_S", 0.0)
+    await eventing.patch(PingSource, "mine", {"metadata": {"annotations": {"touched": "yes"}}})
+    found = await eventing.until(
+        ServiceAccount, name, "is there again", lambda held: held.metadata.uid != first.metadata.uid
+    )
+    assert found.is_controlled_by(await eventing.get(PingSource, "mine"))
+
+
 async def test_a_policy_of_a_channel_or_flow_holds_where_its_events_come_in(eventing: Eventing) -> None:
     """Senders reach the channel behind it, whose dispatcher asks for that channel's policies only."""
     messaging, flows = "messaging.knative.dev/v1", "flows.knative.dev/v1"
