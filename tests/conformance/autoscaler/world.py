@@ -340,6 +340,15 @@ class Revision:
         if mode is not None:
             await self._create_service(autoscaler, mode, proxied_for_s, has_private_service, has_service)
         await self.annotate(**{"class": class_})
+        # Written is not yet heard of: what a test looks at comes by the world's own watches.
+        world = self._world
+        await world.until(
+            lambda: (
+                world.autoscalers.get(NAMESPACE, self.name)
+                and (mode is None or world.services.get(NAMESPACE, self.name))
+            ),
+            f"{self.name} is heard of",
+        )
 
     async def add_pod(self, **status: Any) -> Pod:
         """One more pod, ready unless `status` says otherwise."""
