@@ -171,11 +171,17 @@ def trace(
 
     async def work() -> None:
         notes: list[dict[str, Any]] = []
-        for component in debugged(state_dir)[1]:
+        silent: list[Failure] = []
+        components = debugged(state_dir)[1]
+        for component in components:
             try:
                 notes += await ask(state_dir, component, "GET", "/debug/events", query, "events")
             except Failure as error:  # the others can tell their part
-                _tell(f"knuv: {error}")
+                silent.append(error)
+        if len(silent) == len(components):
+            raise Failure(f"{silent[0]}; nobody could be asked: is the stack up (`knuv up`)?")
+        for each in silent:
+            _tell(f"knuv: {each}")
         if not notes:
             raise Failure(f'no event "{event_id}" passed the brokers of this stack lately')
         for line in journey_lines(notes):

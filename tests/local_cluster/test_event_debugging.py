@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from typer.testing import CliRunner
 
 from local_cluster.cli import Failure
+from local_cluster.cli_events import events
 from local_cluster.event_debugging import ask
 from local_cluster.event_doors import Doors, door
 
@@ -60,6 +62,17 @@ async def test_what_is_no_answer_is_told_in_a_line(tmp_path: Path, answer: tuple
         with pytest.raises(Failure) as raised:
             await ask(tmp_path, "filter", "GET", "/debug/events", {}, "events")
     assert told in str(raised.value)
+
+
+def test_a_trace_that_nobody_can_tell_is_no_event_that_did_not_pass(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        say(tmp_path, f"127.0.0.1:{unused.getsockname()[1]}")
+        done = CliRunner().invoke(events, ["trace", "x", "--state-dir", str(tmp_path)])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("knuv: the filter does not answer")
+    assert done.stderr.endswith("is the stack up (`knuv up`)?\n")
+    assert done.stderr.count("\n") == 1
 
 
 async def test_who_cannot_be_asked_is_told(tmp_path: Path) -> None:
