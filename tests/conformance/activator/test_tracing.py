@@ -44,9 +44,9 @@ async def end_orderly(world: World) -> None:
         await world.process.wait()
 
 
-async def spans_of(collector: Collector) -> dict[str, Any]:
-    """By name, those of the first batch."""
-    await eventually(lambda: collector.bodies, timeout_s=SENT_S)
+async def spans_of(world: World, collector: Collector) -> dict[str, Any]:
+    """By name. The activator ends for it, which sends all that waits, at once."""
+    await end_orderly(world)
     return {span.name: span for span in collector.spans()}
 
 
@@ -61,7 +61,9 @@ async def test_14_a_request_gives_its_spans_in_the_callers_trace() -> None:
         await pod.until(lambda pod: len(pod.probes) > 0, "a probe")
         response = await world.get(path="/work?x=1", headers=[TRACEPARENT, ("tracestate", "a=b"), ("baggage", "k=v")])
         assert response.status == 200
-        spans = await spans_of(collector)
+        # It does not wait for its end, and not for a full batch.
+        await eventually(lambda: collector.bodies, timeout_s=SENT_S)
+        spans = await spans_of(world, collector)
     assert [name for name in spans if not name.startswith("knuv.")] == [
         *("GET", "throttler_try", "activator_proxy", "GET /work")
     ]
@@ -92,7 +94,7 @@ async def test_phases_of_a_cold_start_are_spans() -> None:
         await world.autoscaler.heard_of(1)
         await world.endpoints(ready=[await world.pod(10)])
         assert (await waiting).status == 200
-        spans = await spans_of(collector)
+        spans = await spans_of(world, collector)
     wait, proxy = spans["throttler_try"], spans["activator_proxy"]
     report, capacity = spans["knuv.cold_start.report"], spans["knuv.cold_start.capacity"]
     response = spans["knuv.cold_start.response"]
@@ -112,7 +114,7 @@ async def test_a_warm_request_has_no_phases_of_a_cold_start() -> None:
         await world.endpoints(ready=[pod])
         await world.get(headers=[TRACEPARENT])
         await world.get(path="/warm", headers=[("traceparent", f"00-{'a' * 32}-{PARENT}-01")])
-        await spans_of(collector)
+        await spans_of(world, collector)
         warm = [span.name for span in collector.spans() if span.trace_id.hex() == "a" * 32]
     assert warm == ["GET", "throttler_try", "activator_proxy", "GET /warm"]
 
@@ -121,7 +123,7 @@ async def test_a_wait_without_success_is_an_error_and_has_no_client_span() -> No
     async with traced() as (world, collector):
         await world.revision("hurried", timeoutSeconds=1)
         assert (await world.get(revision=("ns", "hurried"))).status == 504
-        spans = await spans_of(collector)
+        spans = await spans_of(world, collector)
     assert list(spans) == ["GET", "throttler_try"]
     assert [span.status.code for span in spans.values()] == [2, 2]
 
@@ -131,7 +133,7 @@ async def test_unknown_revisions_have_the_servers_span_alone_and_probes_none() -
         assert (await world.get(headers=[("K-Network-Probe", "activator"), TRACEPARENT])).status == 200
         assert (await world.get(headers=[("User-Agent", "kube-probe/1.34")])).status == 200
         assert (await world.get(revision=("ns", "unknown"))).status == 404
-        await spans_of(collector)
+        await spans_of(world, collector)
         (span,) = collector.spans()
     told = attributes_of(span)
     assert told["http.response.status_code"] == 404
@@ -173,7 +175,7 @@ async def test_a_request_that_goes_to_a_second_pod_keeps_its_place() -> None:
         await gone.stop()
         for _ in range(4):
             assert (await world.get(headers=[TRACEPARENT])).status == 200
-        await spans_of(collector)
+        await spans_of(world, collector)
         clients = {span.span_id.hex() for span in collector.spans() if span.kind == 3}
     assert [request.get("traceparent") for request in gone.requests] == []
     assert {request.get("traceparent").split("-")[2] for request in pod.requests} == clients
