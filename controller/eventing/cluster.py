@@ -152,7 +152,7 @@ class EventingCluster:
         if found is None or not text:
             return None
         try:
-            return base64.b64decode(text, validate=True).decode("ascii")
+            return base64.b64decode(text).decode()
         except ValueError as error:
             version = found.metadata.resource_version
             if self._told.get(secret) != version:
