@@ -3,7 +3,7 @@
 Needs root. `sandbox_child.py` carries it out; spare ones wait, so that a start costs a few milliseconds.
 """
 
-import json
+import marshal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -108,7 +108,7 @@ def inside(
     """
     plan = {"join": pid, "cwd": cwd, **_user_told(user)}
     told = {"sandbox": plan, "env": dict(env), "command": list(command)}
-    return list(_CHILD), json.dumps(told).encode() + b"\n"
+    return list(_CHILD), marshal.dumps(told)
 
 
 def container_user(pod: Pod, container: Container) -> User | None:

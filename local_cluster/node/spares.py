@@ -6,10 +6,10 @@ sidecars that are Python programs (`warm.py`) and for what puts a program into i
 
 import asyncio
 import contextlib
-import json
+import marshal
 import subprocess
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from local_cluster.guardian import Guardian
@@ -62,7 +62,7 @@ class Spares:
         while self._spares:
             self._discard(self._spares.popleft())
 
-    def take(self, told: Mapping[str, Any], cgroup: Cgroup | None = None) -> Started | None:
+    def take(self, told: dict[str, Any], cgroup: Cgroup | None = None) -> Started | None:
         """A process that was told `told`, once it was in `cgroup`; None when there is no spare at hand."""
         self._refill_later()
         while self._spares:
@@ -71,20 +71,20 @@ class Spares:
                 return spare
         return None
 
-    def start_one(self, told: Mapping[str, Any], cgroup: Cgroup | None = None) -> Started:
+    def start_one(self, told: dict[str, Any], cgroup: Cgroup | None = None) -> Started:
         """A process made now. Raises `StartError`."""
         spare = self._start()
         if not self._tell(spare, told, cgroup):
             raise StartError(f"{self._command[0]} ended before it was told what to run")
         return spare
 
-    def _tell(self, spare: Started, told: Mapping[str, Any], cgroup: Cgroup | None) -> bool:
+    def _tell(self, spare: Started, told: dict[str, Any], cgroup: Cgroup | None) -> bool:
         stdin = spare.popen.stdin
         assert stdin is not None
         try:
             if cgroup is not None:
                 cgroup.enter(spare.popen.pid)
-            stdin.write(json.dumps(told).encode() + b"\n")
+            stdin.write(marshal.dumps(told))
             stdin.close()
         except OSError:
             self._discard(spare)  # it died while it waited

@@ -1,11 +1,11 @@
 """A program that has imported itself and waits to be told who it is: `warm_child.py MODULE [SCRATCH]`.
 
-One line of JSON on stdin, {env, cwd, sandbox}, makes it the container; the end of stdin ends it. With SCRATCH it has
-made a root for itself as well, and `sandbox` says what else belongs to it. Started by `warm.py`.
+A dict on stdin, {env, cwd, sandbox} as `marshal` writes it, makes it the container; the end of stdin ends it. With
+SCRATCH it has made a root for itself as well, and `sandbox` says what else belongs to it. Started by `warm.py`.
 """
 
 import importlib
-import json
+import marshal
 import os
 import sys
 from pathlib import Path
@@ -23,10 +23,10 @@ def main() -> int:
     module = sys.argv[1]
     program = importlib.import_module(f"{module}.__main__")
     surroundings = sandbox_child.Surroundings(sys.argv[2]) if len(sys.argv) > 2 else None
-    line = sys.stdin.buffer.readline()
-    if not line:
+    try:
+        told = marshal.load(sys.stdin.buffer)  # noqa: S302 - whoever started us says what we become
+    except EOFError:
         return 0
-    told = json.loads(line)
     if surroundings is not None:
         try:
             surroundings.enter(told["sandbox"])
