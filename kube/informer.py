@@ -15,6 +15,8 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
+import msgspec
+
 from kube.client import Client
 from kube.errors import ApiError, ApiUnreachable, Gone
 from kube.models.meta import Listed
@@ -192,8 +194,9 @@ class Informer(Generic[R]):
 
     def _tell(self, error: Exception) -> None:
         """Say what is wrong, once: a right that is missing may be missing for ever."""
-        # A server that is away says so in many ways.
-        trouble = type(error).__name__ if isinstance(error, ApiUnreachable) else str(error)
+        # A server that is away says so in many ways; an object that does not fit its model is another trouble.
+        is_away = isinstance(error, ApiUnreachable) and not isinstance(error.__cause__, msgspec.DecodeError)
+        trouble = type(error).__name__ if is_away else str(error)
         if trouble != self._trouble:
             self._trouble = trouble
             self._log.warning("watch_lost", kind=self.kind.RESOURCE.kind, error=str(error))

@@ -191,11 +191,15 @@ async def test_what_is_refused_again_and_again_is_said_once_and_again_when_it_is
         asked = refusing.asked
         await eventually(lambda: refusing.asked > asked + 5)
         assert told == [first, second, (lost, "refused")]
+        # An object that does not fit its model is another.
+        refusing.lists = ApiUnreachable("odd")
+        refusing.lists.__cause__ = msgspec.DecodeError("expected a text")
+        await eventually(lambda: told == [first, second, (lost, "refused"), (lost, "odd")])
         refusing.lists = refusing.watches = None
         await eventually(lambda: informer.is_current)
         await client.create(config_map("a", k="1"))
         await eventually(lambda: regained in told)
-        assert told == [first, second, (lost, "refused"), regained]
+        assert told == [first, second, (lost, "refused"), (lost, "odd"), regained]
     finally:
         starting.cancel()
         await informer.stop()
