@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import quote
 
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
@@ -213,14 +214,17 @@ def event_of(message: Delivered, config: JetStreamConfig) -> Event:
         return event_from([(b"content-type", STRUCTURED.encode())], message.data)
     except EventError:
         seconds = int(message.stored_at) / 1e9
-        kind = given.get(b"content-type", b"").decode() or config.content_type or "application/octet-stream"
+        kind = given.get(b"content-type", b"").decode()
+        if not kind.isprintable() or not kind:
+            kind = config.content_type or "application/octet-stream"
         return Event(
             {
                 "specversion": "1.0",
                 "id": f"{config.stream}-{message.stored_at}-{message.sequence}",
                 "source": f"/apis/v1/namespaces/{config.target.namespace}/jetstreamsources/{config.target.name}",
                 "type": config.event_type,
-                "subject": message.subject,
+                # Whoever may publish may choose one that no attribute can be.
+                "subject": message.subject if message.subject.isprintable() else quote(message.subject),
                 "time": datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z"),
                 "datacontenttype": kind,
             },

@@ -17,7 +17,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 import nats.errors
@@ -46,6 +46,23 @@ _Act: TypeAlias = Callable[[Client], Awaitable[None]]
 
 class NotConnected(Exception):
     """There is no connection to NATS now."""
+
+
+class _Client(Client):
+    """The library's, which ends its reading for good at what is not UTF-8, or no block of headers.
+
+    Whoever may publish may write both, and JetStream delivers it again to whoever has it for the first time.
+    """
+
+    def _build_message(self, sid: int, subject: bytes, *rest: Any) -> Msg:
+        message: Msg = super()._build_message(sid, subject.decode("utf-8", "replace").encode(), *rest)
+        return message
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        try:
+            return await super()._process_headers(headers)
+        except (UnicodeDecodeError, IndexError):
+            return None
 
 
 class _Out(NamedTuple):
@@ -241,7 +258,7 @@ class Link:
 
     async def _connected(self, settings: NatsSettings) -> None:
         """Connect, and return when the connection is lost. Raises when there is none."""
-        client = Client()
+        client = _Client()
         closed = asyncio.Event()
 
         async def on_closed() -> None:

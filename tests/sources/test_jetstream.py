@@ -88,6 +88,38 @@ async def test_messages_of_every_kind_arrive_as_events(tmp_path: Path) -> None:
         assert next(each for each in got.values() if each.body == b"{}").headers["content-type"] == "application/json"
 
 
+HOSTILE = [
+    (b"s.\xff", None),
+    (b"s.\x01", None),
+    (b"s.a", b"NATS/1.0\r\nContent-Type: a\x01b\r\n\r\n"),
+    (b"s.a", b"NATS/1.0\r\nContent-Type: \xff\r\n\r\n"),
+    (b"s.a", b"NATS/1.0\r\nCe-Specversion: \xff\r\n\r\n"),
+    (b"s.a", b"NATS/1.0\r\nno colon\r\n: no name\r\n\r\n"),
+    (b"s.a", b"NATS/1.0 503 \xff\r\n\r\n"),
+    (b"s.a", b"NATS/1.0 100\r\n\r\n"),
+    (b"s.a", b"NATS/1.0"),
+    (b"s.a", b"x"),
+]
+
+
+async def test_whatever_somebody_publishes_others_behind_it_are_sent_and_nothing_is_owed(tmp_path: Path) -> None:
+    async with surroundings(tmp_path) as (server, stream, environ), running_sink() as sink:
+        for subject, headers in HOSTILE:
+            await server.publish_raw(subject, b"bad", headers)
+        await stream.publish("s.b", b"good")
+        log: list[bytes] = []
+
+        async def is_over() -> bool:
+            has_come = any(each.body == b"good" for each in sink.got)
+            return has_come and not any(
+                each.num_pending or each.num_ack_pending for each in await stream.consumers_info("S")
+            )
+
+        async with running(environ, sink.url, log):
+            await eventually(is_over)
+        assert not [line for line in log if b"nats_lost" in line or b"event_lost" in line]
+
+
 async def test_only_the_subject_that_is_asked_for(tmp_path: Path) -> None:
     async with surroundings(tmp_path) as (_, stream, environ), running_sink() as sink:
         for subject in ("s.a", "s.b", "s.a"):

@@ -55,6 +55,21 @@ class RunningNats:
         """The settings, as a link asks for them."""
         return self.settings
 
+    async def publish_raw(self, subject: bytes, data: bytes, headers: bytes | None = None) -> None:
+        """Publish what no client library would; `headers`: the whole block. Return when the server has taken it."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        options = {"user": USER, "pass": PASSWORD, "verbose": True, "headers": True}
+        if headers is None:
+            told = b"PUB %b %d\r\n%b\r\n" % (subject, len(data), data)
+        else:
+            sizes = len(headers), len(headers) + len(data)
+            told = b"HPUB %b %d %d\r\n%b%b\r\n" % (subject, *sizes, headers, data)
+        writer.write(b"CONNECT %b\r\n%b" % (json.dumps(options).encode(), told))
+        answers = [await asyncio.wait_for(reader.readline(), _START_S) for _ in range(3)]
+        assert answers[1:] == [b"+OK\r\n"] * 2, answers
+        writer.close()
+        await writer.wait_closed()
+
     def start(self) -> None:
         """Start, and return when it accepts connections."""
         binary = Path(sys.executable).parent / "nats-server"
