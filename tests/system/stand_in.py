@@ -75,7 +75,7 @@ def found() -> dict[str, object]:
         "resolver": Path("/etc/resolv.conf").read_text() if Path("/etc/resolv.conf").exists() else "",
         "autoscaler": resolved(f"autoscaler.{namespace}.svc.cluster.local"),
         "hostname": socket.gethostname(),
-        "kubeconfig_names_a_server": "server:" in Path(os.environ.get("KUBECONFIG", os.devnull)).read_text(),
+        "kubeconfig_names_a_server": "server" in Path(os.environ.get("KUBECONFIG", os.devnull)).read_text(),
         **answers,
     }
 

@@ -1,0 +1,74 @@
+"""Kubeconfigs as people, clusters and the local stack write them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kube.config import ApiConfig
+from local_cluster.apiserver.certificates import render_kubeconfig
+from proxies.environment import ConfigError
+
+CONFIG = {
+    "current-context": "b",
+    "contexts": [
+        {"name": "a", "context": {"cluster": "x", "user": "x"}},
+        {"name": "b", "context": {"cluster": "c", "user": "u", "namespace": "n"}},
+    ],
+    "clusters": [
+        {"name": "c", "cluster": {"server": "https://h:1/", "certificate-authority-data": "UEVN"}},
+    ],
+    "users": [{"name": "u", "user": {"token": "t", "client-certificate": "c.crt", "client-key": "c.key"}}],
+}
+READ = """
+import pathlib, sys
+from kube.config import ApiConfig
+assert ApiConfig.from_kubeconfig(pathlib.Path(sys.argv[1])).token == "t"
+assert "yaml" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize(
+    "text", [json.dumps(CONFIG), yaml.safe_dump(CONFIG), yaml.safe_dump(CONFIG, default_flow_style=True)]
+)
+def test_the_current_context_is_read_in_every_style(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config"
+    path.write_text(text)
+    assert ApiConfig.from_kubeconfig(path) == ApiConfig(
+        server="https://h:1",
+        ca_pem="PEM",
+        token="t",
+        client_certificate=(str(tmp_path / "c.crt"), str(tmp_path / "c.key")),
+        namespace="n",
+    )
+
+
+def test_the_stacks_own_is_yaml_as_well_and_needs_no_parser_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    text = render_kubeconfig("https://h:1", b"PEM", "t", "n")
+    path.write_text(text)
+    assert ApiConfig.from_kubeconfig(path) == ApiConfig(server="https://h:1", ca_pem="PEM", token="t", namespace="n")
+    parsed: dict[str, Any] = yaml.safe_load(text)
+    assert (parsed["apiVersion"], parsed["kind"], parsed["current-context"]) == ("v1", "Config", "knuv")
+    subprocess.run([sys.executable, "-c", READ, str(path)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: [", "not YAML"),
+        ("{", "not YAML"),
+        ("[]", "expected a mapping"),
+        ('"text"', "expected a mapping"),
+        ("current-context: x", "no entry named 'x' in contexts"),
+    ],
+)
+def test_what_is_wrong_is_told_with_the_file(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "config"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=f"KUBECONFIG={path}: {problem}"):
+        ApiConfig.from_kubeconfig(path)
