@@ -22,7 +22,7 @@ from loadtests.lab.compare.loads import _by_time, _steps, _until
 from loadtests.lab.compare.model import PHASE, Gate, Metric, Run, Scale, Scenario
 from loadtests.lab.compare.page import write
 from loadtests.lab.compare.references import REFERENCES, reference
-from loadtests.lab.compare.results import Comparison, Outcome, judged, rows
+from loadtests.lab.compare.results import Comparison, Outcome, caveats, judged, rows
 from loadtests.lab.compare.scenarios import SCENARIOS
 from loadtests.lab.compare.sides import Side, SideError, parse_side
 from loadtests.lab.compare.statistics import Estimate, Verdict, compare, estimate, quantile
@@ -224,6 +224,15 @@ def test_a_time_that_is_missed_while_others_use_the_machine_is_nobodys_fault() -
     assert [gate.outcome for gate in judged(compared)][2] is Outcome.MISSED
 
 
+def test_sides_that_did_not_meet_the_same_noise_are_told_apart() -> None:
+    compared = comparison()
+    assert [each for each in caveats(compared) if "did not meet the same" in each] == []
+    for run in compared.runs[1]:
+        run.noise = [0.1]
+    (caveat,) = [each for each in caveats(compared) if "did not meet the same" in each]
+    assert "50% of the cores in the runs of A, 10% in those of B" in caveat
+
+
 def test_one_error_in_one_run_misses_a_gate_that_holds_for_each() -> None:
     compared = comparison()
     compared.runs[0][3].figures["errors"] = 1.0
@@ -324,6 +333,12 @@ async def test_the_app_answers_after_its_delay_what_the_load_expects(monkeypatch
     assert load.problems == []
     assert len(load.latencies_s) == len(load.intended_s) == len(load.late_s) == 5
     assert min(load.latencies_s) > 0.019
+
+
+def test_what_is_seen_of_one_side_alone_is_drawn() -> None:
+    curve = [(0.0, 1.0), (1.0, 2.0)]
+    both, one = (charts.lines("concurrency", "requests", [[curve], runs]) for runs in ([curve], []))
+    assert (both.count("<polyline"), one.count("<polyline")) == (4, 2)
 
 
 async def test_neither_side_always_comes_first() -> None:

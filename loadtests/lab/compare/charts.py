@@ -121,7 +121,8 @@ def lines(
     for side, runs in enumerate(sides):
         for run in runs:
             axes.path(run, side, width=1.0, opacity=0.3)
-        axes.path(_median_curve(runs, last_s), side)
+        if curve := _median_curve(runs, last_s):
+            axes.path(curve, side)
     return axes.svg(title)
 
 
@@ -255,7 +256,7 @@ def _median_curve(runs: Sequence[Points], last: float) -> list[tuple[float, floa
     for number in range(_STEPS + 1):
         at = last * number / _STEPS
         values = [[y for x, y in run if x <= at][-1:] for run in runs]
-        if all(values):
+        if values and all(values):
             found.append((at, statistics.median(value for each in values for value in each)))
     return found
 

@@ -20,7 +20,7 @@ from kube.errors import ApiError, ApiUnreachable
 from loadtests.lab.compare.model import STEPS_MAX, Run, Scale, Scenario
 from loadtests.lab.compare.page import write
 from loadtests.lab.compare.references import REFERENCES
-from loadtests.lab.compare.results import Comparison, Outcome, judged, rows
+from loadtests.lab.compare.results import Comparison, Outcome, caveats, judged, rows
 from loadtests.lab.compare.scenarios import SCENARIOS
 from loadtests.lab.compare.sides import Side, SideError, parse_side
 from loadtests.lab.compare.statistics import Verdict
@@ -141,6 +141,8 @@ def _summary(comparison: Comparison, console: Console) -> None:
         style = "bold" if row.verdict in (Verdict.A_BETTER, Verdict.B_BETTER) else ""
         text = f"{row.metric.label:44} A {a:>10}  B {b:>10}  {row.metric.unit:12} {verdict}"
         console.print(text, style=style, markup=False)
+    for caveat in caveats(comparison):
+        console.print(f"mind: {caveat}", markup=False)
     for gate in judged(comparison):
         console.print(f"{gate.outcome.value:10}  {'AB'[gate.side]}: {gate.text}", markup=False)
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import statistics
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
@@ -11,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from loadtests.lab.compare import charts
-from loadtests.lab.compare.model import NOISY, PHASE, Metric
-from loadtests.lab.compare.results import Comparison, Outcome, Row, judged, rows
+from loadtests.lab.compare.model import PHASE, Metric
+from loadtests.lab.compare.results import Comparison, Outcome, Row, caveats, judged, rows
 from loadtests.lab.compare.statistics import RUNS_MIN, Estimate, Verdict, quantile
 
 __all__ = ["write"]
@@ -38,6 +37,7 @@ ul { padding-left: 1.2rem }
 .faint { color: #666 }
 .interval { color: #666; font-size: .85em }
 .lead { font-size: 1.05rem }
+.said { white-space: pre-wrap }
 """
 
 
@@ -118,25 +118,7 @@ def _sentence(table: Sequence[Row]) -> str:
 
 
 def _caveats(comparison: Comparison) -> str:
-    """What spoils the whole comparison: other programs on the same cores, and a load that was too slow."""
-    said = []
-    noise = [share for runs in comparison.runs for run in runs for share in run.noise]
-    if noise and statistics.median(noise) > NOISY:
-        said.append(
-            "This machine was busy with other work: beside the measured programs others used"
-            f" {statistics.median(noise):.0%} of the side's cores (median; {min(noise):.0%} to {max(noise):.0%})."
-            " CPU times are higher than on a quiet machine, latencies and starts much longer; ratios suffer less."
-        )
-    every = [run for runs in comparison.runs for run in runs]
-    if limited := Counter(part for run in every for part in run.limited):
-        parts = ", ".join(f"{part or 'all'} in {count}" for part, count in limited.items())
-        said.append(
-            "The load, or this machine, was the bottleneck, and what was timed then is not counted:"
-            f" {parts} of {len(every)} runs."
-        )
-    if failed := sum(run.is_failed for run in every):
-        said.append(f"{failed} of {len(every)} runs failed; the notes at the end say why.")
-    return "".join(f"<p class=caveat>{escape(each)}</p>" for each in said)
+    return "".join(f"<p class=caveat>{escape(each)}</p>" for each in caveats(comparison))
 
 
 def _gates(comparison: Comparison) -> str:
@@ -267,7 +249,7 @@ def _moments(comparison: Comparison) -> list[tuple[str, float, int]]:
 
 def _notes(comparison: Comparison) -> str:
     lines = [
-        f"<li>{'AB'[side]}, run {number}: {escape(note)}</li>"
+        f"<li>{'AB'[side]}, run {number}: <span class=said>{escape(note)}</span></li>"
         for side, runs in enumerate(comparison.runs)
         for number, run in enumerate(runs, 1)
         for note in run.notes

@@ -1,14 +1,19 @@
 """What the runs of a comparison say: a row for each metric, an outcome for each gate. Plain data, no text of a page."""
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from loadtests.lab.compare.model import NOISY, Gate, Metric, Run, Scenario
 from loadtests.lab.compare.statistics import Estimate, Verdict, compare, estimate
 
-__all__ = ["Comparison", "Judgement", "Outcome", "Row", "judged", "rows"]
+__all__ = ["Comparison", "Judgement", "Outcome", "Row", "caveats", "judged", "rows"]
+
+_NOISE_APART: Final = 0.1
+"""When others used so much more of the cores in the runs of one side, they may be the difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,36 @@ def judged(comparison: Comparison) -> list[Judgement]:
         for side, runs in enumerate(comparison.runs)
         for gate in comparison.scenario.gates
     ]
+
+
+def caveats(comparison: Comparison) -> list[str]:
+    """Say what spoils the whole comparison: other programs on the same cores, a load that was too slow, failures."""
+    said = []
+    by_side = [[share for run in runs for share in run.noise] for runs in comparison.runs]
+    noise = [share for shares in by_side for share in shares]
+    if noise and statistics.median(noise) > NOISY:
+        said.append(
+            "This machine was busy with other work: beside the measured programs others used"
+            f" {statistics.median(noise):.0%} of the side's cores (median; {min(noise):.0%} to {max(noise):.0%})."
+            " CPU times are higher than on a quiet machine, latencies and starts much longer; ratios suffer less."
+        )
+    if all(by_side):
+        a, b = map(statistics.median, by_side)
+        if abs(a - b) > _NOISE_APART:
+            said.append(
+                f"The sides did not meet the same: others used {a:.0%} of the cores in the runs of A, {b:.0%} in those"
+                " of B (medians). A difference between them may be that of the machine."
+            )
+    every = [run for runs in comparison.runs for run in runs]
+    if limited := Counter(part for run in every for part in run.limited):
+        parts = ", ".join(f"{part or 'all'} in {count}" for part, count in limited.items())
+        said.append(
+            "The load, or this machine, was the bottleneck, and what was timed then is not counted:"
+            f" {parts} of {len(every)} runs."
+        )
+    if failed := sum(run.is_failed for run in every):
+        said.append(f"{failed} of {len(every)} runs failed; the notes of the runs say why.")
+    return said
 
 
 def _judged(scenario: Scenario, gate: Gate, side: int, runs: list[Run]) -> Judgement:
