@@ -53,6 +53,26 @@ async def test_a_process_runs_what_it_is_told(environ: Mapping[str, str]) -> Non
             make_controllers({**environ, "KNUV_CONTROLLERS": text})
 
 
+@pytest.mark.parametrize("step", ["drain", "stop"])
+async def test_what_cannot_end_keeps_nobody_beside_it_from_ending(
+    environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    ended = []
+
+    async def fail(_app: ServingApp) -> None:
+        raise LookupError("cannot")
+
+    async def end(_app: App) -> None:
+        ended.append(step)
+
+    both = make_controllers({**environ, "KNUV_CONTROLLERS": "serving,eventing"})
+    monkeypatch.setattr(ServingApp, step, fail)
+    monkeypatch.setattr(App, step, end)
+    with pytest.raises(LookupError, match="cannot"):
+        await getattr(both, step)()
+    assert ended == [step]
+
+
 def test_eventings_namespace_is_its_own_unless_it_runs_alone(environ: Mapping[str, str]) -> None:
     serving = {**environ, "SYSTEM_NAMESPACE": "knative-serving"}
     assert EventingConfig.from_env(serving).system_namespace == "knative-eventing"
