@@ -22,7 +22,10 @@ _DICTIONARY = Path(__file__).with_name("http.dict")
 _LENGTH_MAX = 2048
 _KEPT_LENGTH_MAX = 400
 """Longer inputs are not kept: a corpus is read by people, too."""
-_NAMES = ("request", "response", "chunks", "edits", "forwarded", "readiness", "event", "client", "app")
+_NAMES = (
+    *("request", "response", "chunks", "edits", "forwarded", "readiness", "event", "client", "app"),
+    *("block", "table", "connection"),
+)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -20,6 +20,7 @@ from queue_proxy.policy import APP_EDITS
 from queue_proxy.readiness import decode_probes
 from tests.conformance.http1.memory import Bench, run_in_memory
 from tests.conformance.http1.oracle import read_replies, read_requests
+from tests.fuzz.http2_targets import fuzz_block, fuzz_connection, fuzz_table
 
 __all__ = ["TARGETS"]
 
@@ -242,6 +243,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "event": fuzz_event,
     "client": fuzz_client,
     "app": fuzz_app,
+    "block": fuzz_block,
+    "table": fuzz_table,
+    "connection": fuzz_connection,
 }
 """By the name of their corpus."""
 
