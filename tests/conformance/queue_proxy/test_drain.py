@@ -281,7 +281,7 @@ async def test_79_a_hook_behind_which_sigterm_comes_waits_for_the_whole_quiet_pe
     answered_s, *response = ended.seen
     assert isinstance(answered_s, float)
     assert (ended.exit_code, *response) == (0, 200, b"")
-    assert 29.4 < answered_s < 30 + 2 * LATE_S
+    assert 30 - LATE_S < answered_s < 30 + 2 * LATE_S  # since it began, a little before the signal
 
 
 async def test_81_an_open_tunnel_survives_the_drain_and_is_waited_for_60_s_at_most(scenes: Scenes) -> None:
@@ -289,7 +289,7 @@ async def test_81_an_open_tunnel_survives_the_drain_and_is_waited_for_60_s_at_mo
     drained_s, echo, behind = ended.seen
     assert isinstance(drained_s, float)
     assert (ended.exit_code, echo, behind) == (0, b"still here", b"")
-    assert 59.5 < ended.after_s - drained_s < 60 + 2 * LATE_S
+    assert 60 - LATE_S < ended.after_s - drained_s < 60 + 2 * LATE_S  # the drain's end is seen somewhat late
 
 
 async def test_81_and_no_longer_than_it_is_open(scenes: Scenes) -> None:

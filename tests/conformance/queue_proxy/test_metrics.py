@@ -87,8 +87,8 @@ async def test_06_get_and_head_of_metrics_are_answered_and_nothing_else() -> Non
 
 async def test_06_a_scraper_has_five_seconds_for_its_head() -> None:
     async with running_app() as app, measured(app) as proxy:
-        client = await Client.open(proxy.host, METRICS_PORT)
         started_s = time.monotonic()
+        client = await Client.open(proxy.host, METRICS_PORT)
         await client.send("GET /metrics HTTP/1.1\r\n")
         assert await client.eof() == b""
         assert 4.9 < time.monotonic() - started_s < 5 + LATE_S
