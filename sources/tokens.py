@@ -8,7 +8,8 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
+from urllib.parse import quote
 
 from kube.client import Client
 from kube.errors import ApiError, ApiUnreachable
@@ -20,6 +21,8 @@ __all__ = ["TokenError", "Tokens"]
 _LIFETIME_S: Final = 3600
 _MARGIN_S: Final = 300.0
 _KNOWN_MAX: Final = 1024
+_Key: TypeAlias = tuple[str, str, str]
+"""Namespace, account, audience."""
 
 
 class TokenError(Exception):
@@ -38,22 +41,33 @@ class Tokens:
         """`clock`: Unix seconds."""
         self._client = client
         self._now_s = clock
-        self._known: OrderedDict[tuple[str, str, str], _Token] = OrderedDict()
-        self._asking = asyncio.Lock()
+        self._known: OrderedDict[_Key, _Token] = OrderedDict()
+        self._asking: dict[_Key, asyncio.Task[_Token]] = {}
 
     async def get(self, namespace: str, account: str, audience: str) -> str:
         """A token of a service account for an audience. Raises `TokenError`."""
         key = (namespace, account, audience)
-        async with self._asking:
-            token = self._known.get(key)
-            if token is None or token.expires_s - _MARGIN_S <= self._now_s():
-                token = self._known[key] = await self._request(namespace, account, audience)
-                if len(self._known) > _KNOWN_MAX:
-                    self._known.popitem(last=False)
+        token = self._known.get(key)
+        if token is None or token.expires_s - _MARGIN_S <= self._now_s():
+            asking = self._asking.get(key)
+            if asking is None:
+                asking = self._asking[key] = asyncio.get_running_loop().create_task(self._request(*key))
+                asking.add_done_callback(lambda task: self._asked(key, task))
+            # Others may wait for the same one.
+            token = await asyncio.shield(asking)
         return token.text
 
+    def _asked(self, key: _Key, asking: "asyncio.Task[_Token]") -> None:
+        del self._asking[key]
+        if asking.cancelled() or asking.exception() is not None:
+            return  # whoever still waits hears it
+        self._known[key] = asking.result()
+        if len(self._known) > _KNOWN_MAX:
+            self._known.popitem(last=False)
+
     async def _request(self, namespace: str, account: str, audience: str) -> _Token:
-        path = ServiceAccount.RESOURCE.path(namespace, account, "token")
+        # Whoever may write the status of a source chose the account: it names no other path.
+        path = ServiceAccount.RESOURCE.path(namespace, quote(account, safe=""), "token")
         spec = {"audiences": [audience], "expirationSeconds": _LIFETIME_S}
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
         try:

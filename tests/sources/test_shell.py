@@ -30,13 +30,17 @@ class TokenApi:
     def __init__(self, lifetime_s: float = 3600) -> None:
         self.asked: list[tuple[str, Any]] = []
         self.lifetime_s = lifetime_s
+        self.gates: dict[str, asyncio.Event] = {}
+        """Of accounts whose questions wait."""
 
     async def raw(self, method: str, path: str, *, body: bytes) -> bytes:
         assert method == "POST"
         spec = json.loads(body)["spec"]
         self.asked.append((path, spec))
-        expires = format_time(1000 + self.lifetime_s)
         token = f"token-{len(self.asked)}"
+        if gate := self.gates.get(path.split("/")[-2]):
+            await gate.wait()
+        expires = format_time(1000 + self.lifetime_s)
         return json.dumps({"status": {"token": token, "expirationTimestamp": expires}}).encode()
 
 
@@ -53,6 +57,30 @@ async def test_a_token_is_asked_for_once_and_renewed_before_it_runs_out() -> Non
     now[0] += 2
     assert await tokens.get("ns", "me", "aud") == "token-2"
     assert await tokens.get("ns", "me", "other") == "token-3"
+
+
+async def test_a_question_that_hangs_holds_up_nobody_elses_and_outlives_who_asked_first() -> None:
+    api = TokenApi()
+    api.gates["slow"] = asyncio.Event()
+    client: Any = api
+    tokens = Tokens(client, lambda: 1000.0)
+    waiting = [asyncio.create_task(tokens.get("ns", "slow", "aud")) for _ in range(3)]
+    await eventually(lambda: len(api.asked) == 1)
+    async with asyncio.timeout(30):
+        assert await tokens.get("ns", "me", "aud") == "token-2"
+    waiting[0].cancel()
+    api.gates["slow"].set()
+    assert await asyncio.gather(*waiting[1:]) == ["token-1"] * 2
+    assert len(api.asked) == 2
+
+
+async def test_the_name_of_an_account_leads_nowhere_else() -> None:
+    """Whoever may write the status of a source chooses it."""
+    api = TokenApi()
+    client: Any = api
+    await Tokens(client, lambda: 1000.0).get("ns", "../../kube-system/serviceaccounts/admin", "aud")
+    ((path, _),) = api.asked
+    assert path == ("/api/v1/namespaces/ns/serviceaccounts/..%2F..%2Fkube-system%2Fserviceaccounts%2Fadmin/token")
 
 
 async def test_without_a_service_account_the_reason_is_told() -> None:
