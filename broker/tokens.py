@@ -64,7 +64,9 @@ class Tokens:
         """Call `then` with the line `Authorization: Bearer ...`, at once or later; None: there is no token."""
         key = _Key(namespace, account, audience)
         token = self._tokens.get(key)
-        if token is not None and self._unix_s() < token.until_s:
+        left_s = token.until_s - self._unix_s() if token is not None else 0.0
+        # A clock that was set back meanwhile makes no failure last.
+        if token is not None and left_s > 0 and (token.line is not None or left_s <= _AGAIN_S):
             then(token.line)
             return
         waiting = self._waiting.get(key)

@@ -138,3 +138,12 @@ async def test_an_answer_that_makes_no_sense(answer: bytes) -> None:
 
     asking.api.raw = raw  # type: ignore[method-assign] # scripted
     assert await asking.line() is None
+
+
+async def test_a_clock_that_is_set_back_keeps_no_failure_alive() -> None:
+    asking = Asking()
+    asking.api.is_refusing = True
+    assert await asking.line() is None
+    asking.api.is_refusing = False
+    asking.api.now_s -= 3600
+    assert await asking.line() == b"Authorization: Bearer token-2"
