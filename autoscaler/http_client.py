@@ -227,8 +227,7 @@ class _Question(Timer):
         """There will be no answer."""
         self._client.finish(self)
         if not self.answer.done():
-            host, port = self.address
-            self.answer.set_exception(NoAnswer(f"{host}:{port}: {reason}"))
+            self.answer.set_exception(NoAnswer(f"{self.address[0]}:{self.address[1]}: {reason}"))
 
     def on_timer(self, now_s: float) -> None:
         """The time is up, in whatever state."""
@@ -367,6 +366,9 @@ class _Connection(asyncio.Protocol):
         self._take_body(question, head, data)
 
     def _take_body(self, question: _Question, head: ResponseHead, data: bytes) -> None:
+        if question.answer.done():
+            self.abort("nobody waits for it")  # nor is more of it held, which may be much
+            return
         body = self._body
         took = body.scan(data)
         chunks = [data[begin:end] for begin, end in body.spans] if isinstance(body, ChunkedBody) else [data[:took]]
@@ -382,11 +384,8 @@ class _Connection(asyncio.Protocol):
             self._partial = data[took:]
 
     def _finish(self, question: _Question, answer: Answer, *, keep: bool) -> None:
-        self._question = None
-        question.connection = None
-        self._head = None
-        self._chunks = []
-        self._size = 0
+        self._question = question.connection = None
+        self._head, self._chunks, self._size = None, [], 0
         self._is_reused = True
         question.succeed(answer)
         if keep and question.keep:

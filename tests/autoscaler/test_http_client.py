@@ -267,6 +267,29 @@ async def test_a_caller_that_gives_up_leaves_the_connection_as_it_is() -> None:
     assert peer.connections <= 2
 
 
+async def test_a_caller_that_gives_up_holds_no_more_of_a_long_answer() -> None:
+    ended = asyncio.Event()
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        try:
+            while not writer.is_closing():
+                writer.write(b"x" * 100)
+                await asyncio.sleep(0.01)
+        finally:
+            ended.set()
+            writer.close()
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    async with server, client(timeout_s=3600) as http:
+        answer = http.get(server.sockets[0].getsockname()[:2], REQUEST, body_bytes_max=1 << 20)
+        await asyncio.wait([answer], timeout=0.1)
+        answer.cancel()
+        await asyncio.wait_for(ended.wait(), 60)
+        await eventually(lambda: http.connection_count == 0)
+
+
 @pytest.mark.parametrize("state", ["asking", "waiting", "afterwards"])
 async def test_a_closed_client_answers_nobody(state: str) -> None:
     async with endpoint(lambda connection, asked: []) as silent:
