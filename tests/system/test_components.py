@@ -35,7 +35,7 @@ async def test_components_are_left_out_and_another_program_runs_as_one_of_them(t
         assert "system:serviceaccounts:knative-serving" in user["groups"]
         assert (await system.knuv("kubeconfig")).out == system.stack.kubeconfig.read_text()
         spelt = await system.knuv("kubeconfig", "--as", "system:serviceaccount:default:default")
-        assert 'namespace: "default"' in spelt.out
+        assert json.loads(spelt.out)["contexts"][0]["context"]["namespace"] == "default"
         missing = await system.knuv("kubeconfig", "--as", "default/nobody")
         assert (missing.code, missing.err) == (1, 'knuv: serviceaccounts "nobody" not found\n')
 
