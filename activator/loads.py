@@ -61,11 +61,12 @@ class Loads:
     def request_in(self, key: RevisionKey, now_s: float) -> bool:
         """A request arrived. True: it is the first of its revision, which is to be reported at once."""
         entry = self._entries.get(key)
-        is_first = entry is None
-        if entry is None:
-            entry = self._entries[key] = _Entry(now_s)
+        if entry is not None:
+            entry.request_in(now_s)
+            return False
+        entry = self._entries[key] = _Entry(now_s)
         entry.request_in(now_s)
-        return is_first
+        return True
 
     def request_out(self, key: RevisionKey, now_s: float) -> None:
         """A request that was counted in has ended, however it did. An entry with a request inside is never dropped."""
