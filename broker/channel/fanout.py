@@ -7,7 +7,9 @@ All run at once, without an order and without a limit but for those of the sende
 Source: spec eventing-channels.md 4.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 from broker.channel.backend import Owed, Whose
 from broker.early_filters import EarlyFilters, Selection
@@ -31,7 +33,7 @@ _DELIVERY_BYTES = 2048
 class Rounds:
     """The events under way in one process, and what they share."""
 
-    __slots__ = ("active", "courier", "delivered", "early")
+    __slots__ = ("_all_over", "active", "courier", "delivered", "early")
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class Rounds:
         self.courier = courier
         self.delivered = delivered
         self.active: set[Round] = set()
+        self._all_over: asyncio.Future[None] | None = None
 
     def give_up_stalled(self, now_s: float) -> None:
         """End events that somebody waits for and of which no delivery has ended for too long; to be called often."""
@@ -60,6 +63,20 @@ class Rounds:
                 parcel = delivery.parcel
                 whose = Whose(parcel.namespace, parcel.channel, delivery.subscription.name)
                 yield Owed(whose, 1, now_s - each.begun_s)
+
+    def over(self, ended: "Round") -> None:
+        """It has ended, in whatever way."""
+        self.active.discard(ended)
+        if self._all_over is not None and not self.active and not self._all_over.done():
+            self._all_over.set_result(None)
+
+    async def finish(self, limit_s: float) -> None:
+        """Return when nothing is under way any more, or after `limit_s`: some of it may have been promised."""
+        if self.active:
+            self._all_over = asyncio.get_running_loop().create_future()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limit_s):
+                    await self._all_over
 
     def close(self) -> None:
         """End everything."""
@@ -191,7 +208,7 @@ class Round:
             done(_FAILED if self._failure else _ACCEPTED, self._failure)
 
     def _end(self) -> None:
-        self._rounds.active.discard(self)
+        self._rounds.over(self)
         if self._of is not None:
             self._of.detached_bytes -= self._size
             self._of = None

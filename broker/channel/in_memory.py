@@ -18,6 +18,7 @@ from kube.models.duck import AppliedPolicy
 
 __all__ = ["MemoryBackend"]
 
+_ENDING_S: Final = 5.0
 _LOOK_S: Final = 15.0
 """How often it is looked for events of which nothing is heard any more."""
 
@@ -56,12 +57,13 @@ class MemoryBackend:
         return self._channels.is_ready()
 
     async def stop(self) -> None:
-        """End what is under way."""
+        """Wait a little for what is under way: of an `async-handler` its senders have heard 202. Then end it."""
         if self._timer is not None:
             self._timer.cancel()
         await self._channels.stop()
         if self._early is not None:
             await self._early.stop()
+        await self._rounds.finish(_ENDING_S)
         self._rounds.close()
 
     def _make(self, namespace: str, name: str, is_async: bool) -> Fanout:

@@ -1,5 +1,7 @@
 """One event to all subscriptions of a channel in memory: `broker/channel/fanout.py`."""
 
+import asyncio
+
 import pytest
 
 from broker.channel.fanout import Fanout, Rounds
@@ -8,7 +10,7 @@ from eventing.dispatching import Delivery
 from eventing.message import read_message
 from eventing.retries import DeliverySettings
 from proxies.fields import Field
-from tests.eventing.courier import Clock, Sends, courier
+from tests.eventing.courier import Clock, Sends, courier, turn
 
 _LINES = (b"ce-specversion: 1.0", b"ce-id: 1", b"ce-source: /s", b"ce-type: t")
 _MESSAGE = read_message([Field(*line.split(b": "), line) for line in _LINES], b"")
@@ -113,3 +115,25 @@ async def test_at_the_end_everything_ends() -> None:
     made.rounds.close()
     assert all(post.is_cancelled for post in made.sends.posts)
     assert not made.answers
+
+
+async def test_the_end_waits_for_what_was_promised_through_retries_and_replies() -> None:
+    made = _Channel(2, is_async=True, settings=DeliverySettings(retries=1))
+    finishing = asyncio.create_task(made.rounds.finish(60.0))
+    await turn()
+    made.sends.answer(503, 200)
+    await turn()
+    assert not finishing.done()
+    made.sends.answer(200)
+    await asyncio.wait_for(finishing, 30.0)
+    assert len(made.ended) == 2
+    await made.rounds.finish(60.0)
+
+
+async def test_the_end_waits_no_longer_than_it_may() -> None:
+    made = _Channel(1, is_async=True)
+    await made.rounds.finish(0.01)
+    (post,) = made.sends.posts
+    assert not post.is_cancelled
+    made.rounds.close()
+    assert post.is_cancelled
