@@ -40,7 +40,7 @@ LONGEST = (
 def pytest_xdist_auto_num_workers() -> int:
     """Three workers for each processor: a test that waits for a timer, or for a process to start, leaves it to others.
 
-    All tests together take 13 minutes of processor time, and four workers on two processors needed ten minutes.
+    All tests together take ten minutes of processor time. Four workers on two processors left half of theirs unused.
     """
     return 3 * len(os.sched_getaffinity(0))
 

@@ -99,8 +99,9 @@ class World:
         return name
 
     async def public(self, name: str) -> list[tuple[str, list[int]]]:
-        """(address, ports) behind the public Service, once there are Endpoints."""
+        """(address, ports) behind the public Service, once the watches of both have told."""
         await self.until(lambda: self.endpoints.get(NAMESPACE, name), "public Endpoints")
+        await self.until(lambda: self.core_services.get(NAMESPACE, name), "the public Service")
         found = self.endpoints.get(NAMESPACE, name)
         assert found is not None
         return [
