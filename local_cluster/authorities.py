@@ -1,7 +1,7 @@
-"""How the stack's own programs come to the machine's certificate authorities: by name, when one is asked for.
+"""How the stack, and those of its programs that load aiohttp, come to the machine's certificate authorities: by name.
 
-aiohttp makes a TLS context with all of them as it is imported, which takes 35 ms and 1.6 MB in each program, and nearly
-always serves nobody: the stack has an authority of its own. OpenSSL searches a folder of hashed names only when it has
+aiohttp makes a TLS context with all of them as it is imported, which takes 35 ms and 1.6 MB, and nearly always serves
+nobody: the stack has an authority of its own. OpenSSL searches a folder of hashed names only when it has
 a certificate to verify; so where the machine's folder has all authorities, the bundle of them is left out.
 """
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from local_cluster import originals
-from local_cluster.authorities import authority_variables
 from local_cluster.settings import SYSTEM_NAMESPACE
 
 __all__ = [
@@ -268,7 +267,6 @@ def _deployment(
         "KUBECONFIG": str(layout.kubeconfig(name)),
         "CLUSTER_DOMAIN": "cluster.local",
         "KNUV_SERVICE_RESOLUTION": "endpoints",
-        **authority_variables(),
         **(env or {}),
     }
     variables += [{"name": key, "value": value} for key, value in fixed.items()]

@@ -1,5 +1,6 @@
 """The stack's own process, `python -m local_cluster.up CONFIG`: what `knuv up` becomes once it knows what is wanted."""
 
+import os
 import sys
 
 from kube import lean_imports
@@ -11,6 +12,10 @@ __all__ = ["main"]
 def main() -> int:
     """Run the stack until it is told to end; the exit code."""
     lean_imports.postpone()
+    from local_cluster.authorities import authority_variables
+
+    for name, value in authority_variables().items():
+        os.environ.setdefault(name, value)  # noqa: TID251 - for ourselves; pods have an environment of their own
     try:
         from local_cluster.stack import StackConfig, StackError, run
     except ModuleNotFoundError as error:

@@ -4,13 +4,12 @@ import os
 import ssl
 import subprocess
 import sys
-from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
 from local_cluster.authorities import authority_variables
-from local_cluster.system import Components, SystemLayout, workloads
+from local_cluster.stack_config import StackConfig
 
 _PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 LEFT_OUT = {"SSL_CERT_FILE": os.devnull}
@@ -34,18 +33,20 @@ def test_nothing_is_left_out_where_there_is_no_folder_or_no_bundle(tmp_path: Pat
     assert authority_variables(tmp_path / "cert.pem", tmp_path / "absent") == {}
 
 
-def test_the_stacks_programs_read_no_authority_before_they_need_one() -> None:
-    variables = authority_variables()
-    layout = SystemLayout(
-        subnet=IPv4Network("127.99.0.0/16"), http_host="", http_port=0, state_dir=Path(), envoy=Path("envoy")
-    )
-    for manifest in workloads(layout, Components()):
-        if manifest["kind"] == "Deployment":
-            (container,) = manifest["spec"]["template"]["spec"]["containers"]
-            declared = {variable["name"]: variable.get("value") for variable in container["env"]}
-            assert variables.items() <= declared.items()
-    if not variables:
+SCRIPT = """
+from local_cluster import up
+code = up.main()
+from aiohttp import connector
+print(code, len(connector._SSL_CONTEXT_VERIFIED.get_ca_certs()))
+"""
+
+
+def test_the_stack_reads_no_authority_before_it_needs_one(tmp_path: Path) -> None:
+    if not authority_variables():
         pytest.skip(f"{ssl.get_default_verify_paths().openssl_capath} has fewer authorities than the bundle beside it")
-    script = "import ssl; print(len(ssl.create_default_context().get_ca_certs()))"
-    done = subprocess.run([sys.executable, "-c", script], env=variables, capture_output=True, text=True, check=True)
-    assert done.stdout == "0\n"
+    taken = tmp_path / "file"
+    taken.touch()
+    config = StackConfig(http_port=0, api_port=0, state_dir=taken)
+    command = [sys.executable, "-c", SCRIPT, config.to_json()]
+    done = subprocess.run(command, env={"PATH": os.defpath}, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "2 0\n"
