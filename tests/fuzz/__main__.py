@@ -2,7 +2,7 @@
 
 Each target runs in a process of its own, so many seconds long, from its committed corpus. A broken promise ends it:
 the input is printed as a line for the corpus, and the exit code is 1. `--keep` adds to the corpora what reached code
-that nothing in them had reached.
+that nothing in them had reached. Other arguments go to libFuzzer, as `-seed=1 -runs=500` for the same inputs each time.
 """
 
 import argparse
@@ -41,13 +41,17 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if options.inside:
         _fuzz_here(options.inside, libfuzzer_arguments)
-    broken = [name for name in options.only or _NAMES if not _fuzz(name, options.seconds, keep=options.keep)]
+    broken = [
+        name
+        for name in options.only or _NAMES
+        if not _fuzz(name, options.seconds, libfuzzer_arguments, keep=options.keep)
+    ]
     for name in broken:
         print(f"{name}: promise broken")
     return 1 if broken else 0
 
 
-def _fuzz(name: str, seconds: int, *, keep: bool) -> bool:
+def _fuzz(name: str, seconds: int, libfuzzer_arguments: Sequence[str], *, keep: bool) -> bool:
     """Fuzz one target in another process; return whether its promise held."""
     with tempfile.TemporaryDirectory(prefix="knuv-fuzz-") as directory:
         folder = Path(directory)
@@ -59,7 +63,7 @@ def _fuzz(name: str, seconds: int, *, keep: bool) -> bool:
         command = [
             *(sys.executable, "-m", "tests.fuzz", "--inside", name),
             *(f"-max_total_time={seconds}", f"-max_len={_LENGTH_MAX}", "-timeout=10", "-print_final_stats=1"),
-            *(f"-dict={_DICTIONARY}", f"-exact_artifact_path={crash}", str(found), str(seeds)),
+            *(*libfuzzer_arguments, f"-dict={_DICTIONARY}", f"-exact_artifact_path={crash}", str(found), str(seeds)),
         ]
         result = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, errors="replace", check=False)
         log = result.stderr.splitlines()
