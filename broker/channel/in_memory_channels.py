@@ -9,9 +9,10 @@ Source: spec eventing-channels.md 6.
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 from broker.channel.backend import Channel, Refusal
+from broker.channel.hosts import Hosts, address_of
 from broker.role import Context
 from eventing.delivery import Subscription
 from eventing.subscribers import subscription_of
@@ -67,8 +68,7 @@ class InMemoryChannels:
         self._informer = Informer(client, InMemoryChannel, namespace=namespace, log=log)
         self._loop: Loop[Key] = Loop("channels", self._reconcile, log=log)
         self._channels: dict[Key, Programmed] = {}
-        self._hosts: dict[bytes, Programmed] = {}
-        self._host_of: dict[Key, bytes] = {}
+        self._hosts: Hosts[Programmed] = Hosts()
         self._problems: dict[Key, dict[str, str]] = {}
 
     @classmethod
@@ -99,7 +99,7 @@ class InMemoryChannels:
     def find(self, host: bytes, path: bytes) -> Channel | Refusal:
         """Return the channel of a request (spec 6.1)."""
         if path == b"/":
-            return self._hosts.get(host, _UNKNOWN)
+            return self._hosts.served.get(host, _UNKNOWN)
         key = path_key(path)
         if key is None:
             return _MALFORMED
@@ -165,24 +165,14 @@ class InMemoryChannels:
         self._problems[key] = problems
         served.unclear = frozenset(problems)
         served.subscriptions = tuple(subscriptions)
-        host = _host_of(channel)
-        if self._host_of.get(key) != host:
-            self._forget_host(key)
-            if host:
-                self._host_of[key] = host
-                self._hosts[host] = served
+        self._hosts.set(key, _host_of(channel), served)
 
     def _forget(self, key: Key) -> None:
-        self._forget_host(key)
+        self._hosts.forget(key)
         self._problems.pop(key, None)
         served = self._channels.pop(key, None)
         if served is not None:
             served.remove()
-
-    def _forget_host(self, key: Key) -> None:
-        host = self._host_of.pop(key, None)
-        if host is not None:
-            self._hosts.pop(host, None)
 
     # What the loop calls.
 
@@ -243,8 +233,7 @@ def path_key(path: bytes) -> Key | None:
 
 def _host_of(channel: InMemoryChannel) -> bytes:
     """Return the authority under which a channel is served; empty where its address is a path of the dispatcher's."""
-    address = channel.status.address
-    parts = urlsplit(address.url) if address is not None else urlsplit("")
+    parts = address_of(channel.status.address)
     return parts.netloc.encode() if parts.path in ("", "/") else b""
 
 

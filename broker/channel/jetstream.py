@@ -12,12 +12,12 @@ Source: spec eventing-channels.md 9; conformance statements 15, 61 to 65.
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 from nats.js.api import ConsumerConfig, StreamConfig
 
 from broker.channel.backend import Channel, Refusal
 from broker.channel.deliveries import Deliveries
+from broker.channel.hosts import Hosts, address_of
 from broker.channel.jetstream_backlog import Backlogs
 from broker.channel.jetstream_names import CONSUMER_PREFIX, channel_subject
 from broker.channel.jetstream_process import JetStreamProcess
@@ -85,8 +85,7 @@ class JetStreamBackend:
         self._subscriptions = Informer(context.client, SubscriptionResource, log=context.log)
         self._loop: Loop[Key] = Loop("jetstream", self._reconcile, log=context.log)
         self._channels: dict[Key, JetStreamChannel] = {}
-        self._hosts: dict[bytes, JetStreamChannel] = {}
-        self._host_of: dict[Key, bytes] = {}
+        self._hosts: Hosts[JetStreamChannel] = Hosts()
         self._programmed: set[Key] = set()
         self._redrives = Redrives(
             self._process.letters, self._process.claims, self._subscriber, self._subscribers, debugging, context.log
@@ -111,7 +110,7 @@ class JetStreamBackend:
         name = host.lower().partition(b":")[0]
         if b"." not in name:
             return _NO_HOST
-        return self._hosts.get(name, _UNKNOWN)
+        return self._hosts.served.get(name, _UNKNOWN)
 
     def policies(self, channel: Channel) -> Sequence[AppliedPolicy]:
         """Return the EventPolicies of a channel."""
@@ -143,11 +142,12 @@ class JetStreamBackend:
             return
         key = new.key
         if new.metadata.deletion_timestamp:
-            self._forget_host(key)
+            self._hosts.forget(key)
         else:
             if key not in self._channels:
                 self._channels[key] = JetStreamChannel(self._process, *key)
-            self._set_host(new)
+            host = address_of(new.status.address).hostname or ""
+            self._hosts.set(key, host.encode(), self._channels[key])
         self._loop.add(key)
 
     def _subscription_changed(self, old: SubscriptionResource | None, new: SubscriptionResource | None) -> None:
@@ -169,23 +169,8 @@ class JetStreamBackend:
         found = (channel.subscribers.get(uid) for channel in self._channels.values())
         return next((each for each in found if each is not None), None)
 
-    def _set_host(self, channel: NatsJetStreamChannel) -> None:
-        key = channel.key
-        address = channel.status.address
-        host = (urlsplit(address.url).hostname or "").encode() if address is not None else b""
-        if self._host_of.get(key) != host:
-            self._forget_host(key)
-            if host:
-                self._host_of[key] = host
-                self._hosts[host] = self._channels[key]
-
-    def _forget_host(self, key: Key) -> None:
-        host = self._host_of.pop(key, None)
-        if host is not None:
-            self._hosts.pop(host, None)
-
     def _forget(self, key: Key) -> None:
-        self._forget_host(key)
+        self._hosts.forget(key)
         self._programmed.discard(key)
         channel = self._channels.pop(key, None)
         if channel is not None:

@@ -21,6 +21,12 @@ class _Served:
         pass
 
 
+class _Named(_Served):
+    def __init__(self, namespace: str) -> None:
+        super().__init__()
+        self.namespace = namespace
+
+
 def _channel(*subscribers: dict[str, Any]) -> InMemoryChannel:
     content = {
         "metadata": {"name": "channel", "namespace": "ns"},
@@ -52,3 +58,26 @@ async def test_an_entry_that_becomes_wrong_is_no_end_of_its_subscription() -> No
     assert served.unclear == {"a", "new"}
     channels._changed(None, _channel(other))
     assert [each.uid for each in served.subscriptions] == ["b"]
+
+
+async def test_nobody_gets_anothers_events_by_saying_that_the_host_is_his() -> None:
+    channels = InMemoryChannels(
+        Client(ApiConfig(server="http://unused")),
+        lambda namespace, name, is_async: _Named(namespace),  # type: ignore[arg-type,return-value]
+        filter_host="filter",
+        namespace=None,
+        log=Logger("test", write=lambda line: None),
+    )
+    ours = _channel()
+    theirs = msgspec.convert(
+        {**msgspec.to_builtins(_channel()), "metadata": {"name": "other", "namespace": "evil"}}, InMemoryChannel
+    )
+
+    def namespace_of() -> str:
+        return channels.find(b"channel.ns.svc.cluster.local", b"/").namespace  # type: ignore[union-attr]
+
+    channels._changed(None, theirs)
+    channels._changed(None, ours)
+    assert namespace_of() == "ns"
+    channels._changed(theirs, None)
+    assert namespace_of() == "ns"
