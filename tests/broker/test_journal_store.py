@@ -1,6 +1,7 @@
 """Journals: what was confirmed is there after any end of the process, and nothing grows for ever."""
 
 import asyncio
+import errno
 import json
 import os
 import random
@@ -321,6 +322,34 @@ async def test_a_damaged_record_is_skipped_and_told_with_its_place_and_all_other
         await store.close()
     [told] = _logged(lines, "journal_damaged")
     assert (told["segment"], told["offset"], told["lost_bytes"]) == (place.segment, place.offset, place.length)
+
+
+async def test_a_place_that_the_disk_does_not_give_back_costs_no_more_than_what_stands_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _store(tmp_path, JournalLimits()) as store:
+        for seq in range(1, 6):
+            await _accept(store, _event(seq, "a", body=bytes(10_000)))
+        place = store.state.entries[3].place
+    pread = os.pread
+    bad = place.offset + 5000
+
+    def read(descriptor: int, length: int, offset: int) -> bytes:
+        if offset <= bad < offset + length:
+            raise OSError(errno.EIO, "Input/output error")
+        return pread(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", read)
+    lines: list[bytes] = []
+    store = JournalStore(tmp_path, JournalLimits(), Logger("test", write=lines.append))
+    await store.open()
+    try:
+        assert sorted(store.state.entries) == [1, 2, 4, 5]
+        assert store.read(4) is not None
+    finally:
+        await store.close()
+    [told] = _logged(lines, "journal_damaged")
+    assert (told["offset"], told["lost_bytes"]) == (place.offset, place.length)
 
 
 async def test_a_journal_full_of_damage_does_not_fill_the_log(tmp_path: Path) -> None:

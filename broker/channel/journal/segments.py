@@ -6,6 +6,7 @@ One process at a time: the directory is locked. A write that fails leaves the fi
 tell: what was written of it is cut off again, or a new segment is begun.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -18,6 +19,8 @@ from broker.channel.journal.records import MARKER_BYTES
 
 __all__ = ["JournalInUse", "Segments"]
 
+_BLOCK_BYTES: Final = 4096
+"""What a disk loses at once, at least."""
 _NAME: Final = re.compile(r"([0-9]{10})(?:-([0-9a-f]{8}))?\.journal")
 
 
@@ -68,7 +71,7 @@ class Segments:
                 continue
             marker = bytes.fromhex(match[2] or "")
             self._keep(number, path, marker, descriptor)
-            data = _read(descriptor, size, 0)
+            data = _read_around(descriptor, size)
             self.sizes[number] = len(data)
             yield number, data, marker
         self._begin()
@@ -160,6 +163,23 @@ def _sync_directory(path: Path) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _read_around(descriptor: int, size: int) -> bytes:
+    """Return a whole file, with zeros where the disk does not give it back."""
+    try:
+        return _read(descriptor, size, 0)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+    data = bytearray(size)
+    for offset in range(0, size, _BLOCK_BYTES):
+        try:
+            block = _read(descriptor, min(_BLOCK_BYTES, size - offset), offset)
+        except OSError:
+            continue  # whoever looks for records finds none there, and says so
+        data[offset : offset + len(block)] = block
+    return bytes(data)
 
 
 def _read(descriptor: int, length: int, offset: int) -> bytes:
