@@ -131,6 +131,8 @@ class Redrives:
                 if str(error) != problem:
                     self._log.warning("redrives_unknown", error=str(error))
                 problem = str(error)
+            except Exception as error:  # noqa: BLE001 - a bug: nothing would be gone on with any more
+                self._log.exception("redrives_failed", error)
 
     async def _look(self) -> None:
         if not self._letters.is_on:
