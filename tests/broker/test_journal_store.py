@@ -329,7 +329,7 @@ async def test_a_place_that_the_disk_does_not_give_back_costs_no_more_than_what_
 ) -> None:
     async with _store(tmp_path, JournalLimits()) as store:
         for seq in range(1, 6):
-            await _accept(store, _event(seq, "a", body=bytes(10_000)))
+            await _accept(store, _event(seq, "a", body=b"x" * 10_000))
         place = store.state.entries[3].place
     pread = os.pread
     bad = place.offset + 5000
