@@ -124,6 +124,7 @@ async def test_the_same_without_kubectl(system: System, tmp_path_factory: pytest
     assert "Proxy" in row
     assert '"listening"' in (await system.knuv("logs", "cli")).out
     assert "RoutesReady" in (await system.knuv("describe", "ksvc", "cli")).out
+    assert (await system.knuv("why", "cli")).out.startswith("ok  Service cli: ready, since ")
     assert (await system.knuv("apply", "-f", str(path))).out == "service/cli unchanged\n"
     assert (await system.knuv("delete", "ksvc", "cli")).out == "service/cli deleted\n"
     unknown = await system.knuv("get", "nonsense")
