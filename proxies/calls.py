@@ -71,6 +71,10 @@ class _Rendered:
         """Return it."""
         return self._bytes
 
+    def parts(self, head: RequestHead, peer: bytes) -> tuple[bytes, Sequence[bytes]]:
+        """Return it."""
+        return self._bytes, ()
+
 
 class Caller:
     """Makes calls on one loop. Close it after its pools."""

@@ -7,7 +7,7 @@ Source: spec queue-proxy.md 7, activator.md 7.2; RFC 9110 section 7.6.1.
 """
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Final, Protocol
@@ -78,6 +78,9 @@ class Edits(Protocol):
     def apply(self, head: RequestHead, peer: bytes) -> bytes:
         """Return the edited head in HTTP/1.1, with its closing empty line. `peer`: the client's address."""
 
+    def parts(self, head: RequestHead, peer: bytes) -> tuple[bytes, Sequence[bytes]]:
+        """Return `apply` in two parts: the head, as many requests may have it; and lines to add, without their ends."""
+
 
 class HeadEdits:
     """How request heads are changed on their way upstream, besides what every proxy does.
@@ -145,6 +148,13 @@ class HeadEdits:
             if len(rendered) <= _RENDERED_BYTES_MAX:
                 kept[key] = rendered
         return rendered
+
+    def parts(self, head: RequestHead, peer: bytes) -> tuple[bytes, Sequence[bytes]]:
+        """Return `apply` in two parts: the head, as many requests may have it; and lines to add, without their ends."""
+        core = head.core
+        if core is None or self._edits_lines:
+            return self.apply(head, peer), ()
+        return self.apply(core, peer), head.lines
 
     def render(self, head: RequestHead, peer: bytes) -> bytes:
         """`apply` without its shortcuts."""

@@ -7,7 +7,7 @@ Source: spec queue-proxy.md 18, activator.md 14; W3C Trace Context; OpenTelemetr
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from proxies import headers
@@ -53,16 +53,19 @@ class Traced:
 
     def apply(self, head: RequestHead, peer: bytes) -> bytes:
         """Return the edited head with our `traceparent`."""
+        rendered, lines = self.parts(head, peer)
+        return b"%s%s\r\n\r\n" % (rendered[:-2], b"\r\n".join(lines))
+
+    def parts(self, head: RequestHead, peer: bytes) -> tuple[bytes, Sequence[bytes]]:
+        """Return `apply` in two parts: the head, as many requests may have it; and lines to add, without their ends."""
         assert self.edits is not None, "what is sent on is edited"
         edits = self.edits.goes_on if self.has_parent else self.edits.begins
-        lines, core = head.lines, head.core
-        if core is None:
-            rendered = edits.apply(head, peer)[:-2]
-        else:
-            # What heads share is edited once; a caller's `traceparent` is mostly among the lines beside it.
-            kept = [line for line in lines if line[: len(_TRACEPARENT) + 1].lower() != _TRACEPARENT + b":"]
-            rendered = b"\r\n".join((edits.apply(core, peer)[:-4], *kept, b""))
-        return b"%straceparent: %s\r\n\r\n" % (rendered, self.place.traceparent(self.client_id))
+        ours = b"traceparent: %s" % self.place.traceparent(self.client_id)
+        if head.core is None:
+            return edits.apply(head, peer), (ours,)
+        # What heads share is edited once; a caller's `traceparent` is mostly among the lines beside it.
+        kept = [line for line in head.lines if line[: len(_TRACEPARENT) + 1].lower() != _TRACEPARENT + b":"]
+        return edits.apply(head.core, peer), (*kept, ours)
 
 
 class SpanTree:

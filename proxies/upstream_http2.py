@@ -245,7 +245,8 @@ class _UpstreamStream(Stream):
         if request.major == 1 and request.is_chunked:
             self._unchunker = Unchunker()
         scheme = b"https" if connection.endpoint.is_secure else b"http"
-        block = request_block(edits.apply(request, exchange.peer), scheme)
+        head, lines = edits.parts(request, exchange.peer)
+        block = request_block(head, scheme, lines)
         data = exchange.take_body()
         is_done = exchange.request_done
         is_whole = is_done and not data and exchange.request_trailers is None

@@ -9,7 +9,7 @@ Source: RFC 9113 sections 8.2.2, 8.3; RFC 7541.
 from collections.abc import Iterable
 from typing import Final
 
-from proxies.fields import Field
+from proxies.fields import VOLATILE_NAMES, Field
 from proxies.headers import relayed_head
 from proxies.heads import without_volatile_lines
 from proxies.http2.heads import CONNECTION_SPECIFIC
@@ -26,14 +26,20 @@ _LINE_BYTES_MAX: Final = 256
 
 _NOT_IN_HTTP2: Final = CONNECTION_SPECIFIC | {b"host"}
 
+_VOLATILE_STARTS: Final = {name: b"\0%c%s" % (len(name), name) for name in VOLATILE_NAMES}
+"""What begins their representations: a literal with a literal name (RFC 7541 6.2.2)."""
+
 _request_blocks: dict[tuple[bytes, bytes], bytes] = {}
 _response_blocks: dict[bytes, bytes] = {}
 _lines: dict[bytes, bytes] = {}
 """Representations by the lines that they were made from; empty for lines that HTTP/2 does not have."""
 
 
-def request_block(head: bytes, scheme: bytes) -> bytes:
-    """Return the block of a request whose head in HTTP/1.1, up to its empty line, is `head` (`headers.Edits`)."""
+def request_block(head: bytes, scheme: bytes, lines: Iterable[bytes] = ()) -> bytes:
+    """Return the block of a request whose head in HTTP/1.1, up to its empty line, is `head` with `lines` added.
+
+    They are what `headers.Edits.parts` returns: `head` is remembered, `lines` are not.
+    """
     block = _request_blocks.get((head, scheme))
     if block is None:
         core, added = without_volatile_lines(head)
@@ -42,6 +48,8 @@ def request_block(head: bytes, scheme: bytes) -> bytes:
         # Not into the memo of lines, where they would only displace others.
         block = _request_blocks.get((core, scheme)) or _translated(core, scheme)
         block += b"".join([_part_of(line) for line in added])
+    for line in lines:
+        block += _volatile_part(line)
     return block
 
 
@@ -107,6 +115,15 @@ def _line_part(line: bytes) -> bytes:
                 _lines.clear()
             _lines[line] = part
     return part
+
+
+def _volatile_part(line: bytes) -> bytes:
+    """`_part_of` for a well-formed line, mostly of a volatile name: no table has it, and none needs be asked."""
+    name, _, value = line.partition(b": ")
+    start = _VOLATILE_STARTS.get(name)
+    if start is None or len(value) >= 0x7F:
+        return _part_of(line)
+    return b"%s%c%s" % (start, len(value), value)
 
 
 def _part_of(line: bytes) -> bytes:

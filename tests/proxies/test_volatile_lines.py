@@ -1,11 +1,13 @@
 """Heads with a request id or a trace context of their own: read and sent on as without the short cut for them."""
 
+from hpack import Decoder
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxies.headers import HeadEdits, HostRule
 from proxies.heads import request_head
 from proxies.http1 import HttpError, RequestError, parse_request
+from proxies.http2.rendering import request_block
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 IDS = st.sampled_from(
@@ -77,6 +79,13 @@ def test_the_short_cut_changes_nothing_but_the_order_of_names(lines: list[tuple[
         assert sent[0] == expected[0]
         assert sent[-2:] == expected[-2:] == [b"", b""]
         assert sorted(sent) == sorted(expected)
+        core, added = EDITS[edits].parts(got, b"10.0.0.1")  # type: ignore[arg-type]
+        assert b"".join((core[:-2], *(line + b"\r\n" for line in added), b"\r\n")).split(b"\r\n") == sent
+        in_parts, whole = (
+            sorted(Decoder(max_header_list_size=1 << 24).decode(block, raw=True))
+            for block in (request_block(core, b"http", added), request_block(b"\r\n".join(sent), b"http"))
+        )
+        assert in_parts == whole
 
 
 def test_heads_that_differ_in_nothing_else_share_what_was_derived() -> None:
