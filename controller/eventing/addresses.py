@@ -4,7 +4,7 @@ Source: knative/eventing `pkg/reconciler/{broker,inmemorychannel}`, `pkg/auth/ev
 9.2, 11, eventing-channels.md 6.4.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from controller.eventing.cluster import EventingCluster
@@ -19,6 +19,7 @@ from kube.names import child_name
 
 __all__ = [
     "apply_policies",
+    "concerns",
     "has_addresses",
     "parallel_channel",
     "resolve_dead_letter_sink",
@@ -111,10 +112,9 @@ def apply_policies(cluster: EventingCluster, obj: Resource, status: AddressableS
         conditions.mark_true("EventPoliciesReady", "OIDCDisabled", text)
         return
     policies = cluster.event_policies.informer.list(obj.namespace)
-    found = policies_for(obj, policies)
-    behind: Resource | None = obj
-    while behind is not None and (behind := _leads_to(cluster, behind)) is not None:
-        found += [policy for policy in policies_for(behind, policies) if policy not in found]
+    found: list[EventPolicy] = []
+    for each in _way_in_to(cluster, obj):
+        found += [policy for policy in policies_for(each, policies) if policy not in found]
     found.sort(key=lambda policy: policy.name)
     ready = [policy for policy in found if policy.status.is_ready()]
     status.policies = [AppliedPolicy(name=policy.name, api_version=policy.api_version) for policy in ready]
@@ -127,6 +127,11 @@ def apply_policies(cluster: EventingCluster, obj: Resource, status: AddressableS
         conditions.mark_true("EventPoliciesReady", "DefaultAuthorizationMode", text)
     else:
         conditions.mark_true("EventPoliciesReady")
+
+
+def concerns(cluster: EventingCluster, policy: EventPolicy, obj: Resource) -> bool:
+    """Whether the policy holds for `obj`, or for what `obj` is the way in to."""
+    return any(policies_for(each, [policy]) for each in _way_in_to(cluster, obj))
 
 
 def sequence_channel(name: str, index: int) -> str:
@@ -145,6 +150,16 @@ def policies_for(obj: Resource, policies: Iterable[EventPolicy]) -> list[EventPo
         (policy for policy in policies if not policy.spec.to or any(_means(each, obj) for each in policy.spec.to)),
         key=lambda policy: policy.name,
     )
+
+
+def _way_in_to(cluster: EventingCluster, obj: Resource) -> Iterator[Resource]:
+    """`obj`, and what it is the way in to. Each once: anybody may write that two channels own one another."""
+    seen: set[str] = set()
+    behind: Resource | None = obj
+    while behind is not None and behind.metadata.uid not in seen:
+        yield behind
+        seen.add(behind.metadata.uid)
+        behind = _leads_to(cluster, behind)
 
 
 def _leads_to(cluster: EventingCluster, obj: Resource) -> Resource | None:

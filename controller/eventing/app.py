@@ -14,6 +14,7 @@ from typing import Any
 
 from controller.collection import Collection, Reconciler
 from controller.eventing import keys
+from controller.eventing.addresses import concerns
 from controller.eventing.broker import BrokerReconciler
 from controller.eventing.channel import ChannelReconciler
 from controller.eventing.cluster import CA_KEY, EventingCluster
@@ -286,13 +287,14 @@ class App:
             self._wake_all()
 
     def _policy_changed(self, old: EventPolicy | None, new: EventPolicy | None) -> None:
-        """It may hold for everything in its namespace."""
-        policy = new or old
-        assert policy is not None
-        for kind in self._kinds:
-            info = kind.collection.kind.RESOURCE
-            for obj in kind.collection.informer.list(policy.namespace):
-                self._wake(info.group, info.kind, obj.key)
+        """It may hold for everything in its namespace, or for a single object."""
+        policies = [each for each in (old, new) if each is not None]
+        for collection in self._cluster.guarded:
+            info = collection.kind.RESOURCE
+            for policy in policies:
+                for obj in collection.informer.list(policy.namespace):
+                    if concerns(self._cluster, policy, obj):
+                        self._wake(info.group, info.kind, obj.key)
 
     def _wake_kind(self, collection: Collection[Any]) -> None:
         info = collection.kind.RESOURCE

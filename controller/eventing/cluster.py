@@ -103,7 +103,7 @@ class EventingCluster:
             read=EventingSettings.from_maps,
             log=self.log,
         )
-        addressable: list[Collection[Any]] = [
+        self.guarded: list[Collection[Any]] = [
             self.brokers,
             self.channels,
             self.in_memory_channels,
@@ -112,8 +112,9 @@ class EventingCluster:
             self.parallels,
             self.job_sinks,
         ]
-        self.addressables = Ducks(client, AddressableDuck, self.log, _by_kind(addressable))
-        self.channelables = Ducks(client, ChannelDuck, self.log, _by_kind(addressable[2:4]), is_channel_kind)
+        """Kinds that have addresses, and policies about who may send there."""
+        self.addressables = Ducks(client, AddressableDuck, self.log, _by_kind(self.guarded))
+        self.channelables = Ducks(client, ChannelDuck, self.log, _by_kind(self.guarded[2:4]), is_channel_kind)
         self.references = References(self.addressables, self.services, cluster_domain=cluster_domain)
 
     @property

@@ -240,3 +240,14 @@ async def test_the_ingress_and_nobody_past_it_may_send_to_a_brokers_channel(even
     broker = await eventing.until_ready(Broker, "default")
     assert policy.is_controlled_by(broker)
     assert broker.status.policies == []
+
+
+async def test_channels_that_own_one_another_hold_nobody_up(eventing: Eventing) -> None:
+    uids = {name: (await eventing.create(Channel, name, {})).metadata.uid for name in ("one", "other")}
+    for name, owner in (("one", "other"), ("other", "one")):
+        reference = {"apiVersion": "messaging.knative.dev/v1", "kind": "Channel", "name": owner, "uid": uids[owner]}
+        change = {"metadata": {"ownerReferences": [{**reference, "controller": True}]}}
+        await eventing.patch(Channel, name, change)
+    await eventing.create(Channel, "third", {})
+    for name in ("one", "other", "third"):
+        await eventing.until_ready(Channel, name)
