@@ -24,8 +24,10 @@ from kube.client import Client
 from kube.errors import ApiError
 from kube.informer import Informer
 from kube.models.core import Endpoints, Pod
+from kube.models.serving import Service
 from local_cluster import nats, system
 from local_cluster.admission import install as install_admission
+from local_cluster.announcing import Announcer
 from local_cluster.apiserver.certificates import write_kubeconfig
 from local_cluster.apiserver.journal import JournalError
 from local_cluster.apiserver.server import ApiServer, ApiServerConfig
@@ -88,6 +90,7 @@ class Stack:
         self._ca_pem = b""
         self._tokens: dict[str, str] = {}
         self._system_pods: list[Informer[Pod]] = []
+        self._announcer: Announcer | None = None
         self._stopping = False
 
     async def start(self) -> None:
@@ -181,7 +184,7 @@ class Stack:
         self._say(f"gateway     http://127.0.0.1:{layout.http_port}")
         self._say(f"kubernetes  {api_url}")
         self._say(f"kubeconfig  {layout.state_dir / 'kubeconfig'}")
-        await self._apply_manifests(admin)
+        await self._apply_manifests(admin, layout.http_port)
         StackInfo(
             pid=os.getpid(),
             http_port=layout.http_port,
@@ -192,12 +195,16 @@ class Stack:
             pods_have_networks=layout.pods_have_networks,
         ).save(layout.state_dir)
         self._say(f"up after {time.monotonic() - began:.1f} s; Ctrl-C stops everything")
+        if self._announcer is not None:
+            await self._announcer.start()
 
     async def stop(self) -> None:
         """End every pod and every server. Safe at any point of `start`."""
         self._stopping = True
         if self._eventing is not None:
             await self._eventing.stop()
+        if self._announcer is not None:
+            await self._announcer.stop()
         for pods in self._system_pods:
             await pods.stop()
         if self._workloads is not None:
@@ -312,18 +319,22 @@ class Stack:
         ready = {pod.metadata.labels.get("app") for pod in listed if pod.is_ready()}
         return [name for name in self._config.components.awaited if name not in ready]
 
-    async def _apply_manifests(self, client: Client) -> None:
+    async def _apply_manifests(self, client: Client, http_port: int) -> None:
         if not self._config.manifests:
             return
-        kinds = await Kinds.discover(client)
+        kinds, services = await Kinds.discover(client), set()
         for path in self._config.manifests:
             try:
                 for manifest in load(path):
                     done = await apply(client, kinds, manifest, "default")
                     self._say(f"{done.kind.lower()}/{done.name} {done.outcome}")
+                    if manifest["apiVersion"] == Service.RESOURCE.api_version and done.kind == "Service":
+                        services.add((done.namespace, done.name))
             except (ManifestError, ApiError) as error:
                 text = error.message if isinstance(error, ApiError) else str(error)
                 raise StackError(f"--file {path}: {text}") from error
+        if services:
+            self._announcer = Announcer(client, self._say, http_port, services, self._log)
 
     # While running.
 

@@ -11,6 +11,7 @@ from kube.models.autoscaling import PodAutoscaler
 from kube.models.core import Pod
 from kube.models.networking import ServerlessService
 from kube.models.serving import Service
+from local_cluster.announcing import service_url
 from local_cluster.manifests import LAST_APPLIED
 
 __all__ = ["describe_lines", "service_rows", "table_rows"]
@@ -47,7 +48,7 @@ async def service_rows(
             [
                 service.namespace,
                 service.name,
-                _with_port(service.status.url, None if _is_inside(service) else http_port),
+                service_url(service, http_port),
                 revision,
                 ready.status if ready else "Unknown",
                 ready.reason if ready else "",
@@ -101,14 +102,3 @@ async def describe_lines(client: Client, path: str, namespace: str, name: str) -
 
 def _text(cell: Any) -> str:
     return "" if cell is None else str(cell)
-
-
-def _is_inside(service: Service) -> bool:
-    """Whether only the cluster reaches it: then its URL leads past the gateway's port on this machine."""
-    return service.status.url == (service.status.address or {}).get("url")
-
-
-def _with_port(url: str, http_port: int | None) -> str:
-    if not url or http_port in (None, 80) or not url.startswith("http://"):
-        return url
-    return f"{url}:{http_port}"
