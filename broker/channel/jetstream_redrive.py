@@ -28,7 +28,8 @@ from proxies.logs import Logger
 __all__ = ["Redrives"]
 
 _AT_ONCE_MAX: Final = 16
-_GIVING_UP_S: Final = 1.0
+_GIVING_UP_S: Final = 3.0
+"""For the word that somebody else may go on, when the process ends."""
 
 
 class Redrives:

@@ -143,6 +143,6 @@ async def test_without_the_stream_nobody_has_anything(nats: RunningNats) -> None
         publisher = Publisher(link, timeout_s=0.3)
         claims = Claims(Streams(link), publisher, pod="a")
         assert await claims.subjects() == []
-        with pytest.raises(JetStreamError, match="no stream takes"):
+        with pytest.raises(JetStreamError):
             await claims.take(SUBJECT, 7)
         publisher.close()
