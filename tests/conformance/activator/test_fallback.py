@@ -26,6 +26,7 @@ async def test_who_waits_too_long_is_sent_elsewhere_and_others_get_the_pod() -> 
         pod = await world.pod(10)
         pod.gate.clear()
         await world.endpoints(ready=[pod])
+        await pod.until(lambda pod: bool(pod.probes), "a probe")  # before, a request would wait, and not for long
         running = world.start_get()
         await pod.until(lambda pod: pod.active == 1, "a request")
         assert (await world.get()).status == 307, "also where the pods are full"
