@@ -1,6 +1,6 @@
 """`knuv up`: reads what is asked for, then becomes the stack (`up.py`).
 
-What reads a command line takes 9 MB, which a stack would keep as long as it runs. Only what `up` itself needs is
+What reads a command line takes 13 MB, which a stack would keep as long as it runs. Only what `up` itself needs is
 imported here, for it is on the way to a stack that is ready.
 """
 
