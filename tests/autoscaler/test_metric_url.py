@@ -67,7 +67,7 @@ async def scaled_by(kn: Cluster, monkeypatch: pytest.MonkeyPatch, port: int, nam
     await kn.create(FAST, annotations)
     async with kn.running():
         monkeypatch.setattr(scrape_client, "METRICS_PORT", kn.metrics_port)
-        await kn.until("ready", lambda pa: condition(pa, "Ready")[0] == "True", within_s=10)
+        await kn.until("ready", lambda pa: condition(pa, "Ready")[0] == "True")
         yield
 
 
@@ -80,11 +80,11 @@ async def test_replicas_follow_the_queue_and_go_with_the_last_request(monkeypatc
     ):
         kn.concurrency = 1.0
         jobs = asyncio.gather(*(job(port) for _ in range(20)))
-        await kn.until("three pods for the queue", lambda pa: pa.status.actual_scale == 3, within_s=15)
+        await kn.until("three pods for the queue", lambda pa: pa.status.actual_scale == 3)
         await jobs
-        await kn.until("one pod for the requests", lambda pa: pa.status.actual_scale == 1, within_s=25)
+        await kn.until("one pod for the requests", lambda pa: pa.status.actual_scale == 1)
         kn.concurrency = 0.0
-        await kn.until("none", lambda pa: pa.status.actual_scale == 0, within_s=30)
+        await kn.until("none", lambda pa: pa.status.actual_scale == 0)
     assert kn.replicas[0] == 1
     assert max(kn.replicas) == 3
 
