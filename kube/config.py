@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from proxies.environment import ConfigError, Environment
 
@@ -85,7 +86,7 @@ class ApiConfig:
             certificate = (str(path.parent / user["client-certificate"]), str(path.parent / user["client-key"]))
         token_file = user.get("tokenFile")
         return cls(
-            server=str(cluster.get("server") or "").rstrip("/"),
+            server=_server(str(cluster.get("server") or ""), path),
             ca_pem=ca_pem,
             token=str(user.get("token") or ""),
             token_file=path.parent / str(token_file) if token_file else None,
@@ -114,6 +115,15 @@ def _parsed(text: str) -> object:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
+
+
+def _server(url: str, path: Path) -> str:
+    """`url` without a trailing slash. Anything but HTTPS and HTTP is refused: our token would go there as it is."""
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return url.rstrip("/")
+    raise ConfigError([f"KUBECONFIG={path}: expected a server as https://HOST[:PORT], got {url!r}"])
 
 
 def _named(data: dict[str, Any], section: str, key: str, name: object, path: Path) -> dict[str, Any]:

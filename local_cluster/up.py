@@ -1,6 +1,7 @@
 """The stack's own process, `python -m local_cluster.up CONFIG`: what `knuv up` becomes once it knows what is wanted."""
 
 import os
+import signal
 import sys
 
 from kube import lean_imports
@@ -11,6 +12,8 @@ __all__ = ["main"]
 
 def main() -> int:
     """Run the stack until it is told to end; the exit code."""
+    # Until the stack listens for it there is nothing to end in order; asyncio's own handler would load `inspect`.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     lean_imports.postpone()
     from local_cluster.authorities import authority_variables
 

@@ -72,3 +72,11 @@ def test_what_is_wrong_is_told_with_the_file(tmp_path: Path, text: str, problem:
     path.write_text(text)
     with pytest.raises(ConfigError, match=f"KUBECONFIG={path}: {problem}"):
         ApiConfig.from_kubeconfig(path)
+
+
+@pytest.mark.parametrize("server", ["", "h:1", "htps://h", "https://", "https://h:99999", "https://[::1", "/path"])
+def test_a_server_that_nobody_can_be_is_refused(tmp_path: Path, server: str) -> None:
+    path = tmp_path / "config"
+    path.write_text(json.dumps({**CONFIG, "clusters": [{"name": "c", "cluster": {"server": server}}]}))
+    with pytest.raises(ConfigError, match="expected a server as https://HOST"):
+        ApiConfig.from_kubeconfig(path)
