@@ -43,10 +43,8 @@ def request_block(head: bytes, scheme: bytes, lines: Iterable[bytes] = ()) -> by
     block = _request_blocks.get((head, scheme))
     if block is None:
         core, added = without_volatile_lines(head)
-        if not added:
-            return _translated(head, scheme)
-        # Not into the memo of lines, where they would only displace others.
         block = _request_blocks.get((core, scheme)) or _translated(core, scheme)
+        # Not into the memo of lines, where they would only displace others.
         block += b"".join([_part_of(line) for line in added])
     for line in lines:
         block += _volatile_part(line)

@@ -65,6 +65,13 @@ def test_ids_are_sent_as_every_header(lines: list[str]) -> None:
         assert sorted(read(rendering.request_block(head, b"http"))[4:]) == sorted(expected)
 
 
+def test_lines_of_one_request_stand_behind_what_is_remembered_from_the_first_on() -> None:
+    for number in (b"1", b"2", b"3"):
+        lines = (b"x-request-id: " + number, b"X-Request-Id: " + b"a" * 200, b"traceparent: t")
+        block = rendering.request_block(b"GET /behind HTTP/1.1\r\nHost: h\r\n\r\n", b"http", lines)
+        assert read(block)[4:] == [(b"x-request-id", number), (b"x-request-id", b"a" * 200), (b"traceparent", b"t")]
+
+
 def test_a_request_goes_through_as_it_came() -> None:
     pairs = [(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/"), (b":authority", b"h")]
     pairs += [(b"traceparent", b"00-aa-bb-01"), (b"accept", b"*/*"), (b"te", b"trailers")]
