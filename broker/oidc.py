@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -34,6 +34,7 @@ _AGAIN_S: Final = 10.0
 _LEEWAY_S: Final = 300.0
 """How far `nbf` may lie ahead of our clock, as in the original's library."""
 _TOKEN_BYTES_MAX: Final = 16 * 1024
+_ANSWER_BYTES_MAX: Final = 1 << 20
 _KNOWN_MAX: Final = 4096
 _WAITING_MAX: Final = 10_000
 _API_HOSTS: Final = ("kubernetes.default.svc", "kubernetes.default", "kubernetes.default.svc.cluster.local")
@@ -82,13 +83,23 @@ class Keys:
     """The keys of one issuer, and what they prove."""
 
     def __init__(self, issuer: str, jwks: bytes) -> None:
-        """`jwks`: a JSON Web Key Set; keys of kinds that are not known are passed over. Raises `ValueError`."""
+        """`jwks`: a JSON Web Key Set; keys of kinds that are not known, or that are none, are passed over.
+
+        Raises `ValueError` for what is no set, and for one of which nothing is left by that.
+        """
         self.issuer = issuer
         self._keys: dict[str, list[rsa.RSAPublicKey | ec.EllipticCurvePublicKey]] = {}
+        problem = ""
         for each in msgspec.json.decode(jwks, type=dict[str, Any]).get("keys") or []:
-            key = _key_of(each) if isinstance(each, dict) else None
+            try:
+                key = _key_of(each) if isinstance(each, dict) else None
+            except (KeyError, ValueError, UnsupportedAlgorithm) as error:
+                problem = f"key {str(each.get('kid'))[:64]!r}: {error!r}"
+                continue
             if key is not None:
                 self._keys.setdefault(str(each.get("kid") or ""), []).append(key)
+        if problem and not self._keys:
+            raise ValueError(problem)
 
     def claims(self, token: bytes, now_s: float) -> Claims:
         """Return what a token says, its audience not looked at. Raises `TokenError`."""
@@ -234,7 +245,12 @@ class Verifier:
         timeout = aiohttp.ClientTimeout(total=10)
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
             response.raise_for_status()
-            return await response.read()
+            body = bytearray()
+            async for part in response.content.iter_any():
+                body += part
+                if len(body) > _ANSWER_BYTES_MAX:
+                    raise ValueError(f"expected at most {_ANSWER_BYTES_MAX} bytes")
+            return bytes(body)
 
 
 def _decoded(part: bytes) -> bytes:

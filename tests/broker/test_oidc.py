@@ -80,3 +80,20 @@ def test_a_public_key_is_no_secret_to_sign_with() -> None:
 def test_keys_that_are_none_are_refused(jwks: bytes) -> None:
     with pytest.raises((ValueError, KeyError)):
         Keys("https://issuer.example", jwks)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        {"kty": "RSA", "n": "AQ", "e": "AQ"},
+        {"kty": "RSA"},
+        {"kty": "RSA", "n": "@", "e": "AQAB"},
+        {"kty": "EC", "crv": "P-256", "x": "AQ", "y": "AQ"},
+        {"kty": "EC", "crv": ["P-256"], "x": "AQ", "y": "AQ"},
+        {"kty": "EC", "crv": "P-256", "x": None, "y": 5},
+    ],
+)
+def test_a_key_that_is_none_takes_nothing_from_the_others(key: dict[str, Any]) -> None:
+    """RFC 7517 section 5."""
+    keys = json.dumps({"keys": [{"kid": "bad", **key}, *json.loads(ISSUER.jwks())["keys"]]})
+    assert Keys(ISSUER.url, keys.encode()).claims(ISSUER.token("me", "a"), NOW_S).subject == "me"

@@ -1,6 +1,7 @@
 """`broker/oidc.py`, the part that fetches keys: who waits for them, how often they are asked for, whom it believes."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -117,6 +118,19 @@ async def test_keys_that_make_no_sense_leave_nobody_waiting(monkeypatch: pytest.
         monkeypatch.undo()
         published.verifier._asked_s -= 10
         assert await published.subject(token) == "me"
+
+
+async def test_an_answer_that_is_too_large_is_refused() -> None:
+    async def answer(call: Call) -> None:
+        with contextlib.suppress(ConnectionError):
+            await call.respond(200, b"{" + b" " * (1 << 20))
+
+    async with running_app(answer) as app:
+        log: list[bytes] = []
+        verifier = Verifier(Client(ApiConfig(server="http://unused")), Logger("test", write=log.append))
+        verifier.discover(f"http://127.0.0.1:{app.port}")
+        await eventually(lambda: any(b"oidc_keys_unavailable" in line and b"1048576" in line for line in log))
+        await verifier.stop()
 
 
 async def test_an_issuer_that_cannot_be_asked_is_believed_nothing() -> None:
