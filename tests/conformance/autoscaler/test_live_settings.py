@@ -43,7 +43,7 @@ async def until_in_force(world: World, revision: Revision, **expected: object) -
         return await newest() == expected
 
     try:
-        applied: bool = await eventually(is_so, timeout_s=10)
+        applied: bool = await eventually(is_so)
     except AssertionError:
         assert await newest() == expected
         raise

@@ -45,7 +45,7 @@ async def test_95_without_tracing_a_traceparent_reaches_the_app_unchanged() -> N
 async def test_96_one_request_gives_its_spans_in_one_trace(concurrency: str) -> None:
     async with traced(CONTAINER_CONCURRENCY=concurrency) as (proxy, app, collector):
         await proxy.fetch("/work?x=1", headers=[TRACEPARENT, "tracestate: a=b"])
-        await eventually(lambda: collector.bodies, timeout_s=10)
+        await eventually(lambda: collector.bodies)
         spans = {span.name: span for span in collector.spans()}
     wait = [] if concurrency == "0" else ["kn.queueproxy.wait"]
     chain = ["GET", "kn.queueproxy.proxy", *wait, "HTTP GET"]
@@ -75,7 +75,7 @@ async def test_probes_have_no_spans() -> None:
         await proxy.fetch(headers=["K-Network-Probe: queue", TRACEPARENT])
         await proxy.fetch("/only")
         await proxy.fetch("/only")
-        await eventually(lambda: collector.bodies, timeout_s=10)
+        await eventually(lambda: collector.bodies)
         names = [span.name for span in collector.spans()]
     chain = ["GET", "kn.queueproxy.proxy", "kn.queueproxy.wait", "HTTP GET"]
     assert names == chain * 2
@@ -102,7 +102,7 @@ async def test_a_refused_request_has_no_client_span_and_a_wait_without_success()
         last = await proxy.open()
         await last.request(headers=[TRACEPARENT])
         assert (await last.response()).status == 503
-        await eventually(lambda: collector.bodies, timeout_s=10)
+        await eventually(lambda: collector.bodies)
         spans = {span.name: span for span in collector.spans() if span.trace_id.hex() == TRACE}
     assert list(spans) == ["GET", "kn.queueproxy.proxy", "kn.queueproxy.wait"]
     assert spans["GET"].status.code == 2
@@ -160,7 +160,7 @@ async def test_a_traceparent_that_says_nothing_begins_a_new_trace(value: str) ->
 async def test_an_app_that_cannot_be_reached_is_an_error_in_both_spans() -> None:
     async with traced(USER_PORT="1") as (proxy, _, collector):
         assert (await proxy.fetch()).status == 502
-        await eventually(lambda: collector.bodies, timeout_s=10)
+        await eventually(lambda: collector.bodies)
         spans = {span.name: span for span in collector.spans()}
     assert (spans["GET"].status.code, spans["HTTP GET"].status.code) == (2, 2)
     assert {each.key: each.value.string_value for each in spans["HTTP GET"].attributes}["error.type"] == "unreachable"
