@@ -90,7 +90,7 @@ class SinkBindingReconciler:
         for subject in subjects:
             if self._takes_part(subject):
                 bound = copy.deepcopy(subject)
-                apply_bindings(bound, [binding])
+                apply_bindings(bound, [binding, *self._others(binding)])
                 await self._patch(subject, bound)
         conditions.mark_true("SinkBindingAvailable")
         return min(_RESYNC_S, renewal_s or _RESYNC_S)
@@ -119,6 +119,7 @@ class SinkBindingReconciler:
             if is_about(binding, subject) and self._takes_part(subject):
                 bare = copy.deepcopy(subject)
                 unbind(bare)
+                apply_bindings(bare, self._others(binding))
                 try:
                     await self._patch(subject, bare)
                 except ApiError as error:
@@ -157,6 +158,12 @@ class SinkBindingReconciler:
         except Invalid:
             if before["kind"] != "Job":  # whose template never changes: only later ones are told
                 raise
+
+    def _others(self, binding: SinkBinding) -> list[SinkBinding]:
+        """Those that may be about the same subjects: all say together what admission says, or they would quarrel."""
+        listed = self._sources.sink_bindings.informer.list(binding.namespace)
+        # One that has no sink yet is no reason to take out another's.
+        return [each for each in listed if each.name != binding.name and injection_of(each) is not None]
 
     def _takes_part(self, subject: JsonObject) -> bool:
         metadata = subject["metadata"]
