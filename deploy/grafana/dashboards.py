@@ -317,7 +317,8 @@ _EVENTING = Dashboard(
         ),
         Panel(
             title="Lag: age of the oldest event that waits",
-            description="With a subscriber that keeps up: its response time. Of streams it is as of the reading before.",
+            description="With a subscriber that keeps up: its response time. "
+            "Of streams it is as of the reading before.",
             unit="s",
             queries=(Query(f"max by ({_WHOSE}) (knuv_eventing_backlog_age_seconds{{{_OF_CHANNEL}}})", _WHOSE_LEGEND),),
         ),
