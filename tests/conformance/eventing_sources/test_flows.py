@@ -1,7 +1,6 @@
 """Statements 48 to 51: events on their way through Sequences and Parallels, with the real dispatcher behind them."""
 
 import os
-import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from kube.models.flows import Parallel, Sequence
 from tests.conformance.eventing_broker.world import EVENT, SYSTEM, Process
 from tests.controller.eventing.cluster import Eventing, running
 from tests.support.http import App, Call, fetch, running_app
+from tests.support.loopback import loopback_subnet
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -50,7 +50,6 @@ class Flows:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def flows() -> AsyncIterator[Flows]:
-    host = f"127.{random.randint(1, 254)}.{random.randint(1, 199)}.2"
     got: dict[str, list[str]] = {}
 
     async def play(call: Call) -> None:
@@ -64,29 +63,31 @@ async def flows() -> AsyncIterator[Flows]:
         else:
             await call.respond(202)
 
-    async with running() as api, running_app(play) as app:
-        # The real dispatcher tells of its subscribers itself.
-        api.dispatchers.silent.add("default")
-        subsets = [{"addresses": [{"ip": host}], "ports": [{"name": "http", "port": 8080}]}]
-        await api.client.patch(Endpoints, "imc-dispatcher", SYSTEM, {"subsets": subsets})
-        environ = {
-            "PATH": os.defpath,
-            "KUBECONFIG": str(api.kubeconfig),
-            "SYSTEM_NAMESPACE": SYSTEM,
-            "POD_NAME": "imc-dispatcher-1",
-            "CONTAINER_NAME": "dispatcher",
-            "MAX_IDLE_CONNS": "1000",
-            "MAX_IDLE_CONNS_PER_HOST": "1000",
-            "KNUV_BIND_ADDRESS": host,
-            "KNUV_DRAIN_SECONDS": "0",
-            "KNUV_SERVICE_RESOLUTION": "endpoints",
-        }
-        dispatcher = Process("dispatcher", host, environ)
-        try:
-            await dispatcher.start()
-            yield Flows(api, host, app, got)
-        finally:
-            await dispatcher.stop()
+    with loopback_subnet() as subnet:
+        host = f"{subnet}.2"
+        async with running() as api, running_app(play) as app:
+            # The real dispatcher tells of its subscribers itself.
+            api.dispatchers.silent.add("default")
+            subsets = [{"addresses": [{"ip": host}], "ports": [{"name": "http", "port": 8080}]}]
+            await api.client.patch(Endpoints, "imc-dispatcher", SYSTEM, {"subsets": subsets})
+            environ = {
+                "PATH": os.defpath,
+                "KUBECONFIG": str(api.kubeconfig),
+                "SYSTEM_NAMESPACE": SYSTEM,
+                "POD_NAME": "imc-dispatcher-1",
+                "CONTAINER_NAME": "dispatcher",
+                "MAX_IDLE_CONNS": "1000",
+                "MAX_IDLE_CONNS_PER_HOST": "1000",
+                "KNUV_BIND_ADDRESS": host,
+                "KNUV_DRAIN_SECONDS": "0",
+                "KNUV_SERVICE_RESOLUTION": "endpoints",
+            }
+            dispatcher = Process("dispatcher", host, environ)
+            try:
+                await dispatcher.start()
+                yield Flows(api, host, app, got)
+            finally:
+                await dispatcher.stop()
 
 
 async def test_48_a_sequence_changes_an_event_step_by_step(flows: Flows) -> None:

@@ -19,6 +19,7 @@ from tests.broker.issuer import Issuer
 from tests.conformance.eventing_broker.world import EVENT, SYSTEM, Process, environment, structured
 from tests.conformance.eventing_sources.conftest import Api
 from tests.support.http import Call, Response, fetch, running_app
+from tests.support.loopback import loopback_subnet
 from tests.support.processes import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -89,13 +90,14 @@ async def sinks(api: Api) -> AsyncIterator[Sinks]:
     data = {"metrics-protocol": "prometheus"}
     metadata = ObjectMeta(name="config-observability", namespace=SYSTEM)
     await api.client.create(ConfigMap(metadata=metadata, data=data))
-    host = f"127.{random.randint(1, 254)}.{random.randint(1, 199)}.2"
-    process = Process("job-sink", host, environment("job-sink", host, api.running))
-    try:
-        await process.start()
-        yield Sinks(api, process)
-    finally:
-        await process.stop()
+    with loopback_subnet() as subnet:
+        host = f"{subnet}.2"
+        process = Process("job-sink", host, environment("job-sink", host, api.running))
+        try:
+            await process.start()
+            yield Sinks(api, process)
+        finally:
+            await process.stop()
 
 
 async def event_of(sinks: Sinks, job: Job) -> Secret:
