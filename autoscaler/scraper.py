@@ -159,13 +159,21 @@ class Scraper:
             if workers_left < enough:
                 raise PodsExhausted(f"too few of {count} pods answered; the last failure: {failures[-1]}")
 
+        def more(late: int) -> list[Coroutine[None, None, None]]:
+            """Workers in the places of those whose pods say nothing: what hangs must not be the whole sample."""
+            nonlocal workers_left
+            if self._share_min == 1.0:
+                return []
+            workers_left += late
+            return [worker() for _ in range(late)]
+
         try:
-            await _run_all([worker() for _ in range(count)], lambda: len(stats) >= enough)
+            await _run_all([worker() for _ in range(count)], lambda: len(stats) >= enough, more)
         except PodsExhausted as error:
             if not stats and all(failure.might_be_mesh for failure in failures):
                 raise DirectScrapingNotAvailable(str(failures[-1])) from error
             raise
-        self.share = len(stats) / count
+        self.share = min(1.0, len(stats) / count)
         return average_over(stats, len(pods))
 
     async def _scrape_service(self, pod_count: int, window_s: float) -> Stat | None:
@@ -224,10 +232,15 @@ def average_over(sample: Sequence[Stat], pod_count: int) -> Stat:
     return result
 
 
-async def _run_all(workers: Sequence[Coroutine[None, None, None]], is_enough: Callable[[], bool]) -> None:
+async def _run_all(
+    workers: Sequence[Coroutine[None, None, None]],
+    is_enough: Callable[[], bool],
+    more: Callable[[int], Sequence[Coroutine[None, None, None]]] = lambda late: (),
+) -> None:
     """Run all to their end, but wait no longer than `_PATIENCE_S` at a time once `is_enough`.
 
-    The first failure ends the rest, which then counts for nothing.
+    Until then `more(late)` may give others to run beside those that are late. The first failure ends the rest, which
+    then counts for nothing.
     """
     first, *others = workers
     if not others:  # most revisions have one pod: no task needed
@@ -243,6 +256,7 @@ async def _run_all(workers: Sequence[Coroutine[None, None, None]], is_enough: Ca
                 raise failures[0]
             if is_enough():
                 return
+            late |= {loop.create_task(worker) for worker in more(len(late))}
     finally:
         for task in late:
             task.cancel()

