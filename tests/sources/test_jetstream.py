@@ -156,7 +156,7 @@ async def test_what_is_not_taken_is_not_acknowledged_and_keeps_its_id(tmp_path: 
         sink.gate.set()
         info = await stream.consumer_info("S", "KN_SOURCE_NS__SRC")
         assert info.num_ack_pending == 1
-        async with running(environ, sink.url):
+        async with running(environ, sink.url, ackWait="500ms"):
             await sink.until(2)
         assert len(set(ids(sink.got))) == 1
 
