@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kube.models.serving import Service
-from loadtests.lab.cold_start import NAMESPACE, ready_host
+from loadtests.lab.cold_start import NAMESPACE
 from loadtests.lab.compare.model import STEPS_MAX, Gate, Metric, Run, Scale, Scenario
 from loadtests.lab.compare.sides import Side
 from loadtests.lab.compare.stacks import (
@@ -42,7 +42,7 @@ async def _burst(side: Side, scale: Scale, scratch: Path) -> Run:
     run = Run()
     async with stack(side, scratch, apart_from_load=True) as up:
         await up.apply(busy_manifest("busy", target="10", max_scale="10"))
-        host, _ = await ready_host(up.client, "busy")
+        host, _ = await up.ready_host("busy")
         load = Load(up.running.http_port, host, "/", users=scale.users)
         latencies_ms: list[float] = []
         async with _watching(up, run, "busy") as watch:
@@ -68,7 +68,7 @@ async def _rollout(side: Side, scale: Scale, scratch: Path) -> Run:
     (rate,) = scale.rates
     async with stack(side, scratch, from_zero=False, apart_from_load=True) as up:
         await up.apply(_steady(1))
-        host, old = await ready_host(up.client, "steady")
+        host, old = await up.ready_host("steady")
         load = _load(host)
 
         async def roll_out(watch: Watch) -> None:
@@ -107,7 +107,7 @@ async def _ramp(side: Side, scale: Scale, scratch: Path) -> Run:
     rates = scale.rates
     async with stack(side, scratch, apart_from_load=True) as up:
         await up.apply(busy_manifest("ramp"))
-        host, _ = await ready_host(up.client, "ramp")
+        host, _ = await up.ready_host("ramp")
         load = _load(host)
         async with _watching(up, run, "ramp") as watch:
             due_s = _steps(rates, scale.seconds)

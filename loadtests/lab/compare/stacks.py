@@ -17,7 +17,7 @@ from kube.client import Client
 from kube.config import ApiConfig
 from kube.errors import ApiError, ApiUnreachable
 from kube.models.core import ConfigMap, Pod
-from loadtests.lab.cold_start import NAMESPACE, manifest
+from loadtests.lab.cold_start import NAMESPACE, manifest, ready_host
 from loadtests.lab.compare.model import Metric, Run
 from loadtests.lab.compare.sides import Side
 from loadtests.lab.compare.statistics import quantile
@@ -49,6 +49,13 @@ class Stack:
     async def apply(self, resource: dict[str, Any]) -> None:
         """Create or change something."""
         await apply(self.client, self.kinds, resource, NAMESPACE)
+
+    async def ready_host(self, service: str) -> tuple[str, str]:
+        """(host, revision) of a Service, once it is Ready. Raises `TimeoutError` that says what keeps it."""
+        try:
+            return await ready_host(self.client, service)
+        except TimeoutError as error:
+            raise TimeoutError("\n".join([str(error), *await self.why(service)])) from error
 
     async def why(self, service: str) -> list[str]:
         """What keeps a Service from being ready, in lines."""

@@ -5,7 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Final
 
-from loadtests.lab.cold_start import Result, at_zero, cycle, manifest, ready_host
+from loadtests.lab.cold_start import Result, at_zero, cycle, manifest
 from loadtests.lab.compare.model import PHASE, Gate, Run, Scale, Scenario
 from loadtests.lab.compare.sides import Side
 from loadtests.lab.compare.stacks import ERRORS, RSS, add_latencies, stack, take_memory, timed
@@ -29,7 +29,7 @@ async def _cold_start(side: Side, scale: Scale, scratch: Path) -> Run:
         for name in names:
             await up.apply(manifest(name))
         for name in names:
-            await ready_host(up.client, name)
+            await up.ready_host(name)
         before = up.usage()
         # One request at a time; what the components log of it may come ten seconds later, and is waited for together.
         turn = asyncio.Lock()
@@ -62,7 +62,7 @@ async def _from_zero(side: Side, scale: Scale, scratch: Path) -> Run:
             service = manifest(name)
             service["spec"]["template"]["spec"]["timeoutSeconds"] = _TIMEOUT_S
             await up.apply(service)
-        hosts = [(await ready_host(up.client, name))[0] for name in names]
+        hosts = [(await up.ready_host(name))[0] for name in names]
         for name in names:
             await until(lambda name=name: at_zero(up.client, name), 60, f"{name} to be at zero")  # type: ignore[misc]
         before = up.usage()
