@@ -114,6 +114,21 @@ def test_the_state_tells_what_is_owed_to_whom() -> None:
     assert state.last_seq == 7
 
 
+def test_what_is_written_anew_tells_who_is_dead_also_when_what_was_said_between_is_damaged() -> None:
+    state = JournalState()
+    for seq, uids in enumerate([("a", "b", "c"), ("a",)], 1):
+        state.apply(_event(seq, *uids), Place(1, 0, 10))
+        for uid in uids:
+            state.apply(Died(seq, uid, _DEAD), Place(1, 0, 0))
+    # That of its subscriptions "a" was settled and "b" is driven anew stood where the damage is.
+    again = Accepted(1, "ns", "channel", 1.0, b"", b"", b"", [Owed("b"), Owed("c", dead=_DEAD)])
+    state.apply(again, Place(2, 0, 10))
+    assert list(state.dead) == [(1, "c"), (2, "a")]
+    state.apply(Settled(1, "b"), Place(2, 0, 0))
+    state.apply(Settled(1, "c"), Place(2, 0, 0))
+    assert list(state.dead) == [(2, "a")]
+
+
 def test_what_is_said_of_unknown_events_is_nothing() -> None:
     state = JournalState()
     for record in (Settled(1, "a"), Retried(1, "a", 1, 0.0), Died(1, "a", _DEAD), Redriven(1, "a")):
@@ -236,6 +251,10 @@ async def test_a_segment_that_cannot_be_begun_for_want_of_descriptors_is_begun_l
         assert await _accept(store, _event(3, "a")) is None
 
 
+def _paths(directory: Path) -> list[Path]:
+    return list(directory.glob("*.journal"))
+
+
 def _segments(directory: Path) -> int:
     return len(list(directory.glob("*.journal")))
 
@@ -350,6 +369,23 @@ async def test_a_place_that_the_disk_does_not_give_back_costs_no_more_than_what_
         await store.close()
     [told] = _logged(lines, "journal_damaged")
     assert (told["offset"], told["lost_bytes"]) == (place.offset, place.length)
+
+
+async def test_the_end_of_a_segment_is_damaged_if_its_process_went_on_behind_it(tmp_path: Path) -> None:
+    async with _store(tmp_path) as store:
+        for seq in range(1, 4):  # each fills a segment, but for the last
+            await _accept(store, _event(seq, "a", body=b"x" * (5000 if seq < 3 else 5)))
+        places = [store.state.entries[seq].place for seq in (1, 2, 3)]
+    assert [place.segment for place in places] == [1, 2, 3]
+    for path in _paths(tmp_path):
+        os.truncate(path, path.stat().st_size - 3)
+    lines: list[bytes] = []
+    store = JournalStore(tmp_path, JournalLimits(segment_bytes=4096), Logger("test", write=lines.append))
+    await store.open()
+    await store.close()
+    assert [told["segment"] for told in _logged(lines, "journal_cut")] == [1, 2, 3]
+    assert [told["segment"] for told in _logged(lines, "journal_damaged")] == [1, 2]
+    assert (store.damages, store.damaged_bytes) == (2, places[0].length + places[1].length - 6)
 
 
 async def test_a_journal_full_of_damage_does_not_fill_the_log(tmp_path: Path) -> None:

@@ -113,9 +113,13 @@ class JournalState:
 
     def _put(self, record: Accepted, place: Place) -> None:
         known = self.entries.get(record.seq)
+        entry = Entry(record, place)
         if known is not None:
             self._drop(known)
-        entry = Entry(record, place)
+            # Nobody may have read that one of them was settled or revived meanwhile: a journal can be damaged.
+            for uid in known.owed:
+                if uid not in entry.owed or entry.owed[uid].dead is None:
+                    self.dead.pop((record.seq, uid), None)
         if entry.owed:
             self._add(entry)
             for owed in record.owed:

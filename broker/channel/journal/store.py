@@ -77,7 +77,7 @@ class JournalStore:
         self.limits = limits
         self.state = JournalState()
         self.damages = 0
-        """Places between whole records that held none when the journal was read."""
+        """Places that held no whole record, other than at a process's end, when the journal was read."""
         self.damaged_bytes = 0
         self._log = log
         # So many that old ones can go away: the last one never does.
@@ -175,7 +175,12 @@ class JournalStore:
 
     def _read(self) -> None:
         self._segments.open()
+        cut: tuple[int, int, int] | None = None
+        former = b""
         for number, data, marker in self._segments.read_all():
+            if cut is not None and marker and marker == former:
+                self._count_damage(*cut)  # its process went on behind it
+            cut, former = None, marker
             end = 0
             for offset, length, record in records_of(data, marker):
                 if offset > end:
@@ -185,6 +190,7 @@ class JournalStore:
             if end < len(data):
                 # Normal for the last segment of a process that was killed: nobody was told of what is behind.
                 self._log.warning("journal_cut", segment=number, offset=end, dropped_bytes=len(data) - end)
+                cut = number, end, len(data) - end
         if self.damages > _DAMAGES_SAID_MAX:
             self._log.error("journal_damaged_more", damages=self.damages, lost_bytes=self.damaged_bytes)
 
