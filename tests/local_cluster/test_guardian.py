@@ -77,8 +77,9 @@ def test_kill_9_of_the_parent_leaves_no_process(parent: tuple[subprocess.Popen[b
 
 def test_the_reaper_ignores_the_terminals_signals(parent: tuple[subprocess.Popen[bytes], list[int]]) -> None:
     process, pids = parent
-    wait_until(lambda: _ignores(pids[0], signal.SIGTERM))
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    wait_until(lambda: all(_ignores(pids[0], number) for number in numbers))
+    for number in numbers:
         os.kill(pids[0], number)
     assert os.getsid(pids[0]) != os.getsid(process.pid)
     process.kill()
