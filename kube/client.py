@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from kube.config import ApiConfig
-from kube.errors import ApiUnreachable, Gone, error_from_status
+from kube.errors import ApiUnreachable, Gone, error_from_answer, error_from_status
 from kube.http_connection import BrokenConnection, HttpConnection, render_request
 from kube.http_pool import HttpPool
 from kube.models.meta import Listed, ListMeta, Model, Resource
@@ -262,7 +262,8 @@ class Client:
             event = _decoded(_EVENT, line, what)
             if event.type == "ERROR":
                 status = _decoded(msgspec.json.Decoder(dict[str, Any]), event.object, what)
-                raise error_from_status(int(status.get("code") or 500), status)
+                code = status.get("code")
+                raise error_from_status(code if isinstance(code, int) and code else 500, status)
             yield event.type, event.object
 
     async def stream(self, path: str, params: Mapping[str, str], *, silence_max_s: float) -> AsyncIterator[bytes]:
@@ -275,7 +276,7 @@ class Client:
             try:
                 if head.status != 200:
                     async with asyncio.timeout(self._timeout_s):
-                        raise error_from_status(head.status, _status(await connection.read_all()))
+                        raise error_from_answer(head, await connection.read_all())
                 async for line in _lines(connection, silence_max_s):
                     yield line
             finally:
@@ -311,7 +312,7 @@ class Client:
         except (BrokenConnection, OSError, ValueError) as error:
             raise ApiUnreachable(f"{method} {path}: {_cause(error)}") from error
         if head.status >= 300:
-            raise error_from_status(head.status, _status(answer))
+            raise error_from_answer(head, answer)
         return answer
 
     def _opened(self) -> HttpPool:
@@ -383,14 +384,6 @@ def _selection(label_selector: str, field_selector: str) -> dict[str, str]:
     if field_selector:
         params["fieldSelector"] = field_selector
     return params
-
-
-def _status(body: bytes) -> dict[str, Any]:
-    try:
-        status = json.loads(body)
-    except ValueError:
-        return {"message": body[:500].decode("utf-8", "replace")}
-    return status if isinstance(status, dict) else {}
 
 
 def _cause(error: BaseException) -> str:

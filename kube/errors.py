@@ -14,7 +14,11 @@ ApiUnreachable               no answer: refused, reset, timed out, TLS
 Reconcilers test the class, never the text.
 """
 
-from typing import Any
+import json
+import re
+from typing import Any, Final
+
+from proxies.messages import ResponseHead
 
 __all__ = [
     "AlreadyExists",
@@ -27,6 +31,7 @@ __all__ = [
     "NotFound",
     "TooManyRequests",
     "Unauthorized",
+    "error_from_answer",
     "error_from_status",
 ]
 
@@ -96,6 +101,8 @@ class TooManyRequests(ApiError):
     """Slow down."""
 
 
+_SECONDS: Final = re.compile(rb"[0-9]{1,5}")
+
 _BY_CODE: dict[int, type[ApiError]] = {
     400: Invalid,
     401: Unauthorized,
@@ -116,3 +123,16 @@ def error_from_status(code: int, status: dict[str, Any]) -> ApiError:
     return error_class(
         code, reason, str(status.get("message") or f"HTTP {code}"), details if isinstance(details, dict) else None
     )
+
+
+def error_from_answer(head: ResponseHead, body: bytes) -> ApiError:
+    """The error that an answer stands for. One that sheds load has no `Status`, and says in a field when to come."""
+    try:
+        status = json.loads(body)
+    except ValueError:
+        status = {"message": body[:500].decode("utf-8", "replace")}
+    error = error_from_status(head.status, status if isinstance(status, dict) else {})
+    after = head.get(b"retry-after")
+    if error.retry_after_s is None and _SECONDS.fullmatch(after):
+        error.details["retryAfterSeconds"] = int(after)
+    return error

@@ -50,7 +50,7 @@ class HttpConnection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when it is closed."""
+        """Done when it is closed. Who may be cancelled waits for it by `asyncio.wait`, which leaves it as it is."""
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         """Of the task that waits for anything to come."""
@@ -87,9 +87,10 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def is_free(self) -> bool:
-        """It is open and its last response was read to the end: another request may follow."""
-        is_open = self._transport is not None and not self._transport.is_closing()
-        return is_open and self._is_whole and not self._pieces and (self._head is None or self._head.keep_alive)
+        """It is open, its last request went out and its last response was read to the end: another may follow."""
+        if self._transport is None or self._transport.is_closing() or self._transport.get_write_buffer_size():
+            return False
+        return self._is_whole and not self._pieces and (self._head is None or self._head.keep_alive)
 
     async def ask(self, request: bytes) -> ResponseHead:
         """Send a request and return the head of its response. Raises `BrokenConnection`."""
@@ -131,6 +132,7 @@ class HttpConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Cut it off, whatever it is doing. Who waits for a response gets `BrokenConnection`."""
         if self._transport is not None:
+            self._problem = self._problem or "cut off"
             self._transport.abort()
 
     # What the transport calls.
@@ -157,7 +159,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
-        if self._head is not None and isinstance(self._body, UntilCloseBody) and error is None:
+        if self._head is not None and isinstance(self._body, UntilCloseBody) and error is None and not self._problem:
             self._is_whole = True
         self._problem = self._problem or str(error or "connection closed by its peer")
         self._wake()

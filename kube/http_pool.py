@@ -84,14 +84,16 @@ class HttpPool:
         if self._sweep is not None:
             self._sweep.cancel()
         self._idle.clear()
-        for connection in (connections := list(self._open)):
+        for connection in self._open:
             connection.abort()
-        await asyncio.gather(*(connection.lost for connection in connections))
+        if self._open:
+            await asyncio.wait([connection.lost for connection in self._open])
 
     async def _take(self) -> tuple[HttpConnection, bool]:
         """A connection, and whether it had been used before. Raises `BrokenConnection` and `OSError`."""
         await self._places.acquire()
         try:
+            self._check_open()
             while self._idle:
                 connection = self._idle.pop()
                 if connection.is_free:
@@ -104,12 +106,18 @@ class HttpPool:
     async def _dial(self) -> HttpConnection:
         async with asyncio.timeout(_CONNECT_S):
             connection = await HttpConnection.open(self._host, self._port, tls=self._tls)
-        if self._is_closed:
+        try:
+            self._check_open()
+        except BrokenConnection:
             connection.abort()
-            raise BrokenConnection("the client is closed")
+            raise
         self._open.add(connection)
         connection.lost.add_done_callback(lambda _: self._open.discard(connection))
         return connection
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise BrokenConnection("the client is closed")
 
     def _close_idle(self, count: int) -> None:
         closed, self._idle[:count] = self._idle[:count], []

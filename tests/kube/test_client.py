@@ -9,7 +9,7 @@ import pytest
 
 from kube.client import Client
 from kube.config import ApiConfig
-from kube.errors import ApiError, ApiUnreachable, Gone, NotFound
+from kube.errors import ApiError, ApiUnreachable, Gone, NotFound, TooManyRequests
 from kube.models.core import ConfigMap
 from tests.kube.scripted_server import Peer, Server, serving
 
@@ -87,6 +87,28 @@ async def test_a_refusal_is_an_error_by_its_status() -> None:
             await client.raw("GET", "/302")
         assert refused.value.code == 302
         assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "body", "seconds"),
+    [
+        ("Retry-After: 3", b"Too many requests, please try again later.\n", 3),
+        ("Retry-After: 3", b'{"details": {"retryAfterSeconds": 7}}', 7),
+        ("Retry-After: Wed, 21 Oct 2015 07:28:10 GMT", b"{}", None),
+        ("X: y", b"", None),
+    ],
+)
+async def test_an_api_that_sheds_load_says_when_to_come_again(field: str, body: bytes, seconds: float | None) -> None:
+    async def script(peer: Peer, _request: bytes) -> None:
+        await peer.answer(body, 429, field)
+
+    async with serving(script) as server, client_of(server) as client:
+        with pytest.raises(TooManyRequests) as refused:
+            await client.raw("GET", "/x")
+        assert refused.value.retry_after_s == seconds
+        with pytest.raises(TooManyRequests) as refused:
+            await lines_of(client)
+        assert refused.value.retry_after_s == seconds
 
 
 async def test_who_does_not_answer_in_time_is_unreachable() -> None:
@@ -193,3 +215,16 @@ async def test_a_watch_that_tells_something_else_is_over(line: bytes) -> None:
     async with serving(script) as server, client_of(server) as client:
         with pytest.raises(ApiUnreachable, match="something else"):
             await anext(aiter(client.watch(ConfigMap, resource_version="1")))
+
+
+@pytest.mark.parametrize("code", [b'"x"', b"[1]", b"0", b"null", b"410.5"])
+async def test_a_watch_that_ends_with_an_error_of_no_code_is_over(code: bytes) -> None:
+    line = b'{"type": "ERROR", "object": {"code": %s, "message": "odd"}}' % code
+
+    async def script(peer: Peer, _request: bytes) -> None:
+        await peer.send(STREAM + b"%x\r\n%s\n\r\n" % (len(line) + 1, line))
+
+    async with serving(script) as server, client_of(server) as client:
+        with pytest.raises(ApiError, match="odd") as refused:
+            await anext(aiter(client.watch(ConfigMap, resource_version="1")))
+        assert refused.value.code == 500

@@ -62,6 +62,40 @@ async def test_a_body_without_a_length_ends_with_its_connection() -> None:
     assert await whole(b"HTTP/1.1 200 OK\r\n\r\nabc", closes=True) == (200, b"abc", False)
 
 
+async def test_what_we_cut_off_ourselves_is_no_end_of_a_body_without_a_length() -> None:
+    async def script(peer: Peer, _request: bytes) -> None:
+        await peer.send(b"HTTP/1.1 200 OK\r\n\r\nabc")
+        await peer.left()
+
+    async with serving(script) as server, asyncio.timeout(10):
+        connection = await opened(server)
+        await connection.ask(GET)
+        reading = asyncio.get_running_loop().create_task(connection.read_all())
+        await asyncio.sleep(0)
+        connection.abort()
+        with pytest.raises(BrokenConnection, match="cut off"):
+            await reading
+
+
+async def test_a_request_that_was_answered_before_it_was_sent_is_the_last_of_its_connection() -> None:
+    over = asyncio.Event()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Much\r\nContent-Length: 0\r\n\r\n")
+        await over.wait()
+        writer.close()
+
+    listening = await asyncio.start_server(connected, "127.0.0.1", 0, limit=1024)
+    async with listening, asyncio.timeout(10):
+        connection = await HttpConnection.open("127.0.0.1", listening.sockets[0].getsockname()[1])
+        head = await connection.ask(render_request("PUT", "/", {"Host": "h"}, bytes(64 << 20)))
+        assert (head.status, await connection.read_all()) == (413, b"")
+        assert not connection.is_free
+        connection.abort()
+        over.set()
+
+
 @pytest.mark.parametrize(
     "answer",
     [

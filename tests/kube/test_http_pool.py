@@ -143,3 +143,34 @@ async def test_closing_ends_what_is_under_way() -> None:
         await pool.close()
         with pytest.raises(BrokenConnection):
             await asking
+
+
+async def test_a_close_that_is_given_up_harms_nothing() -> None:
+    problems: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: problems.append(context))
+    async with serving(hello) as server, asyncio.timeout(10):
+        pool = HttpPool(server.url, None, connections_max=2)
+        await fetch(pool)
+        (connection,) = pool._open
+        closing = asyncio.get_running_loop().create_task(pool.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        assert closing.cancelled()
+        await pool.close()
+        assert connection.lost.done()
+    assert problems == []
+
+
+async def test_who_waits_for_a_place_is_not_served_after_the_end() -> None:
+    async def script(peer: Peer, _request: bytes) -> None:
+        await peer.left()
+
+    async with serving(script) as server, asyncio.timeout(10):
+        pool = HttpPool(server.url, None, connections_max=1)
+        asking = [asyncio.get_running_loop().create_task(fetch(pool)) for _ in range(4)]
+        await eventually(lambda: len(server.requests) == 1)
+        await pool.close()
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [BrokenConnection] * 4
+        assert server.connections == 1
