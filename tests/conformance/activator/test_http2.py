@@ -31,7 +31,13 @@ async def answer_all(app: App) -> None:
 
     async def answer(peer: Peer) -> None:
         while True:
-            _, _, stream = await peer.fields()
+            try:
+                _, _, stream = await peer.fields()
+            except AssertionError:
+                # A connection that took too long to come about was given up; the others must go on.
+                if peer.is_closed:
+                    return
+                raise
             peer.head(stream, (":status", "200"), done=True)
 
     async with asyncio.TaskGroup() as connections:
@@ -71,7 +77,7 @@ async def test_statement_19_an_http_1_1_request_reaches_the_pod_as_http_1_1(port
 async def test_statement_40_ten_thousand_and_five_hundred_requests_wait_and_none_is_refused() -> None:
     """The default bound is 10,000, so that it has to be raised; streams, so that no connection each is needed."""
     async with surroundings(network=TRUSTED, KNUV_HELD_REQUESTS_MAX="10500") as world, running_app() as app:
-        await world.revision(timeoutSeconds=60)
+        await world.revision(timeoutSeconds=600)
         await world.start()
         clients = [await connect(world, port) for port in (8012, 8013) for _ in range(21)]
         streams = range(1, 501, 2)
