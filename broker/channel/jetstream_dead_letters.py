@@ -133,11 +133,11 @@ class DeadLetters:
         data: bytes,
         headers: Mapping[str, str],
         dead: Dead,
-        done: Callable[[bool], None],
+        done: Callable[[Publishing], None],
         *,
         message_id: str,
     ) -> None:
-        """Keep a message. `done`: whether that is over; it is not while NATS cannot be told.
+        """Keep a message, without what the subscriber said if it is too large with that; `done` gets how it ended.
 
         `message_id`: a second letter with the same one, within a few minutes, is none.
         """
@@ -146,8 +146,12 @@ class DeadLetters:
             if result.how is Publishing.FAILED:
                 self._look_again()
             elif result.how is Publishing.TOO_LARGE:
+                if dead.body:
+                    shorter = msgspec.structs.replace(dead, body=b"")
+                    self.keep(subject, data, headers, shorter, done, message_id=message_id)
+                    return
                 self._log.error("dead_letter_too_large", subject=subject, problem=result.reason)
-            done(result.how in (Publishing.STORED, Publishing.TOO_LARGE))
+            done(result.how)
 
         told = base64.b64encode(msgspec.json.encode(dead)).decode()
         kept = {name: value for name, value in headers.items() if _KEPT.fullmatch(name)}

@@ -22,6 +22,7 @@ from broker.channel.jetstream_dead_letters import DeadLetters, Letter, subject_o
 from broker.channel.jetstream_subscriber import Subscriber
 from eventing.debugging import CannotTell, Debugging
 from eventing.dispatching import Delivery
+from eventing.jetstream.publisher import Publishing
 from eventing.jetstream.streams import JetStreamError
 from proxies.logs import Logger
 
@@ -241,9 +242,9 @@ class Redrives:
         """It has failed once more: keep it with what was said this time; whether it is kept."""
         kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
-        def told(is_over: bool) -> None:
+        def told(how: Publishing) -> None:
             if not kept.done():  # the process may be ending
-                kept.set_result(is_over)
+                kept.set_result(how is Publishing.STORED)
 
         stored = letter.stored
         message_id = f"{subject}:again:{stored.sequence}"

@@ -32,6 +32,7 @@ from eventing.dispatching import Delivery
 from eventing.error_extensions import Failure, with_error_extensions
 from eventing.event import EventError
 from eventing.jetstream.link import Link
+from eventing.jetstream.publisher import Publishing
 from eventing.jetstream.pull import ByteBudget, Delivered, Pull
 from eventing.message import Message
 from eventing.retries import DeliverySettings, retry_after_s
@@ -253,13 +254,14 @@ class Subscriber:
             self._deliveries.died(*self.whose, "sent" if was_sunk else "lost")
             return
 
-        def kept(is_over: bool) -> None:
+        def kept(how: Publishing) -> None:
             self._keeping.discard(message)
-            # A sink that has it has it: the copy here is not worth asking it twice.
-            if is_over or was_sunk:
+            # A sink that has it has it: the copy here is not worth asking it twice. What is too large stays so.
+            if was_sunk or how in (Publishing.STORED, Publishing.TOO_LARGE):
                 self._owed.pop(key, None)
                 settle()
-                self._deliveries.died(*self.whose, "sent" if was_sunk else "kept")
+                result = "sent" if was_sunk else "kept" if how is Publishing.STORED else "lost"
+                self._deliveries.died(*self.whose, result)
             else:
                 message.nak(self._owe(message, owed))
                 self._missing()  # somebody may have removed the stream of letters

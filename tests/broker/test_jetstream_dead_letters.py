@@ -1,9 +1,11 @@
 """Keeping dead letters: when it is over, and when the stream is looked for anew; real NATS is elsewhere."""
 
 import asyncio
+import base64
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+import msgspec
 import pytest
 from nats.js.api import StreamConfig
 
@@ -16,6 +18,7 @@ from proxies.environment import ConfigError
 from proxies.logs import Logger
 
 DEAD = Dead("http://a/", 400, b"why", 1.0, False)
+NOTHING_SAID = Dead("http://a/", 400, b"", 1.0, False)
 
 
 class Nats:
@@ -27,6 +30,8 @@ class Nats:
         self.problem: JetStreamError | None = None
         self.published: list[tuple[str, Mapping[str, str], str]] = []
         self.result = Published(Publishing.STORED)
+        self.results: list[Published] = []
+        """Before it."""
 
     def on_up(self, callback: Callable[[], None]) -> None:
         self.up.append(callback)
@@ -41,7 +46,7 @@ class Nats:
         self, subject: str, payload: bytes, done: Callable[[Published], None], *, message_id: str, headers: Any
     ) -> None:
         self.published.append((subject, headers, message_id))
-        done(self.result)
+        done(self.results.pop(0) if self.results else self.result)
 
 
 def letters(nats: Nats, limits: Limits | None = None) -> DeadLetters:
@@ -49,32 +54,33 @@ def letters(nats: Nats, limits: Limits | None = None) -> DeadLetters:
     return DeadLetters(cast("Link", nats), cast("Streams", nats), cast("Publisher", nats), limits or Limits(), log)
 
 
-def keep(dead_letters: DeadLetters) -> bool:
-    told: list[bool] = []
+def keep(dead_letters: DeadLetters, dead: Dead = NOTHING_SAID) -> Publishing:
+    told: list[Publishing] = []
     # Whoever may publish may name headers as no client of NATS takes them: those would keep the letter from being kept.
     refused = {"": "e", "a b": "s", "a/b": "t", "a(b)": "c", "a\x00": "n"}
     headers = {"Knuv-Passed": "p", "Nats-Msg-Id": "i", "nats-expected-stream": "s", **refused}
-    dead_letters.keep("subject", b"{}", headers, DEAD, told.append, message_id="m")
-    (is_over,) = told
-    return is_over
+    dead_letters.keep("subject", b"{}", headers, dead, told.append, message_id="m")
+    (how,) = told
+    return how
 
 
-@pytest.mark.parametrize(
-    ("how", "is_over"),
-    [
-        (Publishing.STORED, True),
-        (Publishing.BUSY, False),
-        (Publishing.FAILED, False),
-        (Publishing.TOO_LARGE, True),
-    ],
-)
-def test_keeping_is_over_when_nats_has_it_or_never_takes_it(how: Publishing, is_over: bool) -> None:
+@pytest.mark.parametrize("how", Publishing)
+def test_who_keeps_a_letter_hears_how_it_ended(how: Publishing) -> None:
     nats = Nats()
     nats.result = Published(how, "why")
-    assert keep(letters(nats)) is is_over
+    assert keep(letters(nats)) is how
     ((_, headers, message_id),) = nats.published
     # What NATS made of the message is not the letter's.
     assert (set(headers), message_id) == ({"Knuv-Passed", "Knuv-Dead"}, "m")
+
+
+@pytest.mark.parametrize("how", [Publishing.STORED, Publishing.TOO_LARGE])
+def test_a_letter_that_is_too_large_is_kept_without_what_the_subscriber_said(how: Publishing) -> None:
+    nats = Nats()
+    nats.results = [Published(Publishing.TOO_LARGE, "1048600 bytes"), Published(how)]
+    assert keep(letters(nats), DEAD) is how
+    said = [msgspec.json.decode(base64.b64decode(headers["Knuv-Dead"]), type=Dead) for _, headers, _ in nats.published]
+    assert said == [DEAD, NOTHING_SAID]
 
 
 def test_the_stream_is_looked_for_once_and_again_after_a_connection_or_a_letter_that_was_not_kept() -> None:

@@ -13,6 +13,8 @@ from broker.channel.jetstream_dead_letters import DeadLetters, subject_of
 from broker.channel.jetstream_redrive import Redrives
 from broker.channel.jetstream_subscriber import Subscriber
 from eventing.debugging import Debugging
+from eventing.error_extensions import Failure
+from eventing.jetstream.publisher import Publishing
 from eventing.jetstream.streams import JetStreamError
 from proxies.logs import Logger
 from tests.support.processes import eventually
@@ -35,21 +37,35 @@ class World:
         self.cancelled = 0
         self.begun = 0
         self.after_fails: Exception | None = None
+        self.failure: Failure | None = None
+        """Of a delivery that ends at once; None: it does not end."""
+        self.kept = Publishing.STORED
+        self.removed: list[int] = []
 
     # Of the letters.
 
     async def after(self, _subject: str, sequence: int, _last: int) -> Any:
         if self.after_fails is not None:
             raise self.after_fails
-        return SimpleNamespace(sequence=sequence + 1, message=None) if sequence == 0 else None
+        stored = SimpleNamespace(sequence=1, data=b"", headers={})
+        return SimpleNamespace(sequence=1, message=None, stored=stored) if sequence == 0 else None
 
     async def count(self, _subject: str) -> tuple[int, int]:
         return 1, 1
 
+    async def remove(self, letter: Any) -> None:
+        self.removed.append(letter.sequence)
+
+    def keep(self, *args: Any, message_id: str) -> None:
+        assert message_id == f"{SUBJECT}:again:1"
+        args[-1](self.kept)
+
     # Of the subscriber.
 
-    def deliver_anew(self, _message: Any, _done: Callable[[Any], None]) -> Any:
+    def deliver_anew(self, _message: Any, done: Callable[[Any], None]) -> Any:
         self.begun += 1
+        if self.failure is not None:
+            done(SimpleNamespace(flow=SimpleNamespace(failure=self.failure, is_success=False)))
         return self
 
     def cancel(self) -> None:
@@ -141,3 +157,16 @@ async def test_two_questions_at_once_are_one_redrive() -> None:
         assert [type(answer) for answer in answers] == [dict, ValueError, ValueError]
         await eventually(lambda: world.begun == 1)
     assert world.said == ["taken", "given up"]
+
+
+@pytest.mark.parametrize(
+    ("how", "removed"), [(Publishing.STORED, [1]), (Publishing.TOO_LARGE, []), (Publishing.BUSY, [])]
+)
+async def test_a_letter_that_failed_again_goes_only_when_the_new_one_is_kept(
+    how: Publishing, removed: list[int]
+) -> None:
+    world = World()
+    world.failure, world.kept = Failure("http://a/", 500, b"no"), how
+    async with redriving(world):
+        await eventually(lambda: world.said == ["taken", "ended"])
+    assert world.removed == removed
