@@ -5,12 +5,14 @@
     body = await connection.read_all()             # or `read` for each piece, until it is empty
 
 One request at a time, by one task. Responses are read as strictly as the proxies read them (`proxies.http1`). At most
-`_HELD_BYTES_MAX`, and what the loop reads at a time, wait to be read; beyond it the peer waits. Redirects are answers
-like others, and nobody asks for compressed ones.
+`_HELD_BYTES_MAX`, and what the loop reads at a time, wait to be read; beyond it the peer waits. A peer that is gone
+without a word (its machine, or the way to it) is noticed within `_GONE_S`, however long it may be silent. Redirects are
+answers like others, and nobody asks for compressed ones.
 """
 
 import asyncio
 import re
+import socket
 import ssl
 from collections.abc import Mapping
 from typing import Final, cast
@@ -26,6 +28,10 @@ _HEAD_BYTES_MAX: Final = 64 << 10
 _HELD_BYTES_MAX: Final = 1 << 20
 _SHUTDOWN_S: Final = 1.0
 """How long a peer may take to say goodbye in TLS."""
+_SILENT_S: Final = 15
+"""After which the kernel asks whether the peer is still there, and again every so long."""
+_GONE_S: Final = 45
+"""As client-go, which asks after 30 s and waits 15 s."""
 _BODILESS: Final = frozenset([204, 304])
 _LINE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]+")
 
@@ -140,6 +146,11 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports offer the interface without being registered for it.
         self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("socket")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENT_S)
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _SILENT_S)
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * _GONE_S)
 
     def data_received(self, data: bytes) -> None:
         if not self._is_asked or self._is_whole:

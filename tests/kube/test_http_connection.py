@@ -1,6 +1,8 @@
 """One connection to a server that answers what a test says."""
 
 import asyncio
+import os
+import socket
 import ssl
 from pathlib import Path
 
@@ -178,6 +180,42 @@ async def test_who_does_not_read_makes_the_peer_wait() -> None:
         assert sent < total, "everything was taken, though nobody reads"
         assert len(await connection.read_all()) == total
         connection.abort()
+
+
+def own_end(server: Server) -> socket.socket:
+    """Another handle of the socket by which this process speaks to the server."""
+    for name in os.listdir("/proc/self/fd"):
+        if "socket:" not in os.path.realpath(f"/proc/self/fd/{name}"):
+            continue
+        found = socket.socket(fileno=os.dup(int(name)))
+        try:
+            if found.family == socket.AF_INET and found.getpeername()[1] == server.port:
+                return found
+        except OSError:
+            pass  # it listens
+        found.close()
+    raise AssertionError("not connected")
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+async def test_a_peer_that_is_gone_without_a_word_is_noticed(tmp_path: Path, is_tls: bool) -> None:
+    async def script(peer: Peer, _request: bytes) -> None:
+        await peer.left()
+
+    authority = Authority(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if is_tls else None
+    trusting = ssl.create_default_context(cafile=str(authority.ca_file)) if is_tls else None
+    if tls is not None:
+        tls.load_cert_chain(*authority.issue("127.0.0.1"))
+    async with serving(script, tls) as server, asyncio.timeout(10):
+        connection = await HttpConnection.open("127.0.0.1", server.port, tls=trusting)
+        with own_end(server) as end:
+            assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            asked_s = [end.getsockopt(socket.IPPROTO_TCP, key) for key in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL)]
+            assert asked_s == [15, 15]
+            assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 45_000
+        connection.abort()
+        await connection.lost
 
 
 async def test_in_tls_the_server_has_to_be_whom_its_certificate_names(tmp_path: Path) -> None:
