@@ -5,6 +5,7 @@ address owns it; the kernel gives that to one process only, and takes it back wh
 stacks leave the second bytes alone that are used here.
 """
 
+import errno
 import random
 import socket
 from collections.abc import Iterator
@@ -24,7 +25,9 @@ def loopback_subnet() -> Iterator[str]:
         with socket.socket() as claim:
             try:
                 claim.bind((f"{subnet}.1", _CLAIM_PORT))
-            except OSError:
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
                 continue
             yield subnet
             return
