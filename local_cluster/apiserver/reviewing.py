@@ -29,6 +29,7 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "number": (int, float),
     "boolean": (bool,),
 }
+_INTEGER_MAX = 2.0**63
 _GO_TYPES = {"boolean": "bool", "integer": "int64", "number": "float64", "object": "map[string]interface {}"}
 
 
@@ -146,6 +147,8 @@ class Reviewer:
                     del obj[name]  # null means absent
                 else:
                     self._value(obj[name], child, at, findings)
+                    if isinstance(obj[name], float) and self.schemas.resolve(child).get("type") == "integer":
+                        obj[name] = _whole(obj[name])
             elif isinstance(additional, dict):
                 self._value(obj[name], additional, f"{path}[{name}]" if path else name, findings)
             elif not keeps_unknown:
@@ -177,8 +180,13 @@ def _is_type(value: Any, wanted: str) -> bool:
     if isinstance(value, bool):
         return wanted == "boolean"
     if wanted == "integer" and isinstance(value, float):
-        return value.is_integer()
+        return isinstance(_whole(value), int)
     return isinstance(value, _PYTHON_TYPES.get(wanted, (object,)))
+
+
+def _whole(value: float) -> int | float:
+    """The integer that is meant by 30.0, for readers who want one; Go writes it so, too. Other numbers stay."""
+    return int(value) if value.is_integer() and abs(value) < _INTEGER_MAX else value
 
 
 def _type_finding(path: str, value: Any, node: dict[str, Any]) -> Finding:

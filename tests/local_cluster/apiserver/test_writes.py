@@ -39,6 +39,16 @@ async def test_24_the_server_sets_identity_and_ignores_the_clients(api: Api) -> 
     assert metadata["namespace"] == "default"
 
 
+async def test_an_integer_is_stored_as_such_however_it_was_written(api: Api) -> None:
+    made = kservice("hello")
+    made["spec"]["template"]["spec"]["timeoutSeconds"] = 30.0
+    spec = (await api.create(KSERVICES, made))["spec"]["template"]["spec"]
+    assert (spec["timeoutSeconds"], type(spec["timeoutSeconds"])) == (30, int)
+    for number in (30.5, 1e30):
+        answer = await api.patch(f"{KSERVICES}/hello", {"spec": {"template": {"spec": {"timeoutSeconds": number}}}})
+        assert (answer.status, "must be of type integer" in answer.data["message"]) == (422, True)
+
+
 async def test_25_names_are_generated_from_a_prefix(api: Api) -> None:
     names = {
         (await api.create(CONFIGMAPS, {"metadata": {"generateName": "web-"}}))["metadata"]["name"] for _ in range(5)
