@@ -45,10 +45,10 @@ class _Core:
 
     __slots__ = ("cuts", "head")
 
-    def __init__(self, head: RequestHead, cuts: frozenset[int]) -> None:
+    def __init__(self, head: RequestHead, cuts: bytes) -> None:
         self.head = head
         self.cuts = cuts
-        """Where in its block a header may be put in: representations begin or end there."""
+        """1 for each place in its block where a header may be put in: representations begin or end there."""
 
 
 _whole_requests: dict[bytes, RequestHead] = {}
@@ -113,12 +113,14 @@ def _by_core(block: bytes, cores: dict[bytes, _Core]) -> RequestHead | None:
     known = cores.get(core)
     if known is None:
         return None
-    begin, end, _, _ = found[-1]
-    if begin not in known.cuts:
+    begin, end, name, _ = found[-1]
+    if not known.cuts[begin]:
         return None
     if len(found) == 2:
-        first = found[0][0]
-        if begin < first < end or (first if first <= begin else first - (end - begin)) not in known.cuts:
+        first, _, first_name, _ = found[0]
+        if first_name == name:
+            return None  # which of the two came first counts
+        if begin < first < end or not known.cuts[first if first <= begin else first - (end - begin)]:
             return None
     lines = []
     for _, _, name, literal in found:
@@ -129,16 +131,17 @@ def _by_core(block: bytes, cores: dict[bytes, _Core]) -> RequestHead | None:
     return known.head.with_lines(tuple(lines))
 
 
-def _cuts(core: bytes, pseudo: int) -> frozenset[int]:
-    """Return the seams of a block behind its so many pseudo-headers."""
-    cuts = []
+def _cuts(core: bytes, pseudo: int) -> bytes:
+    """Return the seams of a block behind its so many pseudo-headers: 1 for each, 0 for other places."""
+    cuts = bytearray(len(core) + 1)
     parts = split(core, FIELDS_MAX)
     position = len(core) - sum(map(len, parts))
     for index, part in enumerate(parts):
         if index >= pseudo:
-            cuts.append(position)
+            cuts[position] = 1
         position += len(part)
-    return frozenset([*cuts, position])
+    cuts[position] = 1
+    return bytes(cuts)
 
 
 def response_head(block: bytes) -> ResponseHead:

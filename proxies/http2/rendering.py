@@ -6,6 +6,7 @@ translated here, and what was made of them is remembered.
 Source: RFC 9113 sections 8.2.2, 8.3; RFC 7541.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -20,7 +21,8 @@ __all__ = ["lines_block", "relayed_block", "request_block", "response_block", "t
 
 # A memo pays when the same is sent again and again; beyond these bounds it is emptied and filled anew.
 _BLOCKS_MAX: Final = 512
-_BLOCK_BYTES_MAX: Final = 2048
+_HEAD_BYTES_MAX: Final = 4096
+"""Of the head, which is what is kept: its block may be far smaller, for it holds no padding."""
 _LINES_MAX: Final = 2048
 _LINE_BYTES_MAX: Final = 256
 
@@ -28,6 +30,8 @@ _NOT_IN_HTTP2: Final = CONNECTION_SPECIFIC | {b"host"}
 
 _VOLATILE_STARTS: Final = {name: b"\0%c%s" % (len(name), name) for name in VOLATILE_NAMES}
 """What begins their representations: a literal with a literal name (RFC 7541 6.2.2)."""
+
+_VOLATILE_NAME: Final = re.compile(rb"\r\n(?i:%s):" % b"|".join(VOLATILE_NAMES))
 
 _request_blocks: dict[tuple[bytes, bytes], bytes] = {}
 _response_blocks: dict[bytes, bytes] = {}
@@ -43,6 +47,8 @@ def request_block(head: bytes, scheme: bytes, lines: Iterable[bytes] = ()) -> by
     block = _request_blocks.get((head, scheme))
     if block is None:
         core, added = without_volatile_lines(head)
+        if added and _VOLATILE_NAME.search(core):
+            core, added = head, ()  # an odd one is left, which may have come behind others of its name
         block = _request_blocks.get((core, scheme)) or _translated(core, scheme)
         # Not into the memo of lines, where they would only displace others.
         block += b"".join([_part_of(line) for line in added])
@@ -65,7 +71,7 @@ def _translated(head: bytes, scheme: bytes) -> bytes:
             parts.append(encode(b":authority", host))
     parts.extend(map(_line_part, lines[1:]))
     block = b"".join(parts)
-    if len(block) <= _BLOCK_BYTES_MAX:
+    if len(head) <= _HEAD_BYTES_MAX:
         if len(_request_blocks) >= _BLOCKS_MAX:
             _request_blocks.clear()
         _request_blocks[head, scheme] = block
@@ -79,7 +85,7 @@ def response_block(head: bytes) -> bytes:
         lines = head.split(b"\r\n")
         status = lines[0].split(b" ", 2)[1]
         block = encode(b":status", status) + b"".join(map(_line_part, lines[1:]))
-        if len(block) <= _BLOCK_BYTES_MAX:
+        if len(head) <= _HEAD_BYTES_MAX:
             if len(_response_blocks) >= _BLOCKS_MAX:
                 _response_blocks.clear()
             _response_blocks[head] = block
@@ -108,7 +114,7 @@ def _line_part(line: bytes) -> bytes:
     part = _lines.get(line)
     if part is None:
         part = _part_of(line)
-        if len(part) <= _LINE_BYTES_MAX:
+        if len(line) <= _LINE_BYTES_MAX:
             if len(_lines) >= _LINES_MAX:
                 _lines.clear()
             _lines[line] = part

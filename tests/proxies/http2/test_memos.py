@@ -1,5 +1,6 @@
 """Heads from memory are the heads that the plain versions read, whatever was read before them."""
 
+import sys
 from collections.abc import Callable
 
 import hpack
@@ -110,6 +111,17 @@ def test_what_begins_otherwise_is_no_header_of_that_name(pair: Pair) -> None:
         assert read(lambda block=block: memos.request_head(block, True)) == expected, first  # type: ignore[misc]
 
 
+def test_two_ids_in_one_request_stay_in_their_order_however_their_name_is_coded() -> None:
+    known = block_of(REQUEST, huffman=False, indexed=False)
+    packed, plainly = (
+        block_of([(b"x-request-id", value)], huffman=huffman, indexed=False)
+        for value, huffman in ((b"1", True), (b"2", False))
+    )
+    for block in (packed + plainly, plainly + packed) * 2:
+        expected = parse_request(fields_of(plain(known + block)), True).get_all(b"x-request-id")
+        assert memos.request_head(known + block, True).get_all(b"x-request-id") == expected
+
+
 def test_heads_that_differ_in_their_ids_alone_share_what_is_derived() -> None:
     def head(number: int) -> bytes:
         return b"".join(
@@ -164,3 +176,9 @@ def test_what_is_remembered_is_bounded() -> None:
     for memo in (memos._whole_requests, memos._whole_cores, memos._responses):
         assert 0 < len(memo) <= memos._HEADS_MAX  # type: ignore[arg-type]
     assert 0 < len(memos._fields) <= memos._FIELDS_IN_MEMO_MAX
+
+
+def test_a_head_of_very_many_fields_takes_no_more_than_some_bytes_each() -> None:
+    request = b"".join(encode(*pair) for pair in REQUEST) + encode(b"accept-encoding", b"gzip, deflate") * 900
+    memos.request_head(request + encode(b"x-request-id", b"many"), True)
+    assert sys.getsizeof(memos._whole_cores[request].cuts) < 4096
