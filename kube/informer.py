@@ -31,6 +31,8 @@ _BACKOFF_FIRST_S = 0.05
 _BACKOFF_MAX_S = 10.0
 _BACKOFF_LISTED_S = 0.4
 """At most, when the server has just answered: it is back."""
+_ASKED_MAX_S = 60.0
+"""A server that has too much to do is left in peace for as long as it says, up to this."""
 _LASTING_S = 5.0
 """A watch that held so long was a good one."""
 _AUDIT_PAGE_SIZE = 100
@@ -169,7 +171,7 @@ class Informer(Generic[R]):
         backoff_s = _BACKOFF_FIRST_S
         loop = asyncio.get_running_loop()
         while True:
-            begun_s = loop.time()
+            begun_s, asked_s = loop.time(), 0.0
             try:
                 if not self._version:
                     await self._list()
@@ -182,6 +184,8 @@ class Informer(Generic[R]):
                 # An object that does not fit its model is like a server that is away: said, and asked for again.
                 if loop.time() - begun_s > _LASTING_S:
                     self._is_well()
+                if isinstance(error, ApiError):
+                    asked_s = min(error.retry_after_s or 0.0, _ASKED_MAX_S)
                 self._tell(error)
                 self.is_current = False
                 # After a lost server the version may belong to another history: list, and compare.
@@ -189,7 +193,7 @@ class Informer(Generic[R]):
             # Servers end watches after minutes. One that ends them at once must not be asked without a pause.
             if loop.time() - begun_s > _LASTING_S:
                 backoff_s = _BACKOFF_FIRST_S
-            await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
+            await asyncio.sleep(asked_s + backoff_s * random.uniform(0.5, 1.0))
             backoff_s = min(backoff_s * 2, _BACKOFF_MAX_S)
 
     def _tell(self, error: Exception) -> None:
