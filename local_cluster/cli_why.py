@@ -23,6 +23,6 @@ def why(
 
     async def work(client: Client) -> None:
         for line in lines(findings(await take(client, name, namespace), time.time())):
-            out.print(printable(line), markup=False)
+            out.print(printable(line.replace("\n", " ")), markup=False)
 
     with_client(state_dir, work)

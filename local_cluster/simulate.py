@@ -11,8 +11,8 @@ from autoscaler.simulation.load import DURATION_S
 __all__ = ["simulate_command"]
 
 _EXIT_USAGE = 2
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def simulate_command(

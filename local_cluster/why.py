@@ -194,7 +194,7 @@ class _Walk:
     def _configuration(self, depth: int) -> Iterator[Finding]:
         configuration = self._seen.configuration
         if configuration is None:
-            yield self._missing(depth, "Configuration", self._seen.service.name)
+            yield from self._missing(depth, "Configuration", self._seen.service.name, self._seen.service.status)
             return
         own = self._told(depth, "Configuration", configuration.metadata, configuration.status)
         yield own
@@ -202,7 +202,7 @@ class _Walk:
         if own.is_ready or not newest:
             return
         if self._seen.revision is None:
-            yield self._missing(depth + 1, "Revision", newest)
+            yield from self._missing(depth + 1, "Revision", newest, configuration.status)
             return
         yield from self._revision(depth + 1, self._seen.revision)
 
@@ -214,7 +214,7 @@ class _Walk:
         yield from self._deployment(depth + 1, revision)
         autoscaler = self._seen.autoscaler
         if autoscaler is None:
-            yield self._missing(depth + 1, "PodAutoscaler", revision.name)
+            yield from self._missing(depth + 1, "PodAutoscaler", revision.name, revision.status)
             return
         status = autoscaler.status
         wanted = status.desired_scale if status.desired_scale is not None and status.desired_scale >= 0 else "?"
@@ -222,12 +222,12 @@ class _Walk:
         above = self._told(depth + 1, "PodAutoscaler", autoscaler.metadata, status, scales)
         yield above
         if not above.is_ready:
-            yield self._serverless_service(depth + 2, revision.name)
+            yield from self._serverless_service(depth + 2, revision.name, status)
 
     def _deployment(self, depth: int, revision: Revision) -> Iterator[Finding]:
         deployment = self._seen.deployment
         if deployment is None:
-            yield self._missing(depth, "Deployment", f"{revision.name}-deployment")
+            yield from self._missing(depth, "Deployment", f"{revision.name}-deployment", revision.status)
             return
         status, wanted = deployment.status, 1 if deployment.spec.replicas is None else deployment.spec.replicas
         is_current = status.observed_generation == deployment.metadata.generation
@@ -254,23 +254,24 @@ class _Walk:
             depth, "Pod", pod.name, False, tuple(said or (pod.status.phase or "no status yet",)), self._warned(pod)
         )
 
-    def _serverless_service(self, depth: int, name: str) -> Finding:
+    def _serverless_service(self, depth: int, name: str, above: _Status) -> Iterator[Finding]:
         service = self._seen.serverless_service
         if service is None:
-            return self._missing(depth, "ServerlessService", name)
+            yield from self._missing(depth, "ServerlessService", name, above)
+            return
         behind = [
             f"{self._addresses(each)} ready addresses behind {each}"
             for each in (service.status.service_name, service.status.private_service_name)
             if each
         ]
-        return self._told(
+        yield self._told(
             depth, "ServerlessService", service.metadata, service.status, f"mode {service.spec.mode}", *behind
         )
 
     def _route(self, depth: int) -> Iterator[Finding]:
         route = self._seen.route
         if route is None:
-            yield self._missing(depth, "Route", self._seen.service.name)
+            yield from self._missing(depth, "Route", self._seen.service.name, self._seen.service.status)
             return
         targets = ", ".join(f"{each.percent or 0} % to {each.revision_name}" for each in route.status.traffic)
         own = self._told(depth, "Route", route.metadata, route.status, targets)
@@ -279,7 +280,7 @@ class _Walk:
             return
         ingress = self._seen.ingress
         if ingress is None:
-            yield self._missing(depth + 1, "Ingress", route.name)
+            yield from self._missing(depth + 1, "Ingress", route.name, route.status)
             return
         backends = sorted(
             {
@@ -320,8 +321,10 @@ class _Walk:
             said.append(f"no conditions yet; it exists since {self._ago(metadata.creation_timestamp)}")
         return Finding(depth, kind, metadata.name, False, (*said, *facts), self._warning(kind, metadata.name))
 
-    def _missing(self, depth: int, kind: str, name: str) -> Finding:
-        return Finding(depth, kind, name, False, ("it does not exist (yet)",), self._warning(kind, name))
+    def _missing(self, depth: int, kind: str, name: str, above: _Status) -> Iterator[Finding]:
+        """An object that is not there; not worth a word where the one above has failed before it could make it."""
+        if not any(each.status == "False" and not each.severity for each in above.conditions):
+            yield Finding(depth, kind, name, False, ("it does not exist (yet)",), self._warning(kind, name))
 
     def _in_words(self, condition: Condition) -> str:
         why = _joined(condition.reason, condition.message)

@@ -1,11 +1,14 @@
 """`knuv why`: the walk from a Service down to the first object that is not ready."""
 
+import asyncio
 from typing import Any
 
 import msgspec
+import pytest
 
 from kube.client import Client
 from kube.models.serving import Service
+from local_cluster import cli_why
 from local_cluster.why import Finding, Snapshot, cause, findings, lines, take
 from tests.support.api import running_api_server
 
@@ -141,6 +144,25 @@ def test_an_ingress_that_waits_for_a_revision_without_addresses_says_so() -> Non
     assert culprit(snapshot(**above, slices=[])).said == (waits, f"nobody is ready behind {REVISION}: it waits")
 
 
+def failing(seen: dict[str, Any], type_: str, reason: str, message: str) -> dict[str, Any]:
+    """The object, whose controller says No."""
+    bad = [condition("Ready", "False", reason, message), condition(type_, "False", reason, message)]
+    return seen | {"status": seen["status"] | {"conditions": bad}}
+
+
+def test_what_was_never_made_is_not_the_cause_where_the_one_above_says_why_it_did_not_make_it() -> None:
+    revision = failing(thing(REVISION), "ContainerHealthy", "ContainerMissing", "no such image")
+    seen = failed_revision(revision=revision, deployment=None, autoscaler=None)
+    assert (culprit(seen).kind, culprit(seen).said) == (
+        "Revision",
+        ("ContainerHealthy is False, since 60 s: ContainerMissing: no such image",),
+    )
+    service = failing(thing(NAME), "RoutesReady", "NotOwned", "There is an existing Route")
+    assert culprit(snapshot(service=service, route=None)).kind == "Service"
+    route = failing(thing(NAME), "AllTrafficAssigned", "RevisionMissing", "no such revision")
+    assert culprit(snapshot(service=service, route=route, ingress=None)).kind == "Route"
+
+
 def test_a_controller_that_lags_behind_is_told_from_one_that_says_no() -> None:
     late = thing(NAME, condition("Ready", "True"), generation=3, seen=2, latestCreatedRevisionName=REVISION)
     seen = failed_revision(configuration=late, revision=thing(REVISION, condition("Ready", "True")))
@@ -160,3 +182,18 @@ async def test_what_an_api_has_of_a_service_is_read() -> None:
         ("Configuration", "it does not exist (yet)"),
         ("Route", "it does not exist (yet)"),
     ]
+
+
+def test_what_objects_say_is_shown_as_it_is_and_on_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = thing(NAME, condition("a:100:[b]\ncause: none\x1b[2J", "False"))
+
+    async def taken(*_: object) -> Snapshot:
+        return snapshot(service=hostile)
+
+    monkeypatch.setattr(cli_why, "take", taken)
+    monkeypatch.setattr(cli_why, "with_client", lambda _dir, work: asyncio.run(work(None)))
+    cli_why.why(NAME)
+    first, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith(r"NOT Service hello: a:100:[b] cause: none\x1b[2J is False")
