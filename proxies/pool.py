@@ -17,11 +17,35 @@ from proxies.upstream import UpstreamConnection
 if TYPE_CHECKING:
     from proxies.upstream_http2 import Http2Upstream, Multiplexer
 
-__all__ = ["Endpoint", "Pool"]
+__all__ = ["Endpoint", "Pool", "Waiting"]
 
 _IDLE_S: Final = 90.0
 _DIALS_MAX: Final = 64
 """Connections that are dialled to one peer at once: each begins with 50 ms, and starting one takes some 60 us."""
+_FEW: Final = 64
+"""Exchanges among which nobody looks for those that are over."""
+
+
+class Waiting(deque[Exchange]):
+    """Exchanges that wait for a connection, in their order; no more of them are over than wait.
+
+    A dial may take 20 s, in which any number of clients may come and leave.
+    """
+
+    __slots__ = ("_count_max",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count_max = _FEW
+
+    def append(self, exchange: Exchange) -> None:
+        """Let `exchange` wait behind the others."""
+        if len(self) >= self._count_max:
+            wanted = [each for each in self if not each.is_over]
+            self.clear()
+            self.extend(wanted)
+            self._count_max = max(_FEW, 2 * len(wanted))
+        super().append(exchange)
 
 
 class Pool:
@@ -127,7 +151,7 @@ class Endpoint:
         self.pool = pool
         self._version = version
         self._dials = 0
-        self._waiting: deque[Exchange] = deque()
+        self._waiting = Waiting()
         """For a place among those that are dialled for."""
         self._idle: list[UpstreamConnection] = []
         self._http2: Multiplexer | None = None

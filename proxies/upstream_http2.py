@@ -7,7 +7,6 @@ those that came meanwhile have another one dialled, for the app may be back sinc
 
 import asyncio
 import time
-from collections import deque
 
 from proxies.dialling import Unanswered, Unreachable
 from proxies.exchange import Exchange
@@ -19,7 +18,7 @@ from proxies.http2.rendering import request_block, trailers_block
 from proxies.http2.stream import CLOSED, Stream
 from proxies.http2.transport import CoreProtocol
 from proxies.messages import ResponseHead
-from proxies.pool import Endpoint
+from proxies.pool import Endpoint, Waiting
 from proxies.reframing import Unchunker, chunked, chunked_head
 from proxies.roles import Ending
 from proxies.upstream import keep_alive
@@ -35,9 +34,9 @@ class Multiplexer:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._connections: list[Http2Upstream] = []
-        self._asking: deque[Exchange] = deque()
+        self._asking = Waiting()
         """They wait since before the dial that is under way began: what it learns is meant for them."""
-        self._waiting: deque[Exchange] = deque()
+        self._waiting = Waiting()
         """They came later."""
         self._is_dialling = False
         self._is_closed = False
@@ -50,7 +49,6 @@ class Multiplexer:
             if connection.core.can_open:
                 connection.start(exchange)
                 return
-        self._is_wanted()
         self._waiting.append(exchange)
         self._dial()
 
@@ -83,7 +81,8 @@ class Multiplexer:
 
     def _join(self) -> None:
         """What the dial learns is meant for all, from now on."""
-        self._asking += self._waiting
+        for exchange in self._waiting:
+            self._asking.append(exchange)
         self._waiting.clear()
 
     async def _dialled(self) -> None:
@@ -133,7 +132,7 @@ class Multiplexer:
 
     def _give_up(self, reason: str) -> None:
         """Those who asked before the dial learn `reason`; those who came later, an app that is back may take."""
-        asking, self._asking = self._asking, deque()
+        asking, self._asking = self._asking, Waiting()
         if self._waiting:
             self._dial()
         # Whoever is sent here again meanwhile waits for another dial.
