@@ -466,6 +466,26 @@ async def test_a_gateway_that_is_exchanged_keeps_no_listener_of_ours(world: Worl
 
 
 @LOOP
+async def test_no_gateway_is_left_without_a_listener_which_the_api_would_refuse(world: World) -> None:
+    await world.apply(secured("last", "last.com"))
+    made = await world.until_ready("last")
+    only = {"name": f"kni-{made.metadata.uid}", "port": 443, "protocol": "HTTPS"}
+    meta = ObjectMeta(name="emptied", namespace=NAMESPACE)
+    await world.client.create(Gateway(metadata=meta, spec={"listeners": [only]}))
+    await world.client.delete(Ingress, "last", NAMESPACE)
+
+    async def is_deleted() -> bool:
+        return "last" not in [found.name for found in (await world.client.list(Ingress, NAMESPACE)).items]
+
+    await soon(is_deleted)
+    assert (await world.client.get(Gateway, "emptied", NAMESPACE)).spec["listeners"] == [only]
+    assert only["name"] not in [
+        each["name"] for each in (await world.client.get(Gateway, EXTERNAL, ISTIO)).spec["listeners"]
+    ]
+    await world.client.delete(Gateway, "emptied", NAMESPACE)
+
+
+@LOOP
 async def test_48_another_class_is_left_alone(world: World) -> None:
     await world.client.create(ingress("other", rule("other.com")))
     await world.apply(ours("after-other", rule("after-other.com")))
