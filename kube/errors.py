@@ -57,7 +57,8 @@ class ApiError(Exception):
     def retry_after_s(self) -> float | None:
         """When the server wants to be asked again, in seconds, if it said so."""
         seconds = self.details.get("retryAfterSeconds")
-        return float(seconds) if isinstance(seconds, int | float) else None
+        # Not of what is negative, nor of NaN.
+        return float(min(seconds, _RETRY_AFTER_MAX_S)) if isinstance(seconds, int | float) and seconds >= 0 else None
 
 
 class Unauthorized(ApiError):
@@ -101,6 +102,8 @@ class TooManyRequests(ApiError):
     """Slow down."""
 
 
+_RETRY_AFTER_MAX_S: Final = 99_999
+"""Longer than anybody waits."""
 _SECONDS: Final = re.compile(rb"[0-9]{1,5}")
 
 _BY_CODE: dict[int, type[ApiError]] = {

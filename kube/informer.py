@@ -11,6 +11,7 @@ The copy is for reading only: objects are shared with every other reader.
 
 import asyncio
 import builtins
+import math
 import random
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
@@ -171,18 +172,19 @@ class Informer(Generic[R]):
         backoff_s = _BACKOFF_FIRST_S
         loop = asyncio.get_running_loop()
         while True:
-            begun_s, asked_s = loop.time(), 0.0
+            begun_s, watching_s, asked_s = loop.time(), math.inf, 0.0
             try:
                 if not self._version:
                     await self._list()
                     backoff_s = min(backoff_s, _BACKOFF_LISTED_S)
+                watching_s = loop.time()
                 await self._watch()
                 self._is_well()
             except Gone:
                 self._version = ""
             except (ApiError, ApiUnreachable) as error:
                 # An object that does not fit its model is like a server that is away: said, and asked for again.
-                if loop.time() - begun_s > _LASTING_S:
+                if loop.time() - watching_s > _LASTING_S:
                     self._is_well()
                 if isinstance(error, ApiError):
                     asked_s = min(error.retry_after_s or 0.0, _ASKED_MAX_S)

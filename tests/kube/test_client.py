@@ -96,6 +96,9 @@ async def test_a_refusal_is_an_error_by_its_status() -> None:
         ("Retry-After: 3", b'{"details": {"retryAfterSeconds": 7}}', 7),
         ("Retry-After: Wed, 21 Oct 2015 07:28:10 GMT", b"{}", None),
         ("X: y", b"", None),
+        ("X: y", b'{"details": {"retryAfterSeconds": -7}}', None),
+        ("X: y", b'{"details": {"retryAfterSeconds": NaN}}', None),
+        ("X: y", b'{"details": {"retryAfterSeconds": 1%s}}' % (b"0" * 400), 99_999),
     ],
 )
 async def test_an_api_that_sheds_load_says_when_to_come_again(field: str, body: bytes, seconds: float | None) -> None:

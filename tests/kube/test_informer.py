@@ -205,6 +205,25 @@ async def test_what_is_refused_again_and_again_is_said_once_and_again_when_it_is
         await informer.stop()
 
 
+async def test_a_list_that_fails_late_is_not_taken_for_a_watch_that_was_a_good_one(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kube.informer._BACKOFF_MAX_S", 0.01)
+    monkeypatch.setattr("kube.informer._LASTING_S", -1.0)
+    told: list[str] = []
+    refusing = Refusing(client)
+    refusing.lists = ApiUnreachable("timed out")
+    log = Logger("t", write=lambda line: told.append(json.loads(line)["message"]))
+    informer = Informer(cast(Client, refusing), ConfigMap, namespace="default", log=log)
+    starting = asyncio.get_running_loop().create_task(informer.start())
+    try:
+        await eventually(lambda: refusing.asked > 5)
+        assert told == ["watch_lost"]
+    finally:
+        starting.cancel()
+        await informer.stop()
+
+
 async def test_a_server_that_lost_its_state_is_listed_again_and_what_vanished_is_reported(
     api: RunningApiServer,
 ) -> None:
