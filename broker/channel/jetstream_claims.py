@@ -6,10 +6,14 @@ The word is there from when somebody asked for a redrive until its last letter i
 and then; one that has not been for a while, or whose pod has begun anew, or that was given up, is taken over. Each word
 is only taken by NATS behind the one that was read before, so that of two who want it one has it.
 
+A letter may be what ended its process. So whoever follows one that did not give up delivers a few one by one, and says
+before which: of that letter another one that follows keeps off, and of all before it.
+
 Clocks of different machines are never compared: a word is old when *we* have seen it for so long.
 """
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -33,20 +37,31 @@ class _Word(msgspec.Struct):
     last: int
     pod: str = ""
     """Empty: nobody drives at this moment."""
+    process: str = ""
+    """Which one of the pod's."""
+    behind: int = 0
+    begun: int = 0
 
 
 class Claim:
     """The right to deliver anew the letters of a subject."""
 
-    __slots__ = ("last", "sequence", "subject")
+    __slots__ = ("begun", "behind", "follows", "last", "saying", "sequence", "subject")
 
-    def __init__(self, subject: str, last: int, sequence: int) -> None:
+    def __init__(self, subject: str, last: int, sequence: int, *, behind: int = 0, follows: bool = False) -> None:
         self.subject = subject
         """Of the letters."""
         self.last = last
         """The place of the last of them."""
         self.sequence = sequence
         """Of our word."""
+        self.behind = behind
+        """The place of the last letter to keep off; 0: there is none."""
+        self.follows = follows
+        """Who had it before us did not give it up."""
+        self.begun = 0
+        """The place of the letter that is under way, where that is one; else 0."""
+        self.saying = asyncio.Lock()
 
 
 class Claims:
@@ -65,6 +80,7 @@ class Claims:
         self._streams = streams
         self._publisher = publisher
         self._pod = pod
+        self._process = secrets.token_hex(4)
         self._old_s = old_s
         self._now_s = now_s or asyncio.get_running_loop().time
         self._seen: dict[str, tuple[int, float]] = {}
@@ -86,12 +102,23 @@ class Claims:
         word = _word_of(stored)
         if stored is not None and word is not None and not self._is_free(subject, stored.sequence, word):
             return None
-        last = last or (word.last if word is not None else 0)
-        if not last:
-            if stored is not None:
-                await self._streams.purge(STREAM, subject + _SUFFIX)  # somebody else's writing: it means nothing
+        sequence = stored.sequence if stored is not None else 0
+        if last:
+            claim = Claim(subject, last, sequence)
+        elif word is not None:
+            follows = bool(word.pod) and word.process != self._process
+            behind = max(word.begun, word.behind) if follows else word.behind
+            claim = Claim(subject, word.last, sequence, behind=behind, follows=follows)
+        else:
+            if stored is not None:  # somebody else's writing: it means nothing
+                await self._streams.purge(STREAM, subject + _SUFFIX, last=sequence)
             return None
-        return await self._say(Claim(subject, last, stored.sequence if stored is not None else 0), self._pod)
+        return await self._say(claim, self._pod)
+
+    async def begin(self, claim: Claim, sequence: int) -> bool:
+        """Say which letter alone is under way from now on, or (0) that there are several; whether it is still ours."""
+        claim.begun = sequence
+        return await self.renew(claim)
 
     async def renew(self, claim: Claim) -> bool:
         """Say it anew; whether it is still ours."""
@@ -108,7 +135,8 @@ class Claims:
 
     async def end(self, claim: Claim) -> None:
         """Nothing of it is left to do."""
-        await self._streams.purge(STREAM, claim.subject + _SUFFIX)
+        # Not what somebody who has followed us says: our process may have stood still.
+        await self._streams.purge(STREAM, claim.subject + _SUFFIX, last=claim.sequence)
 
     def _is_free(self, subject: str, sequence: int, word: _Word) -> bool:
         if word.pod in ("", self._pod):
@@ -122,23 +150,32 @@ class Claims:
 
     async def _say(self, claim: Claim, pod: str) -> Claim | None:
         """Say a word behind the claim's; None: another one came before."""
+        subject = claim.subject + _SUFFIX
+        async with claim.saying:
+            word = _Word(claim.last, pod, self._process, claim.behind, claim.begun)
+            payload = msgspec.json.encode(word)
+            published = await self._publish(subject, payload, claim.sequence)
+            if published.how is Publishing.STORED:
+                claim.sequence = published.sequence
+                return claim
+            stored = await self._streams.last_message(STREAM, subject)
+            if (stored.sequence if stored is not None else 0) == claim.sequence:
+                raise JetStreamError(f"{subject}: {published.reason}", is_temporary=True)
+            if stored is None or stored.data != payload:
+                return None
+            # It is ours: that NATS had it was lost with a connection, and it was sent once more.
+            claim.sequence = stored.sequence
+            return claim
+
+    async def _publish(self, subject: str, payload: bytes, behind: int) -> Published:
         said: asyncio.Future[Published] = asyncio.get_running_loop().create_future()
 
         def done(published: Published) -> None:
             if not said.done():
                 said.set_result(published)
 
-        subject = claim.subject + _SUFFIX
-        payload = msgspec.json.encode(_Word(claim.last, pod))
-        self._publisher.publish(subject, payload, done, headers={_EXPECTED: str(claim.sequence)})
-        published = await said
-        if published.how is Publishing.STORED:
-            claim.sequence = published.sequence
-            return claim
-        stored = await self._streams.last_message(STREAM, subject)
-        if (stored.sequence if stored is not None else 0) != claim.sequence:
-            return None
-        raise JetStreamError(f"{subject}: {published.reason}", is_temporary=True)
+        self._publisher.publish(subject, payload, done, headers={_EXPECTED: str(behind)})
+        return await said
 
 
 def _word_of(stored: Stored | None) -> _Word | None:

@@ -6,7 +6,8 @@
 
 A letter is removed behind all that, so a process that is killed meanwhile loses none: what was delivered and not
 removed yet can be driven once more. What is left is gone on with by itself, by the next process or by another one that
-delivers to the subscription: that somebody wants it stands in NATS, too (`jetstream_claims`). Retries wait here and not
+delivers to the subscription: that somebody wants it stands in NATS, too (`jetstream_claims`). But one that ends its
+process each time is passed over then, and stays. Retries wait here and not
 in the server, so the first is one step earlier in the row than that of an event.
 """
 
@@ -154,6 +155,8 @@ class Redrives:
             claim = await self._claims.take(_subject(subscriber), last) if uid not in self._running else None
             if claim is None:
                 return False
+            if claim.behind:
+                self._log.error("dead_letter_ends_processes", subscription=subscriber.told, letter=claim.behind)
             task = asyncio.get_running_loop().create_task(self._run(uid, subscriber, claim), name="redrive")
             self._running[uid] = task
             task.add_done_callback(lambda task: self._ended(uid, subscriber, task))
@@ -171,7 +174,7 @@ class Redrives:
         renewing = asyncio.get_running_loop().create_task(self._renew(claim, driving), name="redrive claim")
         is_over = True  # also when it fails by a fault of ours, which would not be another one the next time
         try:
-            is_over = await self._drive(uid, subscriber, claim.last)
+            is_over = await self._drive(uid, subscriber, claim)
         except asyncio.CancelledError:
             is_over = False
             raise
@@ -196,27 +199,35 @@ class Redrives:
                 failures += 1
         driving.cancel()
 
-    async def _drive(self, uid: str, subscriber: Subscriber, last: int) -> bool:
-        """Deliver all up to `last`; whether that is over, and not left to somebody else."""
+    async def _drive(self, uid: str, subscriber: Subscriber, claim: Claim) -> bool:
+        """Deliver all of a claim; whether that is over, and not left to somebody else."""
         # As many at once as the subscription may have, so that one that is ordered stays so.
         gate = asyncio.Semaphore(min(subscriber.place.ack_pending_max, _AT_ONCE_MAX))
-        sequence = 0
+        # Those that were under way when a process before us ended may be why it did.
+        one_by_one = _AT_ONCE_MAX if claim.follows else 0
+        sequence = claim.behind
         async with asyncio.TaskGroup() as group:
             while True:
+                await gate.acquire()
                 try:
-                    letter = await self._letters.after(_subject(subscriber), sequence, last)
+                    letter = await self._letters.after(_subject(subscriber), sequence, claim.last)
+                    if letter is None:
+                        return True
+                    begun = letter.sequence if one_by_one else 0
+                    if begun != claim.begun and not await self._claims.begin(claim, begun):
+                        return False
                 except JetStreamError as error:
                     # What is under way ends; the rest is kept.
                     self._log.warning("redrive_ended", subscription=subscriber.told, error=str(error))
                     return False
-                if letter is None:
-                    return True
-                await gate.acquire()
                 # Another may work for it by now, or nobody.
                 if self._find(uid) is not subscriber:
                     return False
                 task = group.create_task(self._deliver(subscriber, letter))
                 task.add_done_callback(lambda _task: gate.release())
+                if one_by_one:
+                    one_by_one -= 1
+                    await asyncio.wait([task])
                 sequence = letter.sequence
 
     async def _deliver(self, subscriber: Subscriber, letter: Letter) -> None:

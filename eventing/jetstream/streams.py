@@ -211,10 +211,10 @@ class Streams:
                 return
             raise _translated(f"message {sequence} of stream {stream}", error) from error
 
-    async def purge(self, stream: str, subject: str) -> None:
-        """Remove all messages under a subject, or under all that a wildcard means."""
+    async def purge(self, stream: str, subject: str, *, last: int | None = None) -> None:
+        """Remove all messages under a subject, or under all that a wildcard means; with `last` those up to there."""
         try:
-            await self._jetstream().purge_stream(stream, subject=subject)
+            await self._jetstream().purge_stream(stream, seq=last + 1 if last is not None else None, subject=subject)
         except jetstream_errors.NotFoundError:
             return
         except (jetstream_errors.APIError, nats.errors.Error, ValueError) as error:

@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from nats.js.api import StreamConfig
@@ -46,11 +48,12 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNats]:
 async def benched(nats: RunningNats) -> AsyncIterator[Bench]:
     async with linked(nats) as link:
         streams, publisher = Streams(link), Publisher(link)
+        # The same one for all: a server still deletes the files of one whose successor it makes.
         await streams.ensure_stream(StreamConfig(name=STREAM, subjects=["knuv.dead_letters.>"]))
+        await streams.purge(STREAM, ">")
         try:
             yield Bench(streams, publisher)
         finally:
-            await streams.remove_stream(STREAM)
             publisher.close()
 
 
@@ -138,11 +141,86 @@ async def test_what_somebody_else_wrote_there_means_nothing(nats: RunningNats, w
         assert await ours.renew(claim)
 
 
-async def test_without_the_stream_nobody_has_anything(nats: RunningNats) -> None:
-    async with linked(nats) as link:
-        publisher = Publisher(link, timeout_s=0.3)
-        claims = Claims(Streams(link), publisher, pod="a")
-        assert await claims.subjects() == []
-        with pytest.raises(JetStreamError):
-            await claims.take(SUBJECT, 7)
-        publisher.close()
+async def test_without_the_stream_nobody_has_anything(tmp_path: Path) -> None:
+    with running_nats(tmp_path) as nats:
+        async with linked(nats) as link:
+            publisher = Publisher(link, timeout_s=0.3)
+            claims = Claims(Streams(link), publisher, pod="a")
+            assert await claims.subjects() == []
+            with pytest.raises(JetStreamError):
+                await claims.take(SUBJECT, 7)
+            publisher.close()
+
+
+async def test_who_stood_still_ends_nothing_that_another_has_begun(nats: RunningNats) -> None:
+    async with benched(nats) as bench:
+        ours, theirs = bench.claims("a"), bench.claims("b")
+        claim = await ours.take(SUBJECT, 7)
+        assert claim is not None
+        assert await theirs.take(SUBJECT) is None
+        bench.clock.now_s += 30.0
+        other = await theirs.take(SUBJECT)
+        assert other is not None
+        await ours.end(claim)
+        assert await theirs.renew(other)
+        await theirs.end(other)
+        assert await theirs.subjects() == []
+
+
+async def test_a_word_whose_acknowledgement_was_lost_is_known_as_ours(
+    nats: RunningNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with benched(nats) as bench:
+        ours = bench.claims("a")
+        claim = await ours.take(SUBJECT, 7)
+        assert claim is not None
+        publish_once = bench.publisher.publish
+
+        def twice(subject: str, payload: bytes, done: Any, **options: Any) -> None:
+            # As after a connection that was lost meanwhile.
+            publish_once(subject, payload, lambda _stored: publish_once(subject, payload, done, **options), **options)
+
+        monkeypatch.setattr(bench.publisher, "publish", twice)
+        assert await ours.renew(claim)
+        assert await bench.claims("b").take(SUBJECT) is None
+        assert await ours.renew(claim)
+
+
+async def test_who_follows_a_process_that_ended_keeps_off_the_letter_that_alone_was_under_way(
+    nats: RunningNats,
+) -> None:
+    async with benched(nats) as bench:
+        first = await bench.claims("a").take(SUBJECT, 7)
+        assert first is not None
+        assert (first.follows, first.behind) == (False, 0)
+        ours = bench.claims("a")
+        second = await ours.take(SUBJECT)
+        assert second is not None
+        assert (second.follows, second.behind) == (True, 0)
+        assert await ours.begin(second, 3)
+        assert await ours.renew(second)
+        theirs = bench.claims("a")
+        third = await theirs.take(SUBJECT)
+        assert third is not None
+        assert (third.follows, third.behind, third.last) == (True, 3, 7)
+        # That one ends in order, at a letter that is not to blame.
+        assert await theirs.begin(third, 5)
+        await theirs.give_up(third)
+        fourth = await bench.claims("b").take(SUBJECT)
+        assert fourth is not None
+        assert (fourth.follows, fourth.behind) == (False, 3)
+        # Who asks for all anew gets all.
+        fifth = await bench.claims("b").take(SUBJECT, 9)
+        assert fifth is not None
+        assert (fifth.follows, fifth.behind, fifth.last) == (False, 0, 9)
+
+
+async def test_who_goes_on_with_its_own_claim_follows_nobody(nats: RunningNats) -> None:
+    async with benched(nats) as bench:
+        ours = bench.claims("a")
+        claim = await ours.take(SUBJECT, 7)
+        assert claim is not None
+        assert await ours.begin(claim, 3)
+        again = await ours.take(SUBJECT)
+        assert again is not None
+        assert (again.follows, again.behind) == (False, 0)

@@ -41,23 +41,33 @@ class World:
         """Of a delivery that ends at once; None: it does not end."""
         self.kept = Publishing.STORED
         self.removed: list[int] = []
+        self.letters = 1
+        self.follows = 0
+        """0: the claim follows nobody's; n: somebody's, and is to keep off letters up to n - 1."""
+        self.most_at_once = 0
+        self._at_once = 0
 
     # Of the letters.
 
     async def after(self, _subject: str, sequence: int, _last: int) -> Any:
         if self.after_fails is not None:
             raise self.after_fails
-        stored = SimpleNamespace(sequence=1, data=b"", headers={})
-        return SimpleNamespace(sequence=1, message=None, stored=stored) if sequence == 0 else None
+        stored = SimpleNamespace(sequence=sequence + 1, data=b"", headers={})
+        letter = SimpleNamespace(sequence=sequence + 1, message=None, stored=stored)
+        return letter if sequence < self.letters else None
 
     async def count(self, _subject: str) -> tuple[int, int]:
         return 1, 1
 
     async def remove(self, letter: Any) -> None:
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        await asyncio.sleep(0)
+        self._at_once -= 1
         self.removed.append(letter.sequence)
 
     def keep(self, *args: Any, message_id: str) -> None:
-        assert message_id == f"{SUBJECT}:again:1"
+        assert message_id.startswith(f"{SUBJECT}:again:")
         args[-1](self.kept)
 
     # Of the subscriber.
@@ -79,7 +89,12 @@ class World:
     async def take(self, subject: str, last: int = 0) -> Claim | None:
         self.said.append("taken")
         self.wanted = []
-        return Claim(subject, last or 1, 1)
+        return Claim(subject, last or 1, 1, behind=max(self.follows - 1, 0), follows=self.follows > 0)
+
+    async def begin(self, claim: Claim, sequence: int) -> bool:
+        claim.begun = sequence
+        self.said.append(f"begun {sequence}")
+        return True
 
     async def renew(self, _claim: Claim) -> bool:
         result = self.renewed.pop(0) if self.renewed else True
@@ -170,3 +185,27 @@ async def test_a_letter_that_failed_again_goes_only_when_the_new_one_is_kept(
     async with redriving(world):
         await eventually(lambda: world.said == ["taken", "ended"])
     assert world.removed == removed
+
+
+@pytest.mark.parametrize(("follows", "most_at_once"), [(0, 10), (3, 1)])
+async def test_behind_a_process_that_ended_the_first_letters_go_one_by_one(follows: int, most_at_once: int) -> None:
+    world, log = World(), list[bytes]()
+    world.failure, world.letters, world.follows = Failure("http://a/", 500, b"no"), 18, follows
+    async with redriving(world, log):
+        await eventually(lambda: world.said[-1:] == ["ended"])
+    assert world.most_at_once == most_at_once
+    assert sorted(world.removed) == list(range(max(follows, 1), 19))
+    one_by_one = [f"begun {sequence}" for sequence in range(3, 19)] if follows else []
+    assert world.said == ["taken", *one_by_one, "ended"]
+    told = [line for line in log if b"dead_letter_ends_processes" in line]
+    assert [b'"letter": 2}' in line for line in told] == [True] * bool(follows)
+
+
+async def test_behind_the_first_ones_several_letters_are_under_way_again() -> None:
+    world = World()
+    world.failure, world.letters, world.follows = Failure("http://a/", 500, b"no"), 40, 1
+    async with redriving(world):
+        await eventually(lambda: world.said[-1:] == ["ended"])
+    assert world.most_at_once == 10
+    assert world.removed[:16] == list(range(1, 17))
+    assert world.said[1:] == [*(f"begun {sequence}" for sequence in range(1, 17)), "begun 0", "ended"]
