@@ -15,6 +15,16 @@ from proxies.environment import ConfigError, Environment
 
 __all__ = ["ApiConfig"]
 
+_OTHER_CREDENTIALS = (
+    "client-certificate",
+    "client-key",
+    "client-certificate-data",
+    "client-key-data",
+    "exec",
+    "auth-provider",
+    "username",
+    "password",
+)
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -80,11 +90,20 @@ class ApiConfig:
         user = _named(data, "users", "user", context.get("user"), path)
         ca_pem = _inline(cluster.get("certificate-authority-data"), path)
         if not ca_pem and cluster.get("certificate-authority"):
-            ca_pem = (path.parent / str(cluster["certificate-authority"])).read_text()
+            ca_file = path.parent / str(cluster["certificate-authority"])
+            try:
+                ca_pem = ca_file.read_text()
+            except OSError as error:
+                raise ConfigError([f"KUBECONFIG={path}: {ca_file}: {error.strerror}"]) from error
         certificate = None
         if user.get("client-certificate") and user.get("client-key"):
             certificate = (str(path.parent / user["client-certificate"]), str(path.parent / user["client-key"]))
         token_file = user.get("tokenFile")
+        others = [name for name in _OTHER_CREDENTIALS if user.get(name)]
+        if others and not (certificate or token_file or user.get("token")):
+            # Without a word we would be nobody, and refused everything.
+            wanted = "token, tokenFile, or client-certificate and client-key"
+            raise ConfigError([f"KUBECONFIG={path}: expected {wanted} of the user, got {', '.join(others)}"])
         return cls(
             server=_server(str(cluster.get("server") or ""), path),
             ca_pem=ca_pem,
@@ -121,9 +140,10 @@ def _server(url: str, path: Path) -> str:
     """`url` without a trailing slash. Anything but HTTPS and HTTP is refused: our token would go there as it is."""
     with contextlib.suppress(ValueError):
         parts = urlsplit(url)
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc:
             return url.rstrip("/")
-    raise ConfigError([f"KUBECONFIG={path}: expected a server as https://HOST[:PORT], got {url!r}"])
+    shown = url.rpartition("@")[2]  # without a password
+    raise ConfigError([f"KUBECONFIG={path}: expected a server as https://HOST[:PORT], without a user, got {shown!r}"])
 
 
 def _named(data: dict[str, Any], section: str, key: str, name: object, path: Path) -> dict[str, Any]:

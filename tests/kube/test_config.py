@@ -74,9 +74,39 @@ def test_what_is_wrong_is_told_with_the_file(tmp_path: Path, text: str, problem:
         ApiConfig.from_kubeconfig(path)
 
 
-@pytest.mark.parametrize("server", ["", "h:1", "htps://h", "https://", "https://h:99999", "https://[::1", "/path"])
+@pytest.mark.parametrize(
+    "server", ["", "h:1", "htps://h", "https://", "https://h:99999", "https://[::1", "/path", "https://a:b@h"]
+)
 def test_a_server_that_nobody_can_be_is_refused(tmp_path: Path, server: str) -> None:
     path = tmp_path / "config"
     path.write_text(json.dumps({**CONFIG, "clusters": [{"name": "c", "cluster": {"server": server}}]}))
     with pytest.raises(ConfigError, match="expected a server as https://HOST"):
+        ApiConfig.from_kubeconfig(path)
+
+
+@pytest.mark.parametrize(
+    ("user", "got"),
+    [
+        ({"client-certificate-data": "QQ==", "client-key-data": "QQ=="}, "client-certificate-data, client-key-data"),
+        ({"client-certificate": "c.crt"}, "client-certificate"),
+        ({"exec": {"command": "aws"}}, "exec"),
+        ({"username": "a", "password": "b"}, "username, password"),
+    ],
+)
+def test_credentials_that_cannot_be_used_are_refused_and_not_left_out(
+    tmp_path: Path, user: dict[str, object], got: str
+) -> None:
+    path = tmp_path / "config"
+    path.write_text(json.dumps({**CONFIG, "users": [{"name": "u", "user": user}]}))
+    with pytest.raises(ConfigError, match=f"expected token, tokenFile, .* of the user, got {got}$"):
+        ApiConfig.from_kubeconfig(path)
+    path.write_text(json.dumps({**CONFIG, "users": [{"name": "u", "user": {**user, "token": "t"}}]}))
+    assert ApiConfig.from_kubeconfig(path).token == "t"
+
+
+def test_an_authority_that_is_not_there_is_told_with_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    cluster = {"server": "https://h", "certificate-authority": "ca.crt"}
+    path.write_text(json.dumps({**CONFIG, "clusters": [{"name": "c", "cluster": cluster}]}))
+    with pytest.raises(ConfigError, match=r"ca\.crt: No such file"):
         ApiConfig.from_kubeconfig(path)
