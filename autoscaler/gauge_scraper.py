@@ -15,7 +15,7 @@ from typing import Final
 from autoscaler.http_client import Answer
 from autoscaler.pods import ReadyPod
 from autoscaler.prometheus_text import GaugeError, read_gauge
-from autoscaler.sampling import SAMPLE_MAX
+from autoscaler.sampling import sample_size
 from autoscaler.scrape_client import GAUGES_BYTES_MAX, ScrapeClient
 from autoscaler.scraper import FetchError, MeshMode, PodsExhausted, Scraper
 from kube.autoscaling.metric_url import MetricUrl
@@ -28,8 +28,8 @@ _ROUND_BYTES_MAX: Final = 4 << 20
 _ROUND_S: Final = 4.0
 """Those asked first may use up their time-out of 3 s; whoever is asked instead has the rest."""
 _AT_ONCE: Final = 4
-_TURN_S: Final = _ROUND_S * _AT_ONCE / SAMPLE_MAX
-"""A pod's part of the round, where not all can be asked at once: those that hang must not take it from the others."""
+_PLACES_S: Final = _ROUND_S * _AT_ONCE
+"""Of all places together: each of a sample has its part of it, which those that hang must not take from the others."""
 
 
 class GaugeScraper(Scraper):
@@ -59,12 +59,12 @@ class GaugeScraper(Scraper):
         self._allows_loopback = allows_loopback
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._bytes_left = 0
-        self._turn_s: float | None = None
+        self._turn_s = _ROUND_S
 
     async def scrape(self, pods: Sequence[ReadyPod], now_s: float, window_s: float) -> Stat | None:
         """One stat for all of `pods`, as `Scraper.scrape`; the gauge stands in it as concurrency."""
         self._bytes_left = _ROUND_BYTES_MAX
-        self._turn_s = _TURN_S if len(pods) > _AT_ONCE else None
+        self._turn_s = _PLACES_S / max(1, sample_size(len(pods)))
         try:
             async with asyncio.timeout(_ROUND_S):
                 return await super().scrape(pods, now_s, window_s)
@@ -83,7 +83,7 @@ class GaugeScraper(Scraper):
                 async with asyncio.timeout(turn_s):
                     answer = await self._client.fetch_gauges(self._url, address)
             except TimeoutError:
-                raise FetchError(f"{address}{self._url}: no answer within {turn_s} s") from None
+                raise FetchError(f"{address}{self._url}: no answer within {turn_s:.2g} s") from None
             self._bytes_left -= len(answer.body)
         return Stat(address, average_concurrent_requests=_value(answer, self._url, address))
 

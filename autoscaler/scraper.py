@@ -42,6 +42,8 @@ SCRAPER_NAME = "service-scraper"
 _SERVICE_TRIES = 10
 _PATIENCE_S = 0.8
 """So that a pod that says nothing does not cost the revision its next look, a second after this one."""
+_ASKED_AT_ONCE_MAX = 4
+"""Times the sample: where a part of the network is silent, that is no reason to ask it with all its pods at once."""
 
 
 class ScrapeError(Exception):
@@ -145,6 +147,7 @@ class Scraper:
         stats: list[Stat] = []
         failures: list[FetchError] = []
         workers_left = count
+        spare = count * (_ASKED_AT_ONCE_MAX - 1)
 
         async def worker() -> None:
             nonlocal workers_left
@@ -161,11 +164,13 @@ class Scraper:
 
         def more(late: int) -> list[Coroutine[None, None, None]]:
             """Workers in the places of those whose pods say nothing: what hangs must not be the whole sample."""
-            nonlocal workers_left
+            nonlocal spare, workers_left
             if self._share_min == 1.0:
                 return []
-            workers_left += late
-            return [worker() for _ in range(late)]
+            added = min(late, spare)
+            spare -= added
+            workers_left += added
+            return [worker() for _ in range(added)]
 
         try:
             await _run_all([worker() for _ in range(count)], lambda: len(stats) >= enough, more)

@@ -90,7 +90,7 @@ async def test_a_round_that_tells_too_much_says_so(text: str) -> None:
 
 
 async def test_pods_that_hang_do_not_take_the_turns_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gauge_scraper, "_TURN_S", 0.05)
+    monkeypatch.setattr(gauge_scraper, "_PLACES_S", 0.8)
     apps = Apps()
     apps.stuck = {pod.ip for pod in pods(500)[::2]}
     stat = await scraper(apps).scrape(pods(500), NOW, 60)
@@ -99,13 +99,13 @@ async def test_pods_that_hang_do_not_take_the_turns_of_the_others(monkeypatch: p
     await eventually(lambda: apps.at_once == 0)
 
 
-async def test_where_few_are_asked_each_may_take_as_long_as_the_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gauge_scraper, "_TURN_S", 0.001)
+async def test_the_fewer_are_asked_the_longer_each_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
     apps = Apps()
-    apps.late_s = 0.05
-    assert await scraper(apps).scrape(pods(4), NOW, 60) is not None
-    with pytest.raises(PodsExhausted, match=r"no answer within 0\.001 s"):
-        await scraper(apps).scrape(pods(5), NOW, 60)
+    apps.late_s = 1.1
+    assert await scraper(apps).scrape(pods(5), NOW, 60) is not None
+    monkeypatch.setattr(gauge_scraper, "_PLACES_S", 0.016)
+    with pytest.raises(PodsExhausted, match=r"no answer within 0\.0011 s"):
+        await scraper(apps).scrape(pods(500), NOW, 60)
 
 
 async def test_a_round_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

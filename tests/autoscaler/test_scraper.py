@@ -158,6 +158,15 @@ async def test_others_are_asked_in_the_places_of_silent_pods_but_not_by_the_orig
     assert len(pods.asked) <= 16
 
 
+async def test_where_all_is_silent_few_are_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scraper_module, "_PATIENCE_S", 0.01)
+    pods = Pods(*[None] * 250)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await pods.scraper(share_min=0.5).scrape(pods.ready, NOW_S, WINDOW_S)
+    assert len(pods.asked) <= 4 * 16
+
+
 async def test_old_pods_are_asked_first() -> None:
     pods = Pods(*[stat(2)] * 10)
     ready = [ReadyPod(pod.ip, NOW_S - 10 if index < 3 else pod.started_s) for index, pod in enumerate(pods.ready)]
