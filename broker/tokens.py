@@ -8,17 +8,18 @@ import asyncio
 import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
-from urllib.parse import quote
 
 import msgspec
 
 from kube.client import Client
 from kube.errors import ApiError, ApiUnreachable
+from kube.models.meta import ResourceInfo
 from kube.timestamps import parse_time_s
 from proxies.logs import Logger
 
 __all__ = ["Tokens"]
 
+_ACCOUNTS: Final = ResourceInfo("", "v1", "serviceaccounts", "ServiceAccount")
 _LIFETIME_S: Final = 3600
 _MARGIN_S: Final = 300.0
 """A token is not shown any more when it has less left."""
@@ -92,8 +93,7 @@ class Tokens:
             "kind": "TokenRequest",
             "spec": {"audiences": [key.audience], "expirationSeconds": _LIFETIME_S},
         }
-        # Whoever may write a subscription chose the account: it names no other path.
-        path = f"/api/v1/namespaces/{key.namespace}/serviceaccounts/{quote(key.account, safe='')}/token"
+        path = _ACCOUNTS.path(key.namespace, key.account, "token")
         try:
             if not key.account:
                 raise ValueError("expected a service account, got none")

@@ -9,7 +9,6 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
-from urllib.parse import quote
 
 from kube.client import Client
 from kube.errors import ApiError, ApiUnreachable
@@ -66,8 +65,7 @@ class Tokens:
             self._known.popitem(last=False)
 
     async def _request(self, namespace: str, account: str, audience: str) -> _Token:
-        # Whoever may write the status of a source chose the account: it names no other path.
-        path = ServiceAccount.RESOURCE.path(namespace, quote(account, safe=""), "token")
+        path = ServiceAccount.RESOURCE.path(namespace, account, "token")
         spec = {"audiences": [audience], "expirationSeconds": _LIFETIME_S}
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
         try:

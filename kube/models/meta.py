@@ -6,6 +6,7 @@ field is a plain dict.
 """
 
 from typing import Any, ClassVar, NamedTuple, Protocol
+from urllib.parse import quote
 
 import msgspec
 
@@ -110,13 +111,16 @@ class ResourceInfo(NamedTuple):
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """The REST path of a collection (`name` None) or of one object or its subresource."""
+        """The REST path of a collection (`name` None) or of one object or its subresource.
+
+        Names are one segment each, whatever they hold: people write some of them, and reach no other path by that.
+        """
         path = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         if self.namespaced and namespace:
-            path += f"/namespaces/{namespace}"
+            path += f"/namespaces/{quote(namespace, safe=':')}"
         path += f"/{self.plural}"
         if name is not None:
-            path += f"/{name}"
+            path += f"/{quote(name, safe=':')}"
             if subresource is not None:
                 path += f"/{subresource}"
         return path
