@@ -68,7 +68,7 @@ async def listening_in_pod(client: Client, namespace: str, handle: Callable[[Eve
     container = {
         "name": "tail",
         "image": "dev.local/knuv/event-listener",
-        "command": [sys.executable, "-m", "local_cluster.event_listener"],
+        "command": [sys.executable, "-P", "-m", "local_cluster.event_listener"],
         "readinessProbe": {"tcpSocket": {"port": _PORT}, "periodSeconds": 1},
     }
     spec = {

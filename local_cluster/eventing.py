@@ -15,7 +15,6 @@ import json
 import secrets
 import shutil
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -33,7 +32,7 @@ from local_cluster.authorities import authority_variables
 from local_cluster.event_doors import Doors, door
 from local_cluster.originals import EVENTING_CONFIG_MAPS, EVENTING_NAMESPACE
 from local_cluster.revival import create
-from local_cluster.system import INGRESS_CLASS, MANAGED, Components, SystemLayout
+from local_cluster.system import INGRESS_CLASS, MANAGED, PROGRAM, Components, SystemLayout
 from proxies.logs import Logger
 
 __all__ = ["CHANNELS", "Eventing", "base_manifests", "brokers_host", "job_sink_manifests", "pod_manifests"]
@@ -330,7 +329,7 @@ def _deployment(
     container: JsonObject = {
         "name": name,
         "image": f"dev.local/knuv/{name}",
-        "command": [sys.executable, "-m", *arguments],
+        "command": [*PROGRAM, *arguments],
         "env": [
             *({"name": key, "valueFrom": {"fieldRef": {"fieldPath": path}}} for key, path in fields.items()),
             *({"name": key, "value": value} for key, value in fixed.items()),

@@ -1,10 +1,8 @@
 """The images of adapters whose pods a controller makes in users' namespaces, as commands."""
 
-import sys
-
 from controller.eventing.sources.api_server import IMAGE as API_SERVER_SOURCE
 from controller.eventing.sources.jetstream import IMAGE as JETSTREAM_SOURCE
-from local_cluster.system import SystemLayout
+from local_cluster.system import PROGRAM, SystemLayout
 
 __all__ = ["adapter_images"]
 
@@ -15,7 +13,7 @@ _IDENTITY = "pingsource-mt-adapter"
 
 def adapter_images(layout: SystemLayout) -> dict[str, tuple[str, ...]]:
     """Image -> command, with what the pod's own environment does not say."""
-    command = (sys.executable, "-m", "sources")
+    command = (*PROGRAM, "sources")
     if layout.pods_have_networks:
         return dict.fromkeys(_IMAGES, command)
     told = (f"KUBECONFIG={layout.kubeconfig(_IDENTITY)}", "KNUV_SERVICE_RESOLUTION=endpoints")

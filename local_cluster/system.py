@@ -18,6 +18,7 @@ from local_cluster.settings import SYSTEM_NAMESPACE
 __all__ = [
     "COMPONENTS",
     "MANAGED",
+    "PROGRAM",
     "QUEUE_PROXY_IMAGE",
     "SYSTEM_NAMESPACE",
     "Components",
@@ -39,6 +40,9 @@ MANAGED = {"app.kubernetes.io/managed-by": "knuv"}
 
 PYTHON_FLAGS = ("-X", "frozen_modules=on", "-P", "-s")
 """Nothing but the environment's own packages on the path; a shorter path is a faster start."""
+
+PROGRAM = (sys.executable, "-P", "-m")
+"""How a component is started. Never one of the same name in the folder that the stack was started in."""
 
 QUEUE_PROXY_COMMAND = (sys.executable, *PYTHON_FLAGS, "-m", "queue_proxy")
 
@@ -273,7 +277,7 @@ def _deployment(
     container: JsonObject = {
         "name": name,
         "image": f"dev.local/knuv/{name}",
-        "command": command or [sys.executable, "-m", name],
+        "command": command or [*PROGRAM, name],
         "env": variables,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }

@@ -71,7 +71,7 @@ def test_what_makes_jobs_is_not_among_the_pods_that_everybody_has() -> None:
     assert "job-sink" not in deployments("journal")
     service, deployment = job_sink_manifests(layout())
     assert service["spec"]["ports"] == [{"name": "http", "port": 80, "targetPort": 8080}]
-    assert deployment["spec"]["template"]["spec"]["containers"][0]["command"][1:] == ["-m", "broker", "job-sink"]
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["command"][-3:] == ["-m", "broker", "job-sink"]
 
 
 def test_the_adapter_of_pings_may_stay_for_the_tick_that_it_waits_for() -> None:
