@@ -68,9 +68,11 @@ def shown_url(url: str) -> str:
     Of any text: URLs of objects are what somebody has written there.
     """
     shown = url.partition("#")[0].partition("?")[0]
-    start = shown.find("://") + 3 if "://" in shown else 0
-    authority, slash, path = shown[start:].partition("/")
-    return f"{shown[:start]}{authority.rpartition('@')[2]}{slash}{path}"
+    scheme, slashes, rest = shown.partition("//")
+    if "@" in scheme or "/" in scheme:  # those are somewhere behind the host
+        scheme, slashes, rest = "", "", shown
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}"
 
 
 class Host:

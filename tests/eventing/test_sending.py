@@ -249,6 +249,8 @@ async def test_what_is_used_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) ->
         ("http://sink.ns?token=secret/", "http://sink.ns"),
         ("http://sink.ns#secret?", "http://sink.ns"),
         ("user:secret@sink.ns/x", "sink.ns/x"),
+        ("user:secret@sink.ns/x://y", "sink.ns/x://y"),
+        ("//user:secret@sink.ns/x", "//sink.ns/x"),
         ("http://[::1]:8080/", "http://[::1]:8080/"),
         ("jetstream:ns/name", "jetstream:ns/name"),
         ("", ""),
