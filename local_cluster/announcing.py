@@ -1,6 +1,8 @@
 """Whoever started the stack with Services (`knuv up --file`) is told when they can be asked, and when they fail."""
 
+import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from kube.client import Client
 from kube.informer import Informer
@@ -8,6 +10,9 @@ from kube.models.serving import Service
 from proxies.logs import Logger
 
 __all__ = ["Announcer", "service_url"]
+
+_PATIENCE_S: Final = 30.0
+"""Who waits longer for a Service wants to know why; the controller itself gives one up after ten minutes only."""
 
 
 def service_url(service: Service, http_port: int | None) -> str:
@@ -18,13 +23,21 @@ def service_url(service: Service, http_port: int | None) -> str:
 
 
 class Announcer:
-    """Says once for each of the named Services that it is ready, or that it is not; nothing while that is unknown."""
+    """Says once for each of the named Services that it is ready, or is not; after a while also that it still waits."""
 
     def __init__(
-        self, client: Client, say: Callable[[str], None], http_port: int, keys: set[tuple[str, str]], log: Logger
+        self,
+        client: Client,
+        say: Callable[[str], None],
+        http_port: int,
+        keys: set[tuple[str, str]],
+        log: Logger,
+        patience_s: float = _PATIENCE_S,
     ) -> None:
-        """`keys`: namespaces and names."""
+        """`keys`: namespaces and names. `patience_s`: how long nothing is said of what is unknown."""
         self._say = say
+        self._patience_s = patience_s
+        self._timer: asyncio.TimerHandle | None = None
         self._http_port = http_port
         self._keys = keys
         self._told: dict[tuple[str, str], str] = {}
@@ -34,9 +47,12 @@ class Announcer:
     async def start(self) -> None:
         """Begin to watch."""
         await self._services.start()
+        self._timer = asyncio.get_running_loop().call_later(self._patience_s, self._tell_of_waiting)
 
     async def stop(self) -> None:
         """Say nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
         await self._services.stop()
 
     def _changed(self, _old: Service | None, service: Service | None) -> None:
@@ -50,5 +66,15 @@ class Announcer:
         if ready.status == "True":
             self._say(f"service/{service.name} ready at {service_url(service, self._http_port)}")
         else:
-            where = "" if service.namespace == "default" else f" -n {service.namespace}"
-            self._say(f"service/{service.name} is not ready; `knuv why {service.name}{where}` says why")
+            self._say(f"service/{service.name} is not ready; {_hint(service)}")
+
+    def _tell_of_waiting(self) -> None:
+        for key in sorted(self._keys - self._told.keys()):
+            service = self._services.get(*key)
+            if service is not None:
+                self._say(f"service/{service.name} is not ready yet; {_hint(service)}")
+
+
+def _hint(service: Service) -> str:
+    where = "" if service.namespace == "default" else f" -n {service.namespace}"
+    return f"`knuv why {service.name}{where}` says why"

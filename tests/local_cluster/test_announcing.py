@@ -45,6 +45,30 @@ async def test_each_service_is_told_of_once_for_each_turn() -> None:
     ]
 
 
+async def test_a_service_that_waits_for_long_is_told_of_too() -> None:
+    said: list[str] = []
+    async with running_api_server() as api, Client(api.config) as client:
+        for name in ("done", "stuck"):
+            await create(client, name, "default")
+        await becomes(client, "done", "default", "True", URL)
+        await becomes(client, "stuck", "default", "Unknown", URL)
+        keys = {("default", "done"), ("default", "stuck"), ("default", "deleted")}
+        log = Logger("test", write=lambda _line: None)
+        announcer = Announcer(client, said.append, 80, keys, log, patience_s=0.01)
+        await announcer.start()
+        try:
+            await eventually(lambda: len(said) == 2)
+            await becomes(client, "stuck", "default", "True", URL)
+            await eventually(lambda: len(said) == 3)
+        finally:
+            await announcer.stop()
+    assert said == [
+        f"service/done ready at {URL}",
+        "service/stuck is not ready yet; `knuv why stuck` says why",
+        f"service/stuck ready at {URL}",
+    ]
+
+
 async def create(client: Client, name: str, namespace: str) -> None:
     info = Service.RESOURCE
     spec = {"template": {"spec": {"containers": [{"image": "dev.local/any"}]}}}
