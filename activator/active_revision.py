@@ -350,7 +350,6 @@ class ActiveRevision:
             is_cluster=address == self.throttler.snapshot.cluster_address,
             security=self._security,
             passthrough_host=self._passthrough_host,
-            may_be_begun=self.keepalive is not None,
         )
         return route
 

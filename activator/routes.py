@@ -48,13 +48,11 @@ def open_route(
     is_cluster: bool,
     security: Security | None,
     passthrough_host: bytes,
-    may_be_begun: bool,
 ) -> Route:
     """Return the way to `address`; nothing is connected yet.
 
     `is_cluster`: it is that of the private Service. `security`: of TLS; None: in plaintext. `passthrough_host`: `Host`
-    of every request, where a mesh passes them on to single pods; else empty. `may_be_begun`: responses may have begun
-    when their requests go this way.
+    of every request, where a mesh passes them on to single pods; else empty.
     """
     dialled, port = split_address(address)
     if security is not None:
@@ -64,10 +62,5 @@ def open_route(
         added[b"K-Passthrough-Lb"] = b"true"
     host = passthrough_host or join_address(dialled, port).encode()
 
-    def edits(*removed: bytes) -> HeadEdits:
-        return HeadEdits(remove=removed, set=added, host=host, host_rule=HostRule.SAVE)
-
-    usual = edits(*_REMOVED)
-    # Edits take 2 kB, and there are as many as pods.
-    of_begun = edits(*_REMOVED, b"accept-encoding") if may_be_begun else usual
-    return Route(pool.endpoint(dialled, port, security=security), usual, of_begun)
+    usual = HeadEdits(remove=_REMOVED, set=added, host=host, host_rule=HostRule.SAVE)
+    return Route(pool.endpoint(dialled, port, security=security), usual, usual.without(b"accept-encoding"))

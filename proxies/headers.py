@@ -54,7 +54,8 @@ HOP_BY_HOP: Final = frozenset(
 )
 
 _RENDERED_MAX: Final = 16
-"""Edited forms kept per head: as many targets times peers. Beyond it all are dropped and made again."""
+"""Edited forms kept per head: one for each peer, where all targets are edited by the same rules. Beyond it all are
+dropped and made again."""
 _RENDERED_BYTES_MAX: Final = 1024
 """Length of a form that is kept. With the bounds of the memo of heads: some 10 MiB at worst."""
 _FORWARDED_MEMO_BYTES_MAX: Final = 256
@@ -82,25 +83,60 @@ class Edits(Protocol):
         """Return `apply` in two parts: the head, as many requests may have it; and lines to add, without their ends."""
 
 
+class _Rules:
+    """What edits have in common that differ in their host alone, as those of a revision's pods do."""
+
+    __slots__ = (
+        "add_forwarded",
+        "drop",
+        "edits_lines",
+        "edits_only_knative",
+        "host_rule",
+        "own",
+        "remove",
+        "set",
+        "set_lines",
+    )
+
+    def __init__(
+        self,
+        remove: frozenset[bytes],
+        values: tuple[tuple[bytes, bytes], ...],
+        host_rule: HostRule,
+        add_forwarded: bool,
+    ) -> None:
+        self.remove = remove
+        self.set = dict(values)
+        self.host_rule = host_rule
+        self.add_forwarded = add_forwarded
+        self.own = remove | {name.lower() for name in self.set}
+        self.drop = HOP_BY_HOP | self.own | {FORWARDED_FOR}
+        self.edits_only_knative = all(fields.marks_of(name, b"") == fields.KNATIVE for name in self.own)
+        self.edits_lines = any(name in fields.VOLATILE_NAMES for name in self.own)
+        self.set_lines = [b"%s: %s" % item for item in values]
+
+
+@lru_cache(maxsize=64)
+def _rules(
+    remove: frozenset[bytes],
+    values: tuple[tuple[bytes, bytes], ...],
+    host_rule: HostRule,
+    add_forwarded: bool,
+    has_host: bool,
+) -> _Rules:
+    """Return the same object for the same rules: heads keep their edited forms by it."""
+    return _Rules(remove, values, host_rule, add_forwarded)
+
+
 class HeadEdits:
     """How request heads are changed on their way upstream, besides what every proxy does.
 
     Every proxy drops hop-by-hop headers (putting `TE: trailers`, an asked-for upgrade and chunked framing back) and
-    appends the peer to `X-Forwarded-For`. Compared by identity: keep and reuse the object.
+    appends the peer to `X-Forwarded-For`. Keep and reuse the object; those that differ in `host` alone share the forms
+    of a head.
     """
 
-    __slots__ = (
-        "_drop",
-        "_edits_lines",
-        "_edits_only_knative",
-        "_own",
-        "_set_lines",
-        "add_forwarded",
-        "host",
-        "host_rule",
-        "remove",
-        "set",
-    )
+    __slots__ = ("_rules", "host")
 
     def __init__(
         self,
@@ -111,57 +147,67 @@ class HeadEdits:
         host_rule: HostRule = HostRule.KEEP,
         add_forwarded: bool = False,
     ) -> None:
-        """`remove`: names. `set`: name as it shall be written -> value, replacing all lines of that name.
+        """`remove`: names, `host` not among them. `set`: name as it shall be written -> value, replacing its lines.
 
         `host`: what `Host` becomes; empty: as received. `host_rule`: see there. `add_forwarded`: make `Forwarded` from
         `X-Forwarded-*` where it is absent or empty (spec queue-proxy.md 7.1).
         """
-        self.remove = frozenset(name.lower() for name in remove)
-        self.set = dict(set or {})
+        names = frozenset(name.lower() for name in remove)
+        self._rules = _rules(names, tuple((set or {}).items()), host_rule, add_forwarded, bool(host))
         self.host = host
-        self.host_rule = host_rule
-        self.add_forwarded = add_forwarded
-        self._own = self.remove | {name.lower() for name in self.set}
-        self._drop = HOP_BY_HOP | self._own | {FORWARDED_FOR}
-        self._edits_only_knative = all(fields.marks_of(name, b"") == fields.KNATIVE for name in self._own)
-        self._edits_lines = any(name in fields.VOLATILE_NAMES for name in self._own)
-        self._set_lines = [b"%s: %s" % item for item in self.set.items()]
+
+    def without(self, *names: bytes) -> "HeadEdits":
+        """Return these edits, which remove `names` as well."""
+        rules = self._rules
+        return HeadEdits(
+            remove=rules.remove.union(names),
+            set=rules.set,
+            host=self.host,
+            host_rule=rules.host_rule,
+            add_forwarded=rules.add_forwarded,
+        )
 
     def apply(self, head: RequestHead, peer: bytes) -> bytes:
         """Return the edited head in HTTP/1.1, with its closing empty line. `peer`: the client's address."""
+        rules = self._rules
         lines = head.lines
         if lines:
-            if self._edits_lines:
+            if rules.edits_lines:
                 return self.render(head, peer)
             assert head.core is not None
             return b"%s%s\r\n\r\n" % (self.apply(head.core, peer)[:-2], b"\r\n".join(lines))
-        key = (self, peer)
         kept = head.derived.rendered
-        rendered = kept.get(key)
-        if rendered is None:
+        form = kept.get((rules, peer))
+        if form is None:
+            form = self._form(head, peer)
             if len(kept) >= _RENDERED_MAX:
                 kept.clear()
-            by_marks = (
-                self._edits_only_knative and not head.connection_options and head.marks & _ORDINARY == fields.HOST
-            )
-            rendered = self._render_by_marks(head, peer) if by_marks else self.render(head, peer)
-            if len(rendered) <= _RENDERED_BYTES_MAX:
-                kept[key] = rendered
-        return rendered
+            if len(form[0]) + len(form[1] or b"") <= _RENDERED_BYTES_MAX:
+                kept[rules, peer] = form
+        before, after = form
+        return before if after is None else before + self.host + after
+
+    def _form(self, head: RequestHead, peer: bytes) -> tuple[bytes, bytes | None]:
+        """Return what is before the host and what is behind it; None: there is no other host than these edits' own."""
+        rules = self._rules
+        by_marks = rules.edits_only_knative and not head.connection_options and head.marks & _ORDINARY == fields.HOST
+        rendered = self._render_by_marks(head, peer) if by_marks else self.render(head, peer)
+        before, line, after = rendered.partition(b"\r\nHost: %s\r\n" % self.host) if self.host else (rendered, b"", b"")
+        return (before + b"\r\nHost: ", b"\r\n" + after) if line else (rendered, None)
 
     def parts(self, head: RequestHead, peer: bytes) -> tuple[bytes, Sequence[bytes]]:
         """Return `apply` in two parts: the head, as many requests may have it; and lines to add, without their ends."""
         core = head.core
-        if core is None or self._edits_lines:
+        if core is None or self._rules.edits_lines:
             return self.apply(head, peer), ()
         return self.apply(core, peer), head.lines
 
     def render(self, head: RequestHead, peer: bytes) -> bytes:
         """`apply` without its shortcuts."""
         original_host = head.get(ORIGINAL_HOST)
-        drop = self._drop | head.connection_options
+        drop = self._rules.drop | head.connection_options
         host, added = self._host(head.host, original_host)
-        if added or (self.host_rule is HostRule.RESTORE):
+        if added or (self._rules.host_rule is HostRule.RESTORE):
             drop = drop | {ORIGINAL_HOST}
         forwarded = self._forwarded(head)
         if forwarded:
@@ -177,11 +223,11 @@ class HeadEdits:
 
     def _render_by_marks(self, head: RequestHead, peer: bytes) -> bytes:
         """`render` where every line to be edited bears a mark: the others are taken without a look at their names."""
-        drop = self._own
+        drop = self._rules.own
         host, added = self.host, b""
-        if head.marks & fields.KNATIVE or self.host_rule is HostRule.SAVE:
+        if head.marks & fields.KNATIVE or self._rules.host_rule is HostRule.SAVE:
             host, added = self._host(head.host, head.get(ORIGINAL_HOST))
-            if added or self.host_rule is HostRule.RESTORE:
+            if added or self._rules.host_rule is HostRule.RESTORE:
                 drop = drop | {ORIGINAL_HOST}
         lines = [b"%s %s HTTP/1.1" % (head.method, head.target)]
         hops: list[bytes] = []
@@ -204,20 +250,20 @@ class HeadEdits:
             elif mark & fields.KNATIVE and field.name not in drop:
                 lines.append(field.line)
         forwarded = b""
-        if self.add_forwarded and (hops or forwarded_host or forwarded_proto):
+        if self._rules.add_forwarded and (hops or forwarded_host or forwarded_proto):
             forwarded = forwarded_value(hops[0] if hops else b"", forwarded_host or b"", forwarded_proto or b"")
         return self._close(head, lines, added, forwarded, hops, peer)
 
     def _host(self, host: bytes, original_host: bytes) -> tuple[bytes, bytes]:
         """Return (what `Host` becomes or empty, the line that saves it or empty)."""
-        if self.host_rule is HostRule.RESTORE:
+        if self._rules.host_rule is HostRule.RESTORE:
             return self.host or original_host, b""
-        if self.host_rule is HostRule.SAVE and host and not original_host:
+        if self._rules.host_rule is HostRule.SAVE and host and not original_host:
             return self.host, b"K-Original-Host: " + host
         return self.host, b""
 
     def _forwarded(self, head: RequestHead) -> bytes:
-        if not self.add_forwarded or head.get(FORWARDED):
+        if not self._rules.add_forwarded or head.get(FORWARDED):
             return b""
         return forwarded_value(head.get(FORWARDED_FOR), head.get(FORWARDED_HOST), head.get(FORWARDED_PROTO))
 
@@ -227,7 +273,7 @@ class HeadEdits:
         """Append what is added, and join."""
         if added:
             lines.append(added)
-        lines.extend(self._set_lines)
+        lines.extend(self._rules.set_lines)
         if forwarded:
             lines.append(b"Forwarded: " + forwarded)
         if peer:

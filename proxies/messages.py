@@ -53,7 +53,7 @@ class Derived:
         """Where complete exchanges are measured, by the status that they ended with; a service's own."""
         self.plan: object = None
         """Whatever the service derived; filled and read by its policy."""
-        self.rendered: dict[object, bytes] = {}
+        self.rendered: dict[object, tuple[bytes, bytes | None]] = {}
         """Edited forms of the head; kept by `headers.HeadEdits`, bounded there."""
 
 

@@ -31,8 +31,8 @@ class TraceEdits:
     __slots__ = ("begins", "goes_on")
 
     def __init__(self, base: HeadEdits) -> None:
-        self.goes_on = _without(base, _TRACEPARENT)
-        self.begins = _without(base, _TRACEPARENT, _TRACESTATE)
+        self.goes_on = base.without(_TRACEPARENT)
+        self.begins = base.without(_TRACEPARENT, _TRACESTATE)
         """What a caller says about a trace that nobody can find is not passed on (W3C Trace Context 4.3)."""
 
 
@@ -181,16 +181,6 @@ def sampler_of(rate: float, *, name: str, argument: str, is_always_on: bool, log
 def attribute_text(value: bytes) -> str:
     """Return what a header says as an attribute's value, which is bounded."""
     return value[:_TEXT_MAX].decode("utf-8", "replace")
-
-
-def _without(base: HeadEdits, *names: bytes) -> HeadEdits:
-    return HeadEdits(
-        remove=[*base.remove, *names],
-        set=base.set,
-        host=base.host,
-        host_rule=base.host_rule,
-        add_forwarded=base.add_forwarded,
-    )
 
 
 def _parent(request: RequestHead) -> Place | None:

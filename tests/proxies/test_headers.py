@@ -143,6 +143,19 @@ def test_edits_of_equal_heads_are_kept_apart_by_edits_and_by_peer() -> None:
         assert b"2.2.2.2" in a.apply(head, b"2.2.2.2")
 
 
+@given(st.sampled_from(HostRule), st.lists(LINES, max_size=8), st.booleans(), st.sampled_from([b"", b"9.9.9.9"]))
+def test_edits_that_differ_in_their_host_alone_share_a_form_and_each_has_its_host(
+    rule: HostRule, fields: list[bytes], with_host: bool, peer: bytes
+) -> None:
+    start = [b"GET / HTTP/1.1", b"Host: pod:1"] if with_host else [b"GET / HTTP/1.0"]
+    head = parse_request(b"\r\n".join([*start, *fields]))
+    hosts = [b"", b"pod:1", b"pod:22", b"[fd00::3]:8012"]
+    every = [HeadEdits(host=host, host_rule=rule, set={b"K-Proxy-Request": b"activator"}) for host in hosts * 2]
+    for edits in every:
+        assert edits.apply(head, peer) == edits.render(head, peer)
+    assert len(head.derived.rendered) <= 2  # with a host, and without
+
+
 def test_forms_kept_with_a_head_are_bounded() -> None:
     head = parse_request(b"GET / HTTP/1.1\r\nHost: h")
     for number in range(1000):
