@@ -12,6 +12,7 @@ connection; those that were idle together are closed together by their peer.
 """
 
 import asyncio
+import socket
 import ssl
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from proxies.messages import ResponseHead
 __all__ = ["HttpPool"]
 
 _CONNECT_S: Final = 10.0
+"""For all addresses of the server together."""
 
 
 class HttpPool:
@@ -32,6 +34,8 @@ class HttpPool:
         url = urlsplit(server)
         self._host = url.hostname or ""
         self._port = url.port or (443 if url.scheme == "https" else 80)
+        self._address = ""
+        """Where somebody answered the last time."""
         self._tls = tls
         self._idle_s = idle_s
         self._places = asyncio.Semaphore(connections_max)
@@ -104,8 +108,22 @@ class HttpPool:
             raise
 
     async def _dial(self) -> HttpConnection:
-        async with asyncio.timeout(_CONNECT_S):
-            connection = await HttpConnection.open(self._host, self._port, tls=self._tls)
+        """A new connection. Each address has its share of the time: a silent one is not in the way of the others."""
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + _CONNECT_S
+        async with asyncio.timeout_at(end_s):
+            addresses = await _addresses(self._host, self._port)
+        addresses.sort(key=lambda address: address != self._address)
+        for left in range(len(addresses), 0, -1):
+            address = addresses[-left]
+            try:
+                async with asyncio.timeout((end_s - loop.time()) / left):
+                    connection = await HttpConnection.open(address, self._port, tls=self._tls, server_name=self._host)
+                break
+            except OSError:
+                if left == 1:
+                    raise
+        self._address = address
         try:
             self._check_open()
         except BrokenConnection:
@@ -133,3 +151,9 @@ class HttpPool:
         self._close_idle(sum(connection.idle_since_s <= oldest_s for connection in self._idle))
         if self._idle:
             self._sweep_later()
+
+
+async def _addresses(host: str, port: int) -> list[str]:
+    """Those of a name, each once, as they are to be tried. Raises `OSError`; `ValueError` for what cannot be a name."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(each[4][0]) for each in found))
