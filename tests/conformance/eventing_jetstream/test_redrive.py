@@ -104,6 +104,33 @@ async def test_a_dispatcher_that_is_killed_meanwhile_loses_no_letter_and_the_nex
     assert len(sink.got) == 6
 
 
+async def test_a_letter_that_ends_each_process_is_passed_over_and_stays(jetstream: JetStreamWorld) -> None:
+    world = jetstream.world
+    sink = await world.sink(400, 400, 202)
+    await jetstream.subscription("deadly", "deadly", max_ack_pending="1")
+    entry = subscriber(sink.url, name="deadly")
+    channel = await jetstream.channel(entry, name="deadly")
+    for number in (1, 2):
+        assert (await world.send(channel, event=(EVENT[0], f"Ce-Id: {number}", *EVENT[2:]))).status == 202
+        await jetstream.letters(entry.uid, number)
+    sink.gate.clear()
+    assert await jetstream.redrive(entry.uid) == (200, {"redriven": 2})
+    for count in (3, 4):
+        await sink.until(count)
+        await world.kill()
+        await world.start()
+    sink.gate.set()
+    await sink.until(5)
+    await no_claim(jetstream)
+    assert [got.get("ce-id") for got in sink.got] == ["1", "2", "1", "1", "2"]
+    (letter,) = await jetstream.letters(entry.uid, 1)
+    assert letter["id"] == "1"
+    assert [told["letter"] for told in world.logged("dead_letter_ends_processes")] == [letter["seq"]]
+    # Who asks again wants all of them.
+    assert await jetstream.redrive(entry.uid) == (200, {"redriven": 1})
+    assert await jetstream.letters(entry.uid, 0) == []
+
+
 @pytest.mark.parametrize("is_killed", [True, False])
 async def test_a_redrive_goes_on_where_it_was_and_sends_nothing_twice_that_was_over(
     jetstream: JetStreamWorld, is_killed: bool
