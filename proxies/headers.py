@@ -156,6 +156,11 @@ class HeadEdits:
         self._rules = _rules(names, tuple((set or {}).items()), host_rule, add_forwarded, bool(host))
         self.host = host
 
+    @property
+    def own(self) -> frozenset[bytes]:
+        """Names, in lower case, whose lines are removed or replaced."""
+        return self._rules.own
+
     def without(self, *names: bytes) -> "HeadEdits":
         """Return these edits, which remove `names` as well."""
         rules = self._rules

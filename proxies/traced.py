@@ -64,7 +64,8 @@ class Traced:
         if head.core is None:
             return edits.apply(head, peer), (ours,)
         # What heads share is edited once; a caller's `traceparent` is mostly among the lines beside it.
-        kept = [line for line in head.lines if line[: len(_TRACEPARENT) + 1].lower() != _TRACEPARENT + b":"]
+        own = edits.own
+        kept = [line for line in head.lines if line.partition(b":")[0].lower() not in own]
         return edits.apply(head.core, peer), (*kept, ours)
 
 
