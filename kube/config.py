@@ -114,13 +114,21 @@ class ApiConfig:
         )
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """A verifying TLS context for an https server, else None."""
+        """A verifying TLS context for an https server, else None. Raises `ConfigError` for what are no certificates."""
         if not self.server.startswith("https://"):
             return None
-        context = ssl.create_default_context(cadata=self.ca_pem or None)
+        authority = self.ca_pem.encode("ascii", "replace").decode()  # comments may have any letters
+        try:
+            context = ssl.create_default_context(cadata=authority or None)
+        except ssl.SSLError as error:
+            raise ConfigError([f"{self.server}: its authority: expected certificates in PEM: {error}"]) from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2  # managed control planes still end at 1.2
         if self.client_certificate is not None:
-            context.load_cert_chain(*self.client_certificate)
+            try:
+                context.load_cert_chain(*self.client_certificate)
+            except OSError as error:
+                files = " and ".join(self.client_certificate)
+                raise ConfigError([f"{files}: expected a certificate and its key in PEM: {error}"]) from error
         return context
 
 

@@ -12,6 +12,7 @@ import yaml
 from kube.config import ApiConfig
 from local_cluster.apiserver.certificates import render_kubeconfig
 from proxies.environment import ConfigError
+from tests.support.certificates import Authority
 
 CONFIG = {
     "current-context": "b",
@@ -110,3 +111,16 @@ def test_an_authority_that_is_not_there_is_told_with_its_file(tmp_path: Path) ->
     path.write_text(json.dumps({**CONFIG, "clusters": [{"name": "c", "cluster": cluster}]}))
     with pytest.raises(ConfigError, match=r"ca\.crt: No such file"):
         ApiConfig.from_kubeconfig(path)
+
+
+def test_certificates_that_are_none_are_told_with_their_files(tmp_path: Path) -> None:
+    nowhere = (str(tmp_path / "c.crt"), str(tmp_path / "c.key"))
+    with pytest.raises(ConfigError, match=r"c\.crt and .*c\.key: expected a certificate and its key in PEM: .*No such"):
+        ApiConfig(server="https://h", client_certificate=nowhere).ssl_context()
+    for text in ("PEM", "\u20ac", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+        with pytest.raises(ConfigError, match="https://h: its authority: expected certificates in PEM: "):
+            ApiConfig(server="https://h", ca_pem=text).ssl_context()
+    commented = f"# Autoridad de Certificaci\u00f3n\n{Authority(tmp_path).ca_file.read_text()}"
+    context = ApiConfig(server="https://h", ca_pem=commented).ssl_context()
+    assert context is not None
+    assert len(context.get_ca_certs()) == 1
