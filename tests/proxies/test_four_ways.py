@@ -133,6 +133,8 @@ def expected(head: RequestHead, base: HeadEdits, *, is_traced: bool) -> Fields:
 @given(LINES, st.sampled_from(["", "length", "chunks"]), st.sampled_from(BASES), st.booleans(), st.booleans())
 @example([("X-Request-Id", "1"), ("X-Request-Id", "a b")], "", APP_EDITS, False, False)
 @example([("X-Request-Id", "1"), ("X-Request-Id", "2"), ("traceparent", TRACE)], "chunks", APP_EDITS, True, True)
+@example([("X-Request-Id", "1"), ("Ce-Id", "2")], "", BASES[-2], True, False)
+@example([("x-request-id", "x" * 126), ("ce-id", "x" * 127)], "", APP_EDITS, False, False)
 def test_the_app_gets_the_same_fields_by_all_four_ways(
     lines: Lines, body: str, base: HeadEdits, is_traced: bool, huffman: bool
 ) -> None:
