@@ -368,11 +368,11 @@ async def _lines(connection: HttpConnection, silence_max_s: float) -> AsyncItera
         if not chunk:
             return
         pending += chunk
-        *lines, rest = pending.split(b"\n")
-        for line in lines:
-            if line.strip():
-                yield bytes(line)
-        pending = rest
+        if b"\n" in chunk:
+            *lines, pending = pending.split(b"\n")
+            for line in lines:
+                if line.strip():
+                    yield bytes(line)
         if len(pending) > _WATCH_LINE_BYTES_MAX:
             raise Gone(410, "Expired", f"a watch event exceeds {_WATCH_LINE_BYTES_MAX} bytes")
 

@@ -26,6 +26,8 @@ __all__ = ["BrokenConnection", "HttpConnection", "render_request"]
 
 _HEAD_BYTES_MAX: Final = 64 << 10
 _HELD_BYTES_MAX: Final = 1 << 20
+_WHOLE_BYTES_MAX: Final = 1 << 30
+"""Of a body that is read at once; the largest lists of a cluster are far below."""
 _SHUTDOWN_S: Final = 1.0
 """How long a peer may take to say goodbye in TLS."""
 _SILENT_S: Final = 15
@@ -123,10 +125,13 @@ class HttpConnection(asyncio.Protocol):
         return data
 
     async def read_all(self) -> bytes:
-        """The rest of the response's body. Raises `BrokenConnection`."""
-        pieces = []
+        """The rest of the response's body. Raises `BrokenConnection`, also for one of more than `_WHOLE_BYTES_MAX`."""
+        pieces, size = [], 0
         while piece := await self.read():
             pieces.append(piece)
+            size += len(piece)
+            if size > _WHOLE_BYTES_MAX:
+                raise BrokenConnection(f"expected a body of at most {_WHOLE_BYTES_MAX} bytes")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def close(self) -> None:

@@ -133,6 +133,22 @@ async def test_what_is_no_response_is_refused(answer: bytes, text: str) -> None:
         await connection.lost
 
 
+async def test_a_body_without_end_is_not_collected_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kube.http_connection._WHOLE_BYTES_MAX", 1 << 20)
+
+    async def script(peer: Peer, _request: bytes) -> None:
+        await peer.send(CHUNKED)
+        while True:
+            await peer.send(b"10000\r\n%s\r\n" % bytes(1 << 16))
+
+    async with serving(script) as server, asyncio.timeout(10):
+        connection = await opened(server)
+        with pytest.raises(BrokenConnection, match="at most 1048576 bytes"):
+            await fetch(connection)
+        assert not connection.is_free
+        connection.abort()
+
+
 async def test_bytes_behind_a_response_end_the_connection() -> None:
     async def script(peer: Peer, _request: bytes) -> None:
         await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1 200 OK\r\n\r\n")
