@@ -17,6 +17,7 @@ from kube.conditions import Conditions, ConditionSet
 from kube.models.core import Endpoints
 from kube.models.duck import Addressable, ChannelableStatus
 from kube.models.messaging import SCOPE_ANNOTATION, InMemoryChannel, NatsJetStreamChannel
+from kube.names import child_name
 
 __all__ = ["InMemoryChannelReconciler", "JetStreamChannelReconciler"]
 
@@ -87,7 +88,7 @@ class _PhysicalChannels:
         namespace = self._dispatcher_namespace(channel)
         self._check_dispatcher(namespace, conditions)
         flavour, cluster = self.flavour, self._cluster
-        name = f"{channel.name}{flavour.suffix}"
+        name = child_name(channel.name, flavour.suffix)
         target = f"{flavour.dispatcher}.{namespace}.svc.{cluster.cluster_domain}"
         wanted: JsonObject = {
             "apiVersion": "v1",

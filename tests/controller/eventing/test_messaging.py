@@ -26,6 +26,18 @@ async def test_an_in_memory_channel_has_a_name_that_leads_to_the_dispatcher(even
     assert service.is_controlled_by(channel)
 
 
+async def test_a_channel_of_a_long_name_is_served_under_a_shorter_one(eventing: Eventing) -> None:
+    """Those of Brokers and flows have long names whenever these have."""
+    name = "c" * 63
+    await eventing.create(InMemoryChannel, name, {})
+    channel = await eventing.until_ready(InMemoryChannel, name)
+    assert channel.status.address is not None
+    label, _, rest = (channel.status.address.url or "").removeprefix("http://").partition(".")
+    assert label.endswith("-kn-channel")
+    assert rest == f"{eventing.namespace}.svc.cluster.local"
+    assert (await eventing.get(Service, label)).is_controlled_by(channel)
+
+
 async def test_a_service_in_the_place_of_the_channels_is_left_alone_and_told(eventing: Eventing) -> None:
     await eventing.service("mine-kn-channel")
     await eventing.create(InMemoryChannel, "mine", {})
