@@ -10,6 +10,7 @@ are given to the stand-in, or there is no point in it.
 
 import importlib
 import sys
+from functools import partial
 from types import FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Final
 
@@ -57,7 +58,9 @@ def _is_generator(value: object) -> bool:
 
 
 def _is_coroutine_function(value: object) -> bool:
-    """`inspect.iscoroutinefunction` for functions and methods; uvloop asks it about signal handlers."""
-    if isinstance(value, MethodType):
+    """`inspect.iscoroutinefunction`; uvloop asks it about signal handlers, asyncio about others' functions."""
+    while isinstance(value, MethodType):
         value = value.__func__
+    while isinstance(value, partial):
+        value = value.func
     return isinstance(value, FunctionType) and bool(value.__code__.co_flags & _CO_COROUTINE)

@@ -52,15 +52,16 @@ except ValueError:
 
 def test_coroutine_functions_are_told_from_others() -> None:
     script = """
-import inspect
+import functools, inspect
 class A:
     async def method(self): ...
 async def coroutine(): ...
 def generator(): yield
-print(json.dumps([inspect.iscoroutinefunction(each) for each in (coroutine, A().method, generator, A, 1)]
+print(json.dumps([inspect.iscoroutinefunction(each) for each in (
+        coroutine, A().method, functools.partial(coroutine), functools.partial(generator), generator, A, 1)]
     + [inspect.isgenerator(generator()), inspect.isgenerator(generator), "ast" in sys.modules]))
 """
-    assert run(script) == [True, True, False, False, False, True, False, False]
+    assert run(script) == [True, True, True, False, False, False, False, True, False, False]
 
 
 @pytest.mark.parametrize(
