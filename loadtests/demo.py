@@ -260,7 +260,7 @@ def main() -> int:
         help="netns: a network for each pod, and an app that listens on 8080 whatever it is told (root)",
     )
     arguments = parser.parse_args()
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
+    console = Console(highlight=False, soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else 110)
     with tempfile.TemporaryDirectory(prefix="knuv-demo-") as folder:
         code: int = uvloop.run(_main(arguments.state_dir or Path(folder), arguments.network, console))
         return code

@@ -201,7 +201,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.quick:
         options.cycles = options.services = 1
-    console = Console(highlight=False, soft_wrap=True, stderr=options.json)
+    console = Console(highlight=False, soft_wrap=True, emoji=False, stderr=options.json)
     with tempfile.TemporaryDirectory(prefix="knuv-lab-") as folder:
         result = uvloop.run(
             run(

@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     a gate cannot be judged because the load was the bottleneck.
     """
     options = _parser().parse_args(arguments)
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
     scenario = SCENARIOS[options.scenario]
     before = os.sched_getaffinity(0)
     machine = describe() | {"load average before the runs": "{:.1f}, {:.1f}, {:.1f}".format(*os.getloadavg())}
