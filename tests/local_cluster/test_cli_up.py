@@ -1,5 +1,6 @@
 """`knuv up`: what it makes of its options, and how it goes on as the stack."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,27 @@ def test_the_process_goes_on_as_the_stack(tmp_path: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1].startswith(f"knuv: --state-dir {taken}: ")
+
+
+def test_a_stack_outlives_whoever_reads_what_it_says() -> None:
+    script = f"""
+import sys
+from local_cluster import stack, up
+def run(config, say):
+    say("up")
+    say("stopping")
+    sys.stderr.write("ended in order")
+stack.run = run
+sys.argv[1:] = [{CONFIGS[0].to_json()!r}]
+sys.exit(up.main())
+"""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-c", script], stdout=closed, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (0, "ended in order")
 
 
 def test_what_reads_a_command_line_is_not_loaded_by_a_stack() -> None:
