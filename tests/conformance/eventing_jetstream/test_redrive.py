@@ -197,6 +197,22 @@ async def consumer_of(jetstream: JetStreamWorld) -> str:
     return max(found, key=lambda each: each.created).name
 
 
+async def test_a_letter_that_is_too_large_for_nats_is_told_of_and_its_message_is_over(
+    jetstream: JetStreamWorld,
+) -> None:
+    world = jetstream.world
+    sink = await world.sink(400, 202)
+    entry = subscriber(sink.url, name="large")
+    channel = await jetstream.channel(entry, name="large")
+    # 1,048,459 bytes as a message: NATS takes 1,048,576, and why it failed has no room beside it.
+    assert (await world.send(channel, body=bytes(786_200))).status == 202
+    await eventually(lambda: world.logged("dead_letter_too_large"), timeout_s=DEADLINE_S)
+    assert (await world.send(channel, event=(EVENT[0], "Ce-Id: 2", *EVENT[2:]))).status == 202
+    await sink.until(2)
+    assert [got.get("ce-id") for got in sink.got] == ["1", "2"]
+    assert await jetstream.letters(entry.uid, 0) == []
+
+
 async def test_a_channels_letters_go_with_it(jetstream: JetStreamWorld) -> None:
     sink = await jetstream.world.sink(400)
     entry = subscriber(sink.url)
