@@ -382,7 +382,8 @@ async def _run(config: StackConfig, say: Callable[[str], None], host: HostPorts 
     wanted = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, wanted.set)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # under nohup it is ignored
+            loop.add_signal_handler(number, wanted.set)
     stack = Stack(config, say, host=host)
     starting = loop.create_task(stack.start())
     stop_wanted = loop.create_task(wanted.wait())

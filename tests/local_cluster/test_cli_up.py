@@ -106,3 +106,25 @@ print(*(name for name in sys.modules if "." not in name))
     loaded = set(done.stdout.split())
     assert "local_cluster" in loaded
     assert not loaded & {"typer", "rich", "pydantic", "pydantic_core", "pygments"}
+
+
+@pytest.mark.parametrize(("nohup", "ended_by"), [(False, "SIGHUP"), (True, "SIGTERM")])
+def test_a_stack_ends_with_its_terminal_unless_it_was_started_not_to(nohup: bool, ended_by: str) -> None:
+    script = f"""
+import asyncio, os, signal
+from local_cluster import stack
+if {nohup}:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+class Stack:
+    def __init__(self, config, say, host): pass
+    async def start(self):
+        number = signal.SIGTERM if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else signal.SIGHUP
+        print(number.name)
+        os.kill(os.getpid(), number)
+        await asyncio.Event().wait()
+    async def stop(self): pass
+stack.Stack = Stack
+stack.run(stack.StackConfig.from_json({CONFIGS[0].to_json()!r}), print)
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == [ended_by, "stopping"]
