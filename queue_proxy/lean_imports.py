@@ -36,12 +36,11 @@ def wants_tls(environ: Mapping[str, str]) -> bool:
     """Whether `environ` or the certificate that the controller mounts hints at TLS: rather once too often.
 
     A collector that is pushed to (`http/protobuf`) is spoken to over TLS where its address has no scheme. A readiness
-    probe says `HTTPS`.
+    probe says `"HTTPS"`, in any case.
     """
     return exists(join(environ.get("KNUV_CERTIFICATES", _CERTIFICATES), "tls.crt")) or any(
         (value and "_TLS_" in name and name != "QUEUE_SERVING_TLS_PORT")
-        or "https:" in value
-        or "HTTPS" in value
+        or any(hint in value.lower() for hint in ("https:", '"https"'))
         or "protobuf" in value
         for name, value in environ.items()
     )
