@@ -72,7 +72,8 @@ class Pool:
         self.idle_count = 0
         """Idle connections of all endpoints."""
         self.connections: set[UpstreamConnection | Http2Upstream] = set()
-        """Every open connection, idle or in use."""
+        """Every open connection, idle or in use, from the end of its dial on: where an attempt is given up at the very
+        moment at which it is connected, uvloop closes the connection and does not say so."""
         self._endpoints: set[Endpoint] = set()
         self._dials: set[asyncio.Task[None]] = set()
         self.is_watching_idle = False
@@ -272,7 +273,9 @@ class Endpoint:
         if connection.is_closing:
             # The peer accepted and left before this task went on; nobody would tell the exchange.
             exchange.unreachable(f"read tcp {self.address}: EOF")
-        elif not exchange.is_over:
+            return
+        self.pool.connections.add(connection)
+        if not exchange.is_over:
             connection.start(exchange)
         elif not self.release(connection):
             connection.close()

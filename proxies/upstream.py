@@ -165,7 +165,6 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports offer the interface without being registered for it.
         self._transport = transport = cast("asyncio.Transport", transport)
-        self._pool.connections.add(self)
         transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
         keep_alive(transport)
 

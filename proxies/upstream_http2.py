@@ -108,6 +108,10 @@ class Multiplexer:
             connection.close()
             self._give_up(f"{self._endpoint.address}: the peer takes no streams")
             return
+        pool = self._endpoint.pool
+        pool.connections.add(connection)
+        if not pool.is_watching_idle:
+            pool.watch_idle()
         if not self._is_closed:
             self._connections.append(connection)
         # Its settings are still to come, and may be less than what is taken for granted: the rest would be refused.
@@ -182,9 +186,6 @@ class Http2Upstream(CoreProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         keep_alive(self._transport)
-        self.endpoint.pool.connections.add(self)
-        if not self.endpoint.pool.is_watching_idle:
-            self.endpoint.pool.watch_idle()
 
     def data_received(self, data: bytes) -> None:
         self.reads += 1

@@ -1,6 +1,8 @@
 """Dialling as a test wants it to go."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from proxies.dialling import Unreachable
@@ -34,3 +36,36 @@ class SettingsFirst:
         connection = await self.dialler.connect(make, is_wanted)
         await eventually(lambda: connection.core.streams_max != 100)
         return connection
+
+
+class CutOnce:
+    """Dials, but gives the first attempt up at the very moment at which it is connected, and makes another one."""
+
+    def __init__(self, dialler: Any, port: int) -> None:
+        self.dialler, self.port = dialler, port
+        self.address = dialler.address
+        self.is_cut = False
+
+    async def connect(self, make: Any, is_wanted: Any) -> Any:
+        if not self.is_cut:
+            task = asyncio.ensure_future(
+                asyncio.get_running_loop().create_connection(
+                    lambda: _Cut(make(), lambda: task.cancel()), "127.0.0.1", self.port
+                )
+            )
+            with suppress(asyncio.CancelledError):
+                await task
+            self.is_cut = task.cancelled()
+        return await self.dialler.connect(make, is_wanted)
+
+
+class _Cut(asyncio.Protocol):
+    def __init__(self, protocol: Any, cut: Callable[[], object]) -> None:
+        self.protocol, self.cut = protocol, cut
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.protocol.connection_made(transport)
+        self.cut()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.protocol.connection_lost(error)

@@ -10,10 +10,10 @@ from proxies.dialling import Unreachable
 from proxies.exchange import Exchange
 from proxies.http2.errors import CANCEL
 from proxies.pool import Waiting
-from tests.proxies.diallers import RefusedOnce
+from tests.proxies.diallers import CutOnce, RefusedOnce
 from tests.proxies.test_http2_exchanges import running_bench
 from tests.proxies.test_server import running_proxy
-from tests.support.http import Client
+from tests.support.http import Client, running_app
 from tests.support.processes import eventually
 
 
@@ -87,3 +87,24 @@ async def test_clients_that_leave_while_all_dials_hang_are_not_kept_until_their_
         assert exchanges() - before <= 50
         dialler.may_end.set()
         assert (await first.response()).status == 502
+
+
+async def test_a_connection_that_comes_when_its_attempt_is_given_up_is_not_counted_for_ever() -> None:
+    async with running_bench() as bench:
+        cut = CutOnce(bench.policy.endpoint.dialler, bench.app.port)
+        bench.policy.endpoint.dialler = cut  # type: ignore[assignment]
+        client = await bench.client()
+        client.request(1)
+        await eventually(
+            lambda: any(type(each).__name__ == "HeadersFrame" for peer in bench.app.connections for each in peer.frames)
+        )
+        assert cut.is_cut
+        assert len(bench.pool.connections) == 1
+    async with running_app() as other, running_proxy(other.port) as proxy:
+        cut = CutOnce(proxy.policy.endpoint.dialler, other.port)
+        proxy.policy.endpoint.dialler = cut  # type: ignore[assignment]
+        plain = await proxy.open()
+        await plain.request()
+        assert (await plain.response()).status == 200
+        assert cut.is_cut
+        assert len(proxy.pool.connections) == 1
