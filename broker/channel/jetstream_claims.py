@@ -16,7 +16,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
@@ -33,14 +33,17 @@ _SUFFIX: Final = ".redrive"
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 
 
+_Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+
+
 class _Word(msgspec.Struct):
-    last: int
+    last: Annotated[int, msgspec.Meta(gt=0, le=(1 << 63) - 1)]
     pod: str = ""
     """Empty: nobody drives at this moment."""
     process: str = ""
     """Which one of the pod's."""
-    behind: int = 0
-    begun: int = 0
+    behind: _Place = 0
+    begun: _Place = 0
 
 
 class Claim:
@@ -182,7 +185,6 @@ def _word_of(stored: Stored | None) -> _Word | None:
     if stored is None:
         return None
     try:
-        word = msgspec.json.decode(stored.data, type=_Word)
+        return msgspec.json.decode(stored.data, type=_Word)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return word if word.last > 0 else None

@@ -128,7 +128,20 @@ async def test_what_was_given_up_or_of_a_pod_that_began_anew_is_taken_at_once(na
         assert taken.last == 7
 
 
-@pytest.mark.parametrize("word", [b"", b"\xff", b"[]", b'{"last": "7"}', b'{"last": -1, "pod": "x"}', b'{"pod": "x"}'])
+@pytest.mark.parametrize(
+    "word",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b'{"last": "7"}',
+        b'{"last": -1, "pod": "x"}',
+        b'{"last": 0, "pod": "x"}',
+        b'{"last": 7, "pod": "x", "behind": -1}',
+        b'{"last": 7, "pod": "x", "begun": 18446744073709551615}',
+        b'{"pod": "x"}',
+    ],
+)
 async def test_what_somebody_else_wrote_there_means_nothing(nats: RunningNats, word: bytes) -> None:
     async with benched(nats) as bench:
         ours = bench.claims("a")
