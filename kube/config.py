@@ -6,7 +6,7 @@ import contextlib
 import json
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +25,8 @@ _OTHER_CREDENTIALS = (
     "username",
     "password",
 )
+_OTHER_WAYS = ("insecure-skip-tls-verify", "proxy-url", "tls-server-name")
+"""To a server, which we do not go."""
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -36,12 +38,14 @@ class ApiConfig:
     """Base URL, without a trailing slash."""
     ca_pem: str = ""
     """Certificates that the server's is checked against; empty means the system's."""
-    token: str = ""
+    token: str = field(default="", repr=False)
     """Bearer token; empty when `token_file` or a client certificate is used."""
     token_file: Path | None = None
     """Read anew every minute: Kubernetes rotates projected tokens."""
     client_certificate: tuple[str, str] | None = None
     """Paths of a certificate and its key."""
+    client_pem: tuple[str, str] | None = field(default=None, repr=False)
+    """The same where they stand in the kubeconfig itself, in PEM."""
     namespace: str = "default"
     """Namespace of the context, for the command line."""
 
@@ -88,21 +92,28 @@ class ApiConfig:
         context = _named(data, "contexts", "context", data.get("current-context"), path)
         cluster = _named(data, "clusters", "cluster", context.get("cluster"), path)
         user = _named(data, "users", "user", context.get("user"), path)
-        ca_pem = _inline(cluster.get("certificate-authority-data"), path)
+        ca_pem = _inline(cluster, "certificate-authority-data", path)
         if not ca_pem and cluster.get("certificate-authority"):
             ca_file = path.parent / str(cluster["certificate-authority"])
             try:
                 ca_pem = ca_file.read_text()
             except OSError as error:
                 raise ConfigError([f"KUBECONFIG={path}: {ca_file}: {error.strerror}"]) from error
+        ways = [name for name in _OTHER_WAYS if cluster.get(name)]
+        if ways:
+            raise ConfigError(
+                [f"KUBECONFIG={path}: expected a cluster without {', '.join(ways)}, which is not supported"]
+            )
         certificate = None
-        if user.get("client-certificate") and user.get("client-key"):
+        pem = (_inline(user, "client-certificate-data", path), _inline(user, "client-key-data", path))
+        # As kubectl does: what stands in the file itself counts.
+        if not all(pem) and user.get("client-certificate") and user.get("client-key"):
             certificate = (str(path.parent / user["client-certificate"]), str(path.parent / user["client-key"]))
         token_file = user.get("tokenFile")
         others = [name for name in _OTHER_CREDENTIALS if user.get(name)]
-        if others and not (certificate or token_file or user.get("token")):
+        if others and not (certificate or all(pem) or token_file or user.get("token")):
             # Without a word we would be nobody, and refused everything.
-            wanted = "token, tokenFile, or client-certificate and client-key"
+            wanted = "token, tokenFile, or client-certificate and client-key (with -data or as files)"
             raise ConfigError([f"KUBECONFIG={path}: expected {wanted} of the user, got {', '.join(others)}"])
         return cls(
             server=_server(str(cluster.get("server") or ""), path),
@@ -110,6 +121,7 @@ class ApiConfig:
             token=str(user.get("token") or ""),
             token_file=path.parent / str(token_file) if token_file else None,
             client_certificate=certificate,
+            client_pem=pem if all(pem) else None,
             namespace=str(context.get("namespace") or "default"),
         )
 
@@ -129,6 +141,14 @@ class ApiConfig:
             except OSError as error:
                 files = " and ".join(self.client_certificate)
                 raise ConfigError([f"{files}: expected a certificate and its key in PEM: {error}"]) from error
+        if self.client_pem is not None:
+            from proxies.tls import load_pair  # only people have these
+
+            certificate, key = self.client_pem
+            try:
+                load_pair(context, certificate.encode(), key.encode())
+            except ValueError as error:
+                raise ConfigError([f"KUBECONFIG: client-certificate-data and client-key-data: {error}"]) from error
         return context
 
 
@@ -162,10 +182,8 @@ def _named(data: dict[str, Any], section: str, key: str, name: object, path: Pat
     raise ConfigError([f"KUBECONFIG={path}: no entry named {name!r} in {section}"])
 
 
-def _inline(data: object, path: Path) -> str:
-    if not data:
-        return ""
+def _inline(section: dict[str, Any], name: str, path: Path) -> str:
     try:
-        return base64.b64decode(str(data), validate=True).decode()
+        return base64.b64decode(str(section.get(name) or ""), validate=True).decode()
     except (binascii.Error, UnicodeDecodeError) as error:
-        raise ConfigError([f"KUBECONFIG={path}: certificate-authority-data is not base64 of PEM text"]) from error
+        raise ConfigError([f"KUBECONFIG={path}: {name} is not base64 of PEM text"]) from error

@@ -1,5 +1,6 @@
 """Kubeconfigs as people, clusters and the local stack write them."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -88,7 +89,7 @@ def test_a_server_that_nobody_can_be_is_refused(tmp_path: Path, server: str) -> 
 @pytest.mark.parametrize(
     ("user", "got"),
     [
-        ({"client-certificate-data": "QQ==", "client-key-data": "QQ=="}, "client-certificate-data, client-key-data"),
+        ({"client-certificate-data": "QQ=="}, "client-certificate-data"),
         ({"client-certificate": "c.crt"}, "client-certificate"),
         ({"exec": {"command": "aws"}}, "exec"),
         ({"username": "a", "password": "b"}, "username, password"),
@@ -103,6 +104,35 @@ def test_credentials_that_cannot_be_used_are_refused_and_not_left_out(
         ApiConfig.from_kubeconfig(path)
     path.write_text(json.dumps({**CONFIG, "users": [{"name": "u", "user": {**user, "token": "t"}}]}))
     assert ApiConfig.from_kubeconfig(path).token == "t"
+
+
+@pytest.mark.parametrize("as_files", [False, True])
+def test_a_client_certificate_may_stand_in_the_file_itself(tmp_path: Path, as_files: bool) -> None:
+    certificate, key = Authority(tmp_path).issue("127.0.0.1", "client")
+    texts = [base64.b64encode(file.read_bytes()).decode() for file in (certificate, key)]
+    user = dict(zip(("client-certificate-data", "client-key-data"), texts, strict=True))
+    if as_files:
+        user |= {"client-certificate": "gone.crt", "client-key": "gone.key"}
+    path = tmp_path / "config"
+    cluster = {"server": "https://h"}
+    path.write_text(
+        json.dumps({**CONFIG, "clusters": [{"name": "c", "cluster": cluster}], "users": [{"name": "u", "user": user}]})
+    )
+    config = ApiConfig.from_kubeconfig(path)
+    assert config.ssl_context() is not None
+    assert key.read_text() not in repr(config)
+    broken = ApiConfig(server="https://h", client_pem=(certificate.read_text(), "no key"))
+    with pytest.raises(ConfigError, match="client-certificate-data and client-key-data: expected a certificate"):
+        broken.ssl_context()
+
+
+@pytest.mark.parametrize("name", ["insecure-skip-tls-verify", "proxy-url", "tls-server-name"])
+def test_a_way_to_the_server_that_we_do_not_go_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "config"
+    cluster = {"server": "https://h", name: True}
+    path.write_text(json.dumps({**CONFIG, "clusters": [{"name": "c", "cluster": cluster}]}))
+    with pytest.raises(ConfigError, match=f"expected a cluster without {name}, which is not supported"):
+        ApiConfig.from_kubeconfig(path)
 
 
 def test_an_authority_that_is_not_there_is_told_with_its_file(tmp_path: Path) -> None:
