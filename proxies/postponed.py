@@ -27,11 +27,16 @@ class Postponed(ModuleType):
         # The import machinery asks every module for `__path__` and the like; that is no use of it.
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        module = importlib.import_module(self.__name__)
-        self.__dict__.update(module.__dict__)
-        return getattr(module, name)
+        return getattr(_real(self), name)
+
+
+def _real(module: ModuleType) -> ModuleType:
+    """The module that a stand-in stands for, which has its place from now on."""
+    if sys.modules.get(module.__name__) is module:
+        del sys.modules[module.__name__]
+    real = importlib.import_module(module.__name__)
+    module.__dict__.update(real.__dict__)
+    return real
 
 
 def stand_in(name: str, **attributes: object) -> None:
@@ -50,7 +55,12 @@ def stand_in_for_inspection() -> None:
     """Stand-ins for `inspect`, which brings `ast`, `dis` and `tokenize`, and for what only tracebacks need."""
     for name in ("linecache", "locale", "textwrap"):
         stand_in(name)
-    stand_in("inspect", isgenerator=_is_generator, iscoroutinefunction=_is_coroutine_function)
+    stand_in(
+        "inspect",
+        isgenerator=_is_generator,
+        iscoroutinefunction=_is_coroutine_function,
+        get_annotations=_get_annotations,
+    )
 
 
 def _is_generator(value: object) -> bool:
@@ -64,3 +74,11 @@ def _is_coroutine_function(value: object) -> bool:
     while isinstance(value, partial):
         value = value.func
     return isinstance(value, FunctionType) and bool(value.__code__.co_flags & _CO_COROUTINE)
+
+
+def _get_annotations(value: object, **how: object) -> object:
+    """`inspect.get_annotations`; from Python 3.12 on dataclasses ask it about themselves."""
+    if isinstance(value, type) and not how:
+        return dict(getattr(value, "__annotations__", {}))
+    inspect = sys.modules["inspect"]
+    return (_real(inspect) if isinstance(inspect, Postponed) else inspect).get_annotations(value, **how)

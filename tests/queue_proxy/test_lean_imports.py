@@ -64,6 +64,21 @@ print(json.dumps([inspect.iscoroutinefunction(each) for each in (
     assert run(script) == [True, True, True, False, False, False, False, True, False, False]
 
 
+def test_annotations_of_a_class_are_told_without_inspect_and_others_by_it() -> None:
+    script = """
+import inspect
+class A:
+    a: int
+class B(A): ...
+def f(b: "str"): ...
+get = inspect.get_annotations
+told = [list(get(each)) for each in (A, B, int)] + ["ast" in sys.modules]
+told += [get(f), get(f, eval_str=True)["b"] is str, inspect.signature is not None, get(f), list(get(A))]
+print(json.dumps(told))
+"""
+    assert run(script) == [["a"], [], [], False, {"b": "str"}, True, True, {"b": "str"}, ["a"]]
+
+
 @pytest.mark.parametrize(
     ("environ", "wanted"),
     [
