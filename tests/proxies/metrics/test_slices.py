@@ -72,8 +72,10 @@ async def test_work_that_breaks_is_said_and_not_lost(steps: int) -> None:
     failed = asyncio.Event()
 
     def breaking() -> Steps[None]:
-        if steps:
-            yield from lasting(0.01)
+        turn = asyncio.Event()
+        loop.call_soon(turn.set)
+        while steps and not turn.is_set():
+            yield
         raise ZeroDivisionError
 
     with caught(loop) as contexts:
