@@ -31,10 +31,12 @@ def _up(arguments: list[str]) -> None:
 
 def _any(arguments: list[str]) -> None:
     from local_cluster.cli import app
+    from local_cluster.cli_down import down
     from local_cluster.cli_events import events
     from local_cluster.cli_why import why
 
     app.command()(why)
+    app.command()(down)
     app.add_typer(events)
     app(arguments, prog_name="knuv")
 

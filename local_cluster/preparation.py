@@ -83,7 +83,7 @@ def prepare_state_dir(state_dir: Path) -> tuple[IO[bytes], IO[bytes]]:
         raise StackError(f"--state-dir {state_dir}: {error.strerror}; name another directory") from error
     if not _locked(lock):
         lock.close()
-        raise StackError(f"--state-dir {state_dir}: in use by a running stack; stop it or name another")
+        raise StackError(f"--state-dir {state_dir}: in use by a running stack; end it (knuv down) or name another")
     lock.truncate(0)
     lock.write(b"%d" % os.getpid())
     lock.flush()

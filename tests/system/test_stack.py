@@ -131,6 +131,19 @@ async def test_a_second_stack_in_the_same_directory_is_refused(tmp_path: Path) -
         assert "in use by a running stack" in ended.err
 
 
+async def test_another_terminal_ends_a_stack_and_says_when_there_is_none(tmp_path: Path) -> None:
+    async with running_system(tmp_path) as system:
+        ended = await system.knuv("down")
+        assert (ended.code, ended.out) == (0, f"the stack in {tmp_path} has ended\n")
+        assert processes_of(str(tmp_path)) == []
+        again = await system.knuv("down")
+    never = await program(BIN / "knuv", "down", "--state-dir", tmp_path / "never")
+    for none in (again, never):
+        assert none.code == 1
+        assert none.err.startswith("knuv: no stack runs in ")
+        assert len(none.err.splitlines()) == 1
+
+
 async def test_a_manifest_that_is_refused_at_start_names_file_and_reason(tmp_path: Path) -> None:
     manifest = tmp_path / "bad.yaml"
     manifest.write_text("apiVersion: serving.knative.dev/v1\nkind: Nonsense\nmetadata: {name: x}\n")
