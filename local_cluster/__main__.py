@@ -1,10 +1,15 @@
 """The command `knuv`, also as `python -m local_cluster`: what it needs must be installed, or it says so in one line."""
 
 import sys
+from functools import cache
+from typing import TYPE_CHECKING
 
 from local_cluster.missing import missing
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    import typer
+
+__all__ = ["main", "whole"]
 
 
 def main() -> None:
@@ -30,6 +35,12 @@ def _up(arguments: list[str]) -> None:
 
 
 def _any(arguments: list[str]) -> None:
+    whole()(arguments, prog_name="knuv")
+
+
+@cache
+def whole() -> "typer.Typer":
+    """All commands."""
     from local_cluster.cli import app
     from local_cluster.cli_down import down
     from local_cluster.cli_events import events
@@ -38,7 +49,7 @@ def _any(arguments: list[str]) -> None:
     app.command()(why)
     app.command()(down)
     app.add_typer(events)
-    app(arguments, prog_name="knuv")
+    return app
 
 
 if __name__ == "__main__":

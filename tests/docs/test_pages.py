@@ -13,9 +13,7 @@ import typer.core
 import typer.main
 
 from loadtests.lab.__main__ import names as experiments
-from local_cluster.cli import app
-from local_cluster.cli_events import events
-from local_cluster.cli_why import why
+from local_cluster.__main__ import whole
 from tests.docs.reference import ROOT
 
 _ALONE = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md")]
@@ -157,8 +155,6 @@ def _can_run(module: str) -> bool:
 @cache
 def _commands() -> dict[str, Any]:
     """What `knuv` can do, by the first word."""
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(whole())
     assert isinstance(root, typer.core.TyperGroup)
-    alone = typer.Typer()
-    alone.command()(why)
-    return {**root.commands, "events": typer.main.get_command(events), "why": typer.main.get_command(alone)}
+    return dict(root.commands)
