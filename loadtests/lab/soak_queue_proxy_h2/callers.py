@@ -264,8 +264,8 @@ async def call_until(world: World, kind: Kind) -> None:
         except Drop as error:
             world.tally.drop(kind.name, str(error))
             rest_s = max(rest_s, _REST_AFTER_FAILURE_S)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-            # The latter is what writing to a call says that has ended.
+        except (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError) as error:
+            # The latter two are what writing to a call says that has ended, or ends just then.
             rest_s = max(rest_s, _REST_AFTER_FAILURE_S)
             if world.app.was_away(began_s):
                 world.tally.add(kind.name, Visit(restarted=1))
