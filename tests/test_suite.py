@@ -66,6 +66,12 @@ def test_what_fails_alone_too_fails_the_run(tmp_path: Path) -> None:
     assert "1 failed, 2 passed" in ended.stdout
 
 
+def test_tests_of_a_group_can_be_run_alone() -> None:
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "--collect-only", "-q", "tests/system/test_stack.py"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
+    assert ended.returncode == 0, ended.stdout
+
+
 def test_many_failures_are_a_fault_at_once(tmp_path: Path) -> None:
     ended = run(tmp_path, wrong=9)
     assert ended.returncode == 1
